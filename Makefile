@@ -1,0 +1,45 @@
+# pg_concord: the extension (this Makefile) and its output plugin (decoder/).
+#
+# The version number stands in META.json alone; the control file and the
+# install script's name come from it.
+
+EXTENSION = pg_concord
+EXTVERSION := $(shell sed -n 's/^ *"version": *"\([0-9.]*\)",* *$$/\1/p' META.json | head -n 1)
+
+MODULE_big = pg_concord
+OBJS = $(sort $(patsubst %.c,%.o,$(wildcard extension/*.c extension/*/*.c)))
+
+SQL_PARTS = $(sort $(wildcard extension/sql/[0-9]*.sql))
+SQL_BUILT = extension/sql/pg_concord--$(EXTVERSION).sql
+CONTROL_BUILT = extension/pg_concord.control
+DATA_built = $(SQL_BUILT) $(CONTROL_BUILT)
+DATA = $(wildcard extension/sql/pg_concord--*--*.sql)
+
+PG_CPPFLAGS = -I$(CURDIR)/extension -I$(CURDIR) -DCONCORD_VERSION='"$(EXTVERSION)"'
+PG_CFLAGS = -Wall -Wextra -Werror -Wno-unused-parameter -Wno-sign-compare \
+	-Wno-missing-field-initializers
+SHLIB_LINK = -lcurl -lcrypto -lpthread
+EXTRA_CLEAN = $(SQL_BUILT) $(CONTROL_BUILT)
+
+PG_CONFIG ?= pg_config
+PGXS := $(shell $(PG_CONFIG) --pgxs)
+include $(PGXS)
+
+# PGXS makes no dependency files by default: any header rebuilds everything.
+$(OBJS): $(wildcard extension/*/*.h decoder/protocol.h) Makefile META.json
+
+all: decoder-all
+install: decoder-install
+uninstall: decoder-uninstall
+clean: decoder-clean
+
+decoder-%:
+	$(MAKE) -C decoder PG_CONFIG=$(PG_CONFIG) $*
+
+$(SQL_BUILT): $(SQL_PARTS) META.json
+	cat $(SQL_PARTS) > $@
+
+$(CONTROL_BUILT): extension/pg_concord.control.in META.json
+	sed 's/@VERSION@/$(EXTVERSION)/' $< > $@
+
+.PHONY: decoder-all decoder-install decoder-uninstall decoder-clean

@@ -1,0 +1,168 @@
+/*-------------------------------------------------------------------------
+ *
+ * protocol.h
+ *	  The binary stream between concord_decoder and whoever reads it.
+ *
+ * This is the only file that the output plugin and the extension share.  It
+ * owns the message kinds, their field order and the version number; it holds
+ * no code but the integer codec, so that a client may include it alone.
+ *
+ * A write (one OutputPluginWrite, one CopyData message, one shm_mq message)
+ * holds one or more whole messages; a message never straddles two writes.
+ * Each message is
+ *
+ *		kind	byte, one of ConcordMsgKind
+ *		length	varint, bytes that follow
+ *		fields	as listed below
+ *
+ * Field types:
+ *
+ *		varint	unsigned LEB128, at most 10 bytes
+ *		lsn		8 bytes, little-endian
+ *		time	8 bytes, little-endian, TimestampTz (microseconds since
+ *				2000-01-01 00:00:00 UTC)
+ *		text	varint length, bytes in the database's encoding, no NUL
+ *		bytes	varint length, bytes
+ *
+ * Messages:
+ *
+ *	HELLO		varint version, varint server_version_num, text encoding
+ *				First message of every stream.
+ *	RELATION	varint relnum, varint relid, byte relreplident, byte flags (0),
+ *				text schema, text table, varint ncolumns, then per column:
+ *				varint attnum, byte column flags, varint type oid,
+ *				varint typmod + 1, text column name, text type name
+ *				(format_type, schema-qualified where needed)
+ *				Sent before the first change that uses relnum.  A changed
+ *				definition gets a new relnum; a relnum never changes meaning
+ *				within a stream.  For a partition captured under its root
+ *				this is the root, and images have the root's columns.
+ *	BEGIN		varint xid, lsn commit record, lsn commit end, time commit,
+ *				varint origin id
+ *				Only for transactions that have something to say.
+ *	INSERT, UPDATE, DELETE
+ *				varint relnum, byte row flags, [old image], [new image]
+ *	TRUNCATE	varint relnum, byte flags (1 cascade, 2 restart identity)
+ *				One message for each relation that was truncated.
+ *	MESSAGE		byte flags (1 transactional), lsn of the record, text prefix,
+ *				bytes content
+ *				A message that is not transactional stands outside
+ *				BEGIN ... COMMIT.
+ *	COMMIT		lsn commit end
+ *	PROGRESS	lsn; nothing before it is still to come.  Written by the
+ *				process that drives the decoding, not by the plugin.
+ *
+ * An image is varint ncolumns, then per column of the definition a varint
+ * header: IMAGE_NULL, IMAGE_UNCHANGED (a TOASTed value that the change did
+ * not touch), IMAGE_ABSENT (not part of the old key), IMAGE_OVERSIZE
+ * (followed by varint length and 32 bytes of SHA-256; the value was larger
+ * than max_value), or IMAGE_TEXT + n followed by n bytes of the value's text.
+ *
+ * Text of a value does not depend on session settings: it is what the type's
+ * output function gives under DateStyle ISO, IntervalStyle postgres, TimeZone
+ * UTC, bytea_output hex and extra_float_digits 1, and the type's input
+ * function reads it back exactly.
+ *
+ * The ordinal of an event within its transaction is the number of INSERT,
+ * UPDATE, DELETE, TRUNCATE and MESSAGE messages so far in it, from 1.  It is
+ * stable over restarts because capture decodes whole transactions at commit.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef CONCORD_PROTOCOL_H
+#define CONCORD_PROTOCOL_H
+
+#define CONCORD_PROTOCOL_VERSION	1
+
+/* Name of the output plugin, as slots and options know it. */
+#define CONCORD_DECODER_NAME		"concord_decoder"
+
+typedef enum ConcordMsgKind
+{
+	CONCORD_MSG_HELLO = 'H',
+	CONCORD_MSG_RELATION = 'R',
+	CONCORD_MSG_BEGIN = 'B',
+	CONCORD_MSG_INSERT = 'I',
+	CONCORD_MSG_UPDATE = 'U',
+	CONCORD_MSG_DELETE = 'D',
+	CONCORD_MSG_TRUNCATE = 'T',
+	CONCORD_MSG_MESSAGE = 'M',
+	CONCORD_MSG_COMMIT = 'C',
+	CONCORD_MSG_PROGRESS = 'P',
+} ConcordMsgKind;
+
+/* Column flags of RELATION. */
+#define CONCORD_COL_IDENTITY	0x01	/* part of the replica identity */
+#define CONCORD_COL_PRIMARY		0x02	/* part of the primary key */
+#define CONCORD_COL_GENERATED	0x04	/* GENERATED ALWAYS AS ... STORED */
+
+/* Row flags of INSERT, UPDATE and DELETE. */
+#define CONCORD_ROW_OLD			0x01	/* an old image follows */
+#define CONCORD_ROW_OLD_IS_KEY	0x02	/* it has identity columns only */
+#define CONCORD_ROW_NEW			0x04	/* a new image follows */
+#define CONCORD_ROW_NO_IDENTITY	0x08	/* UPDATE or DELETE of a table that has
+										 * no replica identity */
+#define CONCORD_ROW_UNCHANGED	0x10	/* the new image lacks a TOASTed value */
+#define CONCORD_ROW_OVERSIZE	0x20	/* an image has an IMAGE_OVERSIZE value */
+
+/* Flags of TRUNCATE and MESSAGE. */
+#define CONCORD_TRUNCATE_CASCADE	0x01
+#define CONCORD_TRUNCATE_RESTART	0x02
+#define CONCORD_MESSAGE_TRANSACTIONAL	0x01
+
+/* Column headers of an image. */
+#define CONCORD_IMAGE_NULL		0
+#define CONCORD_IMAGE_UNCHANGED	1
+#define CONCORD_IMAGE_ABSENT	2
+#define CONCORD_IMAGE_OVERSIZE	3
+#define CONCORD_IMAGE_TEXT		4
+
+/* A write is sent once it has grown to this size. */
+#define CONCORD_WRITE_SIZE		(64 * 1024)
+
+/* Prefix of logical messages that belong to the extension. */
+#define CONCORD_MESSAGE_PREFIX	"concord."
+
+/* The most bytes that a varint of 64 bits takes. */
+#define CONCORD_VARINT_MAX		10
+
+/*
+ * Write v as a varint at p, which has room for CONCORD_VARINT_MAX bytes, and
+ * return the byte after it.
+ */
+static inline char *
+concord_put_varint(char *p, uint64 v)
+{
+	while (v >= 0x80)
+	{
+		*p++ = (char) ((v & 0x7F) | 0x80);
+		v >>= 7;
+	}
+	*p++ = (char) v;
+	return p;
+}
+
+/*
+ * Read a varint at p, which must not go beyond end, into *v and return the
+ * byte after it; NULL where the input ends too early or has too many bytes.
+ */
+static inline const char *
+concord_get_varint(const char *p, const char *end, uint64 *v)
+{
+	uint64		result = 0;
+
+	for (int shift = 0; shift < 64 && p < end; shift += 7)
+	{
+		unsigned char b = (unsigned char) *p++;
+
+		result |= (uint64) (b & 0x7F) << shift;
+		if ((b & 0x80) == 0)
+		{
+			*v = result;
+			return p;
+		}
+	}
+	return NULL;
+}
+
+#endif							/* CONCORD_PROTOCOL_H */

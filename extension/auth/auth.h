@@ -1,0 +1,48 @@
+/*-------------------------------------------------------------------------
+ *
+ * auth.h
+ *	  Credentials of a user mapping, applied to requests.
+ *
+ * One scheme per file behind ConcordAuthScheme.  Secrets are kept in a context
+ * of their own and never enter an error, a log line or a view.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef CONCORD_AUTH_H
+#define CONCORD_AUTH_H
+
+#include "http/http.h"
+
+typedef struct ConcordAuth ConcordAuth;
+
+typedef struct ConcordAuthScheme
+{
+	const char *name;
+	/* options it needs and takes; NULL-terminated */
+	const char *const *required;
+	const char *const *optional;
+	/* apply adds what the scheme needs to a complete request */
+	void		(*apply) (const ConcordAuth *auth, ConcordRequest *request);
+} ConcordAuthScheme;
+
+/*
+ * concord_auth_load reads the user mapping of a role on a server into context
+ * (files are read as of now and read again when they change).  A role without
+ * a user mapping has scheme "none"; PUBLIC's is not used for a definer's work.
+ * Needs a transaction; checks USAGE on the server as that role:
+ * ERRCODE_INSUFFICIENT_PRIVILEGE.
+ */
+extern ConcordAuth *concord_auth_load(Oid serverid, Oid roleid,
+									  MemoryContext context);
+
+/* concord_auth_apply is called once per attempt, last, on a whole request. */
+extern void concord_auth_apply(const ConcordAuth *auth,
+							   ConcordRequest *request);
+
+/*
+ * concord_auth_redact returns text without any secret of auth, in the current
+ * context.
+ */
+extern char *concord_auth_redact(const ConcordAuth *auth, const char *text);
+
+#endif							/* CONCORD_AUTH_H */

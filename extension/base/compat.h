@@ -1,0 +1,20 @@
+/*-------------------------------------------------------------------------
+ *
+ * compat.h
+ *	  The one home of differences between PostgreSQL versions.
+ *
+ * Everything else reads as if there were one PostgreSQL.  Base is 15; 17, 18
+ * and 19 must compile without a warning.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef CONCORD_COMPAT_H
+#define CONCORD_COMPAT_H
+
+#include "postgres.h"
+
+#if PG_VERSION_NUM < 150000
+#error "pg_concord needs PostgreSQL 15 or newer"
+#endif
+
+#endif							/* CONCORD_COMPAT_H */

@@ -1,0 +1,31 @@
+/*-------------------------------------------------------------------------
+ *
+ * json.h
+ *	  Write SQL values as the JSON that CONTRACT.md's "What arrives" states.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef CONCORD_JSON_H
+#define CONCORD_JSON_H
+
+#include "base/compat.h"
+
+#include "lib/stringinfo.h"
+
+/* concord_json_string appends a quoted, escaped JSON string. */
+extern void concord_json_string(StringInfo buf, const char *text, Size len);
+
+/*
+ * concord_json_value appends a value given as the protocol's canonical text:
+ * numbers digit for digit (quoted where numbers_as_strings), timestamptz as
+ * 2026-11-20T08:15:00.123456Z, timestamp without zone, interval ISO 8601,
+ * bytea base64, json and arrays as JSON, the rest as strings.
+ * ERRCODE_INVALID_PARAMETER_VALUE for NaN and infinities.
+ */
+extern void concord_json_value(StringInfo buf, Oid typid, const char *text,
+							   Size len, bool numbers_as_strings);
+
+/* concord_value_text gives a Datum's canonical text (palloc'd). */
+extern char *concord_value_text(Oid typid, Datum value);
+
+#endif							/* CONCORD_JSON_H */

@@ -1,0 +1,114 @@
+/*-------------------------------------------------------------------------
+ *
+ * shmem.h
+ *	  All shared memory of the library.
+ *
+ * One array of databases, one entry per database that has the extension or
+ * had it a moment ago.  An entry is taken and given back by the launcher only,
+ * under ConcordShmem->lock held exclusively; its fields are written as each
+ * comment says.  Spinlocks and atomics below the lock, never another LWLock
+ * inside it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef CONCORD_SHMEM_H
+#define CONCORD_SHMEM_H
+
+#include "base/compat.h"
+
+#include "access/xlogdefs.h"
+#include "datatype/timestamp.h"
+#include "port/atomics.h"
+#include "storage/latch.h"
+#include "storage/lwlock.h"
+#include "storage/s_lock.h"
+#include "storage/spin.h"
+
+#define CONCORD_MAX_DATABASES	64
+#define CONCORD_MAX_COURIERS	16
+
+typedef enum ConcordWorkerKind
+{
+	CONCORD_WORKER_DECODER,
+	CONCORD_WORKER_CAPTURE,
+	CONCORD_WORKER_CLERK,
+	CONCORD_WORKER_COURIER,		/* the first of CONCORD_MAX_COURIERS slots */
+} ConcordWorkerKind;
+
+#define CONCORD_WORKER_SLOTS	(CONCORD_WORKER_COURIER + CONCORD_MAX_COURIERS)
+
+/* Why capture is not running; NUL-terminated, set under the entry's mutex. */
+#define CONCORD_REASON_SIZE		512
+
+/* A running worker; pid and latch are set by the worker itself. */
+typedef struct ConcordWorkerSlot
+{
+	pid_t		pid;			/* 0 where not running */
+	Latch	   *latch;
+	TimestampTz started_at;
+} ConcordWorkerSlot;
+
+typedef struct ConcordDatabase
+{
+	Oid			dboid;			/* InvalidOid: the entry is free */
+	slock_t		mutex;			/* guards workers, capture_state, reason */
+	bool		stop_requested; /* DROP DATABASE and friends */
+
+	ConcordWorkerSlot workers[CONCORD_WORKER_SLOTS];
+
+	/* what capture is doing, for concord.capture; see capture/slot.h */
+	char		capture_state[32];
+	char		reason[CONCORD_REASON_SIZE];
+
+	/* decoder and capture */
+	pg_atomic_uint32 decoder_sleeping;	/* a commit shall set its latch */
+	pg_atomic_uint64 commit_lsn;	/* largest XLogInsert end that a commit of
+									 * this database has announced */
+	pg_atomic_uint64 read_lsn;	/* WAL before this was decoded and handed on */
+	pg_atomic_uint64 captured_lsn;	/* and is committed in the outbox; the slot
+									 * may be confirmed up to here */
+	pg_atomic_uint64 last_seq;	/* newest committed seq of the outbox */
+	pg_atomic_uint64 events_captured;
+	pg_atomic_uint32 queue_handle;	/* dsm_handle of the shm_mq, 0 = none */
+	pg_atomic_uint32 capture_ready; /* slot is consistent, capture runs */
+
+	/* bumped when definitions changed and committed; couriers reload */
+	pg_atomic_uint64 catalog_generation;
+
+	/* bumped by couriers after each committed turn; waiters poll it */
+	pg_atomic_uint64 delivery_generation;
+} ConcordDatabase;
+
+typedef struct ConcordShmem
+{
+	LWLock	   *lock;			/* guards which entries are in use */
+	pid_t		launcher_pid;
+	Latch	   *launcher_latch;
+	ConcordDatabase databases[CONCORD_MAX_DATABASES];
+} ConcordShmem;
+
+/* NULL where the library is not in shared_preload_libraries. */
+extern PGDLLIMPORT ConcordShmem *concord_shmem;
+
+/* concord_shmem_request registers the hooks; called by _PG_init only. */
+extern void concord_shmem_request(void);
+
+/*
+ * concord_shmem_database returns the entry of a database, or NULL.  The
+ * pointer stays valid while a worker of that database runs; others must cope
+ * with an entry that is given back.
+ */
+extern ConcordDatabase *concord_shmem_database(Oid dboid);
+
+/* concord_shmem_wake sets the latch of a worker of this database if it runs. */
+extern void concord_shmem_wake(ConcordDatabase *db, int worker_slot);
+extern void concord_shmem_wake_launcher(void);
+
+/*
+ * concord_catalog_changed notes that this transaction changed definitions
+ * (mappings, servers, connectors, pauses): at its commit the generation is
+ * bumped and the workers of this database are woken.
+ */
+extern void concord_catalog_changed(void);
+
+#endif							/* CONCORD_SHMEM_H */

@@ -1,0 +1,127 @@
+/*-------------------------------------------------------------------------
+ *
+ * mapping.h
+ *	  Typed rows of concord.mapping and concord.mapping_version.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef CONCORD_CATALOG_MAPPING_H
+#define CONCORD_CATALOG_MAPPING_H
+
+#include "base/compat.h"
+
+#include "datatype/timestamp.h"
+#include "nodes/pg_list.h"
+
+typedef enum ConcordMappingState
+{
+	CONCORD_MAPPING_ACTIVE,
+	CONCORD_MAPPING_PAUSED,		/* by pause() or create_mapping(paused) */
+	CONCORD_MAPPING_RESTORED,	/* comes from another database; activate() */
+	CONCORD_MAPPING_STALE,		/* gave up its place (hold_limit); resume */
+	CONCORD_MAPPING_DENIED,		/* the definer lost a right it needs */
+	CONCORD_MAPPING_BROKEN,		/* source, server or expression is gone */
+} ConcordMappingState;
+
+typedef enum ConcordOrdering
+{
+	CONCORD_ORDER_KEY,
+	CONCORD_ORDER_EXPRESSION,
+	CONCORD_ORDER_NONE,
+} ConcordOrdering;
+
+typedef enum ConcordFieldOn
+{
+	CONCORD_ON_ALWAYS,
+	CONCORD_ON_CREATE,
+	CONCORD_ON_UPDATE,
+} ConcordFieldOn;
+
+/* One remote field, or one part of the remote key. */
+typedef struct ConcordField
+{
+	char	   *name;			/* as given, "Address/Street" nests */
+	char	   *expression;		/* SQL text */
+	ConcordFieldOn on;
+} ConcordField;
+
+/* A check: its name is what a dead letter says. */
+typedef struct ConcordCheck
+{
+	char	   *name;
+	char	   *expression;
+} ConcordCheck;
+
+/* Delivery options of CONTRACT.md, parsed; text where a connector decides. */
+typedef struct ConcordMappingOptions
+{
+	ConcordOrdering ordering;
+	char	   *ordering_expression;
+	bool		suppress_unchanged; /* unchanged */
+	bool		omit_nulls;		/* nulls */
+	enum
+	{
+		CONCORD_DELETE_DELETE, CONCORD_DELETE_IGNORE, CONCORD_DELETE_FIELDS
+	}			on_delete;
+	List	   *on_delete_fields;	/* of ConcordField * */
+	enum
+	{
+		CONCORD_UNMATCHED_KEEP, CONCORD_UNMATCHED_DELETE,
+		CONCORD_UNMATCHED_UPDATE
+	}			unmatched;
+	enum
+	{
+		CONCORD_TRUNCATE_ALERT, CONCORD_TRUNCATE_IGNORE,
+		CONCORD_TRUNCATE_DELETE
+	}			truncate;
+	bool		recreate_on_key_change; /* on_key_change */
+	bool		block_on_dead;	/* on_dead */
+	bool		replay_events;	/* replay: events rather than state */
+	int			retry_limit;	/* -1: the server's */
+	int			retry_base_ms;	/* -1: the server's */
+	int			retry_cap_ms;	/* -1: the server's */
+	bool		numbers_as_strings; /* numbers */
+	char	   *upsert;			/* post, put, patch; NULL: the connector's */
+	char	   *if_match;		/* etag, star, none; NULL: the connector's */
+	char	   *cloudevents;	/* binary, structured, off; NULL: binary */
+	char	   *service;		/* path under the server's url, or NULL */
+} ConcordMappingOptions;
+
+typedef struct ConcordMapping
+{
+	int32		id;
+	char	   *name;
+	ConcordMappingState state;
+	char	   *state_reason;
+	Oid			source;			/* InvalidOid for a topic */
+	char	   *topic;			/* NULL for a table */
+	Oid			serverid;
+	char	   *server;
+	char	   *object;
+	Oid			definer;
+	char	   *search_path;	/* stored at creation */
+	char	   *push;			/* event; later issues add batch, off */
+
+	int32		version;
+	List	   *fields;			/* of ConcordField * */
+	List	   *key;			/* of ConcordField * */
+	char	   *filter;			/* NULL: every row */
+	List	   *checks;			/* of ConcordCheck * */
+	ConcordMappingOptions options;
+} ConcordMapping;
+
+/*
+ * concord_mapping_load reads all mappings of this database with their current
+ * versions into context.  Needs a transaction and SPI.
+ */
+extern List *concord_mapping_load(MemoryContext context);
+
+/* concord_mapping_by_name raises ERRCODE_UNDEFINED_OBJECT with a hint. */
+extern ConcordMapping *concord_mapping_by_name(const char *name,
+											   MemoryContext context);
+
+/* concord_mapping_set_state changes state and reason (worker or user). */
+extern void concord_mapping_set_state(int32 mapping, ConcordMappingState state,
+									  const char *reason);
+
+#endif							/* CONCORD_CATALOG_MAPPING_H */

@@ -1,0 +1,167 @@
+/*-------------------------------------------------------------------------
+ *
+ * connector.h
+ *	  How a kind of system is spoken to: rows name a protocol, protocols are C.
+ *
+ * A protocol is a const struct of functions over an exchange: all that one
+ * delivery needs at the system, one request after another (probe, write, read
+ * the tag again), until the protocol has a verdict.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef CONCORD_CONNECTOR_H
+#define CONCORD_CONNECTOR_H
+
+#include "catalog/mapping.h"
+#include "http/http.h"
+#include "mapping/eval.h"
+
+typedef enum ConcordOutcome
+{
+	CONCORD_OUTCOME_NONE,		/* not finished: a request is to be sent */
+	CONCORD_OUTCOME_DONE,
+	CONCORD_OUTCOME_RETRY,		/* this record, later; counts an attempt */
+	CONCORD_OUTCOME_THROTTLE,	/* later, not this record's fault */
+	CONCORD_OUTCOME_DOWN,		/* the system is down: opens the breaker */
+	CONCORD_OUTCOME_DEAD,		/* this record, for good */
+	CONCORD_OUTCOME_UNKNOWN,	/* sent, no whole answer: settle, then retry */
+} ConcordOutcome;
+
+/* A server's options, resolved for one definer; catalog/server.c makes it. */
+typedef struct ConcordServer
+{
+	Oid			serverid;
+	char	   *name;
+	char	   *url;			/* ends with a slash */
+	char	   *service;		/* path under url, or NULL */
+	int			timeout_ms;
+	int			connect_timeout_ms;
+	int			concurrency;
+	int			retry_limit;
+	int			retry_base_ms;
+	int			retry_cap_ms;
+	int			outage_limit_ms;	/* -1: none */
+	int			breaker_failures;
+	int			breaker_cooldown_ms;
+	char	   *environment;
+	bool		verify;
+	char	   *ca_file;
+	char	   *cert_file;
+	char	   *key_file;
+	char	   *proxy;
+	bool		private_allowed;
+	int			nheaders;
+	ConcordHeader *headers;
+	const struct ConcordConnector *connector;
+} ConcordServer;
+
+/* A row of concord.connector, parsed. */
+typedef struct ConcordConnector
+{
+	char	   *name;
+	char	   *protocol_name;
+	const struct ConcordProtocol *protocol;
+	/* verbs and paths of "rest": {key} stands for the key, {object} ... */
+	char	   *create_method;
+	char	   *create_path;
+	char	   *update_method;
+	char	   *update_path;
+	char	   *delete_method;
+	char	   *delete_path;
+	char	   *remote_id_path;	/* dotted path of the id in an answer, or NULL */
+	bool		suppress_default;	/* default of option unchanged */
+	bool		replay_events_default;
+	char	   *upsert_default;
+	char	   *if_match_default;
+	List	   *rules;			/* of ConcordOutcomeRule *, in order */
+} ConcordConnector;
+
+/* What is known of the record at the system; delivery keeps it. */
+typedef struct ConcordLink
+{
+	bool		exists;			/* a create was answered and no delete since */
+	char	   *remote_id;
+	char	   *etag;
+} ConcordLink;
+
+/* One delivery's way through a protocol. */
+typedef struct ConcordExchange
+{
+	/* given */
+	const ConcordServer *server;
+	const ConcordMapping *mapping;
+	const ConcordEvent *event;
+	const ConcordMapped *mapped;
+	ConcordLink link;
+	bool		was_unknown;	/* an earlier attempt may have reached the
+								 * system */
+	MemoryContext context;		/* of the whole exchange */
+
+	/* the protocol's own state between requests */
+	int			phase;
+	void	   *state;
+
+	/* results */
+	char	   *idempotency_key;
+	ConcordOutcome outcome;
+	char	   *rule;			/* which outcome rule decided */
+	char	   *error;			/* one line, redacted */
+	int			status;
+	int			retry_after_ms; /* -1: none given */
+	char	   *remote_id;		/* from the answer; NULL: as before */
+	char	   *etag;			/* NULL: as before; "": forget it */
+} ConcordExchange;
+
+typedef struct ConcordProtocol
+{
+	const char *name;
+
+	/*
+	 * check raises where a mapping cannot work with this protocol (options,
+	 * key, object); called when a mapping is defined.
+	 */
+	void		(*check) (const ConcordConnector *connector,
+						  const ConcordMapping *mapping);
+
+	/*
+	 * next is called with response NULL for the first request and then with
+	 * each answer.  It returns a request (without credentials) to send, or
+	 * NULL with exchange->outcome set.
+	 */
+	ConcordRequest *(*next) (ConcordExchange *exchange,
+							 const ConcordResponse *response);
+} ConcordProtocol;
+
+/* concord_protocol_find returns the protocol of that name or NULL. */
+extern const ConcordProtocol *concord_protocol_find(const char *name);
+
+/*
+ * concord_server_load resolves a server's options into context; raises where
+ * the server is gone.  Needs a transaction.
+ */
+extern ConcordServer *concord_server_load(Oid serverid, MemoryContext context);
+
+/*
+ * concord_exchange_begin makes an exchange and its idempotency key (of event,
+ * mapping and body); concord_exchange_next is protocol->next plus what is
+ * common: server headers, timeouts, policy, credentials of the definer.
+ */
+extern ConcordExchange *concord_exchange_begin(const ConcordServer *server,
+											   const ConcordMapping *mapping,
+											   const ConcordEvent *event,
+											   const ConcordMapped *mapped,
+											   const ConcordLink *link,
+											   MemoryContext context);
+extern ConcordRequest *concord_exchange_next(ConcordExchange *exchange,
+											 const ConcordResponse *response,
+											 const struct ConcordAuth *auth);
+
+/*
+ * concord_body_json writes the mapped fields as one JSON object (names with
+ * a slash nest) into buf; nulls and numbers as the mapping's options say.
+ */
+extern void concord_body_json(const ConcordMapping *mapping,
+							  const ConcordMapped *mapped, bool creating,
+							  StringInfo buf);
+
+#endif							/* CONCORD_CONNECTOR_H */

@@ -1,0 +1,111 @@
+/*-------------------------------------------------------------------------
+ *
+ * http.h
+ *	  Requests on libcurl's multi interface, driven from our own wait loop.
+ *
+ * A ConcordHttp owns one multi handle, its easy handles (reused) and the wait
+ * set; a reset callback of its memory context frees them on any error.
+ * libcurl's callbacks record and return, they never raise.  All signals are
+ * blocked around calls that may start a resolver thread.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef CONCORD_HTTP_H
+#define CONCORD_HTTP_H
+
+#include "base/compat.h"
+
+#include "lib/stringinfo.h"
+
+typedef struct ConcordHttp ConcordHttp;
+
+/* What became of the transfer itself. */
+typedef enum ConcordTransfer
+{
+	CONCORD_TRANSFER_OK,		/* a whole answer came; see status */
+	CONCORD_TRANSFER_NOT_SENT,	/* no connection, DNS, TLS, refused by policy:
+								 * the system cannot have acted */
+	CONCORD_TRANSFER_UNKNOWN,	/* sent, but no whole answer */
+	CONCORD_TRANSFER_TOO_LARGE, /* answer beyond the limit; status is known */
+} ConcordTransfer;
+
+typedef struct ConcordHeader
+{
+	char	   *name;
+	char	   *value;
+} ConcordHeader;
+
+typedef struct ConcordResponse
+{
+	ConcordTransfer transfer;
+	int			status;			/* 0 where none came */
+	int			nheaders;
+	ConcordHeader *headers;		/* names in lower case */
+	char	   *body;			/* NUL-terminated for convenience */
+	Size		body_len;
+	char	   *error;			/* of the transfer, redacted; NULL where OK */
+	bool		system_down;	/* connection, DNS, TLS: no fault of this
+								 * record */
+	int64		elapsed_us;
+} ConcordResponse;
+
+struct ConcordAccount;			/* auth/auth.h */
+
+typedef struct ConcordRequest
+{
+	/* set by who makes it, all in the request's context */
+	char	   *method;
+	char	   *url;			/* whole */
+	int			nheaders;
+	int			maxheaders;
+	ConcordHeader *headers;
+	char	   *body;			/* NULL: none */
+	Size		body_len;
+	int			timeout_ms;
+	int			connect_timeout_ms;
+	bool		verify;			/* TLS */
+	char	   *ca_file;		/* NULL: the system's */
+	char	   *cert_file;
+	char	   *key_file;
+	char	   *proxy;
+	bool		private_allowed;	/* egress policy, from the server */
+	void	   *owner;			/* the caller's */
+
+	/* set when it has ended */
+	ConcordResponse response;
+
+	MemoryContext context;
+	void	   *transfer;		/* http.c's own */
+} ConcordRequest;
+
+/* concord_http_create; the engine lives until context is reset. */
+extern ConcordHttp *concord_http_create(MemoryContext context);
+
+/* concord_request_create makes an empty request in a child of context. */
+extern ConcordRequest *concord_request_create(MemoryContext context);
+extern void concord_request_header(ConcordRequest *request, const char *name,
+								   const char *value);
+/* concord_response_header returns a header's value or NULL (case ignored). */
+extern const char *concord_response_header(const ConcordResponse *response,
+										   const char *name);
+extern void concord_request_free(ConcordRequest *request);
+
+/* concord_http_submit starts a request; it comes back from concord_http_next. */
+extern void concord_http_submit(ConcordHttp *http, ConcordRequest *request);
+extern int	concord_http_in_flight(const ConcordHttp *http);
+
+/*
+ * concord_http_wait drives transfers and waits until one has ended, the
+ * process latch is set, or timeout_ms is over (-1: no limit).  Exits on
+ * postmaster death.  The latch is left set: the caller resets it.
+ */
+extern void concord_http_wait(ConcordHttp *http, int timeout_ms,
+							  uint32 wait_event);
+
+/* concord_http_next returns an ended request or NULL. */
+extern ConcordRequest *concord_http_next(ConcordHttp *http);
+
+/* concord_http_cancel ends a request at once; it does not come back. */
+extern void concord_http_cancel(ConcordHttp *http, ConcordRequest *request);
+
+#endif							/* CONCORD_HTTP_H */

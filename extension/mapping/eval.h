@@ -1,0 +1,100 @@
+/*-------------------------------------------------------------------------
+ *
+ * eval.h
+ *	  Turn a batch of events into what a mapping says about them.
+ *
+ * The expressions of a mapping's version are one prepared statement, run for
+ * a whole batch, as the mapping's definer, read-only, in a transaction of its
+ * own (never the bookkeeping transaction).  Fields that are plain columns or
+ * constants are written straight from the stored image.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef CONCORD_MAPPING_EVAL_H
+#define CONCORD_MAPPING_EVAL_H
+
+#include "catalog/mapping.h"
+#include "outbox/event.h"
+
+/*
+ * A mapped value: its canonical text (the protocol's text form) and its type,
+ * so that a connector can write it in its own way; base/json.h writes it as
+ * CONTRACT.md says.
+ */
+typedef struct ConcordValue
+{
+	Oid			typid;			/* base type; domains are looked through */
+	int32		typmod;
+	bool		isnull;
+	char	   *text;			/* NUL-terminated */
+	uint32		len;
+} ConcordValue;
+
+typedef enum ConcordVerdict
+{
+	CONCORD_SEND,				/* body and key are set */
+	CONCORD_SKIP,				/* filter does not hold, or option says ignore */
+	CONCORD_FAIL,				/* check failed or expression raised: dead */
+} ConcordVerdict;
+
+/* What the mapping wants done at the system. */
+typedef enum ConcordAction
+{
+	CONCORD_ACTION_UPSERT,		/* create or update: the link decides */
+	CONCORD_ACTION_DELETE,
+	CONCORD_ACTION_EVENT,		/* an event for a webhook or queue; truncate */
+} ConcordAction;
+
+typedef struct ConcordMapped
+{
+	ConcordVerdict verdict;
+	ConcordAction action;
+
+	/* the remote key, mapping->key in order, and before the change where the
+	 * key changed (old_keys is NULL otherwise) */
+	ConcordValue *keys;
+	ConcordValue *old_keys;
+
+	/* the local key as canonical JSON text, e.g. {"id": 7}; for a topic the
+	 * event's key as {"key": "..."} */
+	char	   *local_key;
+	char	   *old_local_key;	/* NULL where unchanged */
+
+	/* what order is kept by; NULL: none */
+	char	   *ordering_key;
+
+	/* mapping->fields (or options.on_delete_fields) in order; NULL for a
+	 * delete that needs no body.  skip[i]: the value is not known (unchanged
+	 * TOAST that could not be read again) */
+	int			nfields;
+	const List *field_defs;		/* of ConcordField * */
+	ConcordValue *fields;
+
+	/* of CONCORD_FAIL */
+	char	   *rule;			/* the check's name, or "expression" ... */
+	char	   *error;			/* message, without values of other rows */
+} ConcordMapped;
+
+typedef struct ConcordCompiled ConcordCompiled;
+
+/*
+ * concord_mapping_compile checks and prepares a mapping's current version for
+ * events of one stored definition (NULL: the table's definition now, or a
+ * topic).  Raises what the parser raises, with the field's name in the
+ * context line.
+ */
+extern ConcordCompiled *concord_mapping_compile(const ConcordMapping *mapping,
+												MemoryContext context);
+
+/*
+ * concord_mapping_eval evaluates events (all of the mapping's source) and
+ * returns one result per event, in context.  Opens and ends its own read-only
+ * transaction; call it with none open.  One bad row does not fail the others.
+ */
+extern ConcordMapped *concord_mapping_eval(ConcordCompiled *compiled,
+										   const ConcordEvent *const *events,
+										   int nevents, MemoryContext context);
+
+extern void concord_mapping_free(ConcordCompiled *compiled);
+
+#endif							/* CONCORD_MAPPING_EVAL_H */
