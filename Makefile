@@ -3,7 +3,7 @@
 # The version number stands in META.json alone; the control file and the
 # install script's name come from it.
 
-EXTENSION = pg_concord
+EXTENSION = extension/pg_concord
 EXTVERSION := $(shell sed -n 's/^ *"version": *"\([0-9.]*\)",* *$$/\1/p' META.json | head -n 1)
 
 MODULE_big = pg_concord
@@ -12,7 +12,7 @@ OBJS = $(sort $(patsubst %.c,%.o,$(wildcard extension/*.c extension/*/*.c)))
 SQL_PARTS = $(sort $(wildcard extension/sql/[0-9]*.sql))
 SQL_BUILT = extension/sql/pg_concord--$(EXTVERSION).sql
 CONTROL_BUILT = extension/pg_concord.control
-DATA_built = $(SQL_BUILT) $(CONTROL_BUILT)
+DATA_built = $(SQL_BUILT)
 DATA = $(wildcard extension/sql/pg_concord--*--*.sql)
 
 PG_CPPFLAGS = -I$(CURDIR)/extension -I$(CURDIR) -DCONCORD_VERSION='"$(EXTVERSION)"'
