@@ -33,7 +33,7 @@ install: decoder-install
 uninstall: decoder-uninstall
 clean: decoder-clean
 
-decoder-%:
+decoder-all decoder-install decoder-uninstall decoder-clean: decoder-%:
 	$(MAKE) -C decoder PG_CONFIG=$(PG_CONFIG) $*
 
 $(SQL_BUILT): $(SQL_PARTS) META.json
