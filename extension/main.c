@@ -3,13 +3,21 @@
  * main.c
  *	  Entry point of the library: settings, shared memory, launcher, hooks.
  *
- * No logic here; each room says what it needs at load time.
+ * No logic here; each room says what it needs at load time.  The library is
+ * loaded in three situations: preloaded, where everything is set up; by LOAD
+ * or the first call of a function in a server that does not preload it, where
+ * only the settings exist and concord_shmem stays NULL; and during a binary
+ * upgrade, where no worker may start.
  *
  *-------------------------------------------------------------------------
  */
 #include "base/compat.h"
 
+#include "base/settings.h"
+#include "base/shmem.h"
 #include "fmgr.h"
+#include "miscadmin.h"
+#include "workers/worker.h"
 
 PG_MODULE_MAGIC;
 
@@ -19,4 +27,8 @@ void		_PG_init(void);
 void
 _PG_init(void)
 {
+	concord_settings_define();
+	if (!process_shared_preload_libraries_in_progress)
+		return;
+	concord_shmem_request();
 }

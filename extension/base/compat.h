@@ -17,4 +17,9 @@
 #error "pg_concord needs PostgreSQL 15 or newer"
 #endif
 
+/* 16 gave the extra data of settings a memory context of their own. */
+#if PG_VERSION_NUM < 160000
+#define guc_malloc(elevel, size)	malloc(size)
+#endif
+
 #endif							/* CONCORD_COMPAT_H */

@@ -18,8 +18,9 @@ extern bool concord_delivery;
 extern char *concord_allowed_networks;
 extern int	concord_outbox_retention;	/* minutes */
 extern int	concord_delivery_retention; /* minutes */
-extern int	concord_hold_limit_age; /* see settings.c: hold_limit */
-extern char *concord_hold_limit;
+extern char *concord_hold_limit;	/* as given */
+extern int	concord_hold_limit_age; /* minutes; 0 = none */
+extern int	concord_hold_limit_size;	/* kB; 0 = none */
 extern bool concord_enabled;	/* set per database by CREATE EXTENSION */
 
 /* concord_settings_define defines them all; called by _PG_init only. */

@@ -51,8 +51,13 @@ typedef struct ConcordWorkerSlot
 typedef struct ConcordDatabase
 {
 	Oid			dboid;			/* InvalidOid: the entry is free */
-	slock_t		mutex;			/* guards workers, capture_state, reason */
-	bool		stop_requested; /* DROP DATABASE and friends */
+	slock_t		mutex;			/* guards the fields down to reason */
+	bool		stop_requested; /* workers shall exit; set by the launcher */
+	bool		stopped;		/* no worker runs or is about to; launcher */
+	bool		extension_gone; /* a worker, or a commit, says so */
+	int			holders;		/* sessions that want the workers out of the
+								 * way: DROP DATABASE and friends */
+	bool		no_worker_slot; /* max_worker_processes is exhausted */
 
 	ConcordWorkerSlot workers[CONCORD_WORKER_SLOTS];
 
@@ -82,8 +87,15 @@ typedef struct ConcordDatabase
 typedef struct ConcordShmem
 {
 	LWLock	   *lock;			/* guards which entries are in use */
-	pid_t		launcher_pid;
+	pid_t		launcher_pid;	/* 0 where not running */
 	Latch	   *launcher_latch;
+
+	/* databases that want workers: written by the scout, read by the launcher */
+	pg_atomic_uint32 survey_wanted; /* bumped by whoever changed something */
+	uint32		survey_done;	/* value of survey_wanted that it answers */
+	int			nenabled;
+	Oid			enabled[CONCORD_MAX_DATABASES];
+
 	ConcordDatabase databases[CONCORD_MAX_DATABASES];
 } ConcordShmem;
 
@@ -100,6 +112,20 @@ extern void concord_shmem_request(void);
  */
 extern ConcordDatabase *concord_shmem_database(Oid dboid);
 
+/* concord_shmem_take returns the entry of a database, a new one if need be;
+ * NULL where none is free.  The launcher's only. */
+extern ConcordDatabase *concord_shmem_take(Oid dboid);
+
+/* concord_shmem_release gives an entry back.  The launcher's only. */
+extern void concord_shmem_release(ConcordDatabase *db);
+
+/*
+ * concord_shmem_set_state says what capture is doing, for concord.capture;
+ * reason may be NULL.
+ */
+extern void concord_shmem_set_state(ConcordDatabase *db, const char *state,
+									const char *reason);
+
 /* concord_shmem_wake sets the latch of a worker of this database if it runs. */
 extern void concord_shmem_wake(ConcordDatabase *db, int worker_slot);
 extern void concord_shmem_wake_launcher(void);
@@ -110,5 +136,8 @@ extern void concord_shmem_wake_launcher(void);
  * bumped and the workers of this database are woken.
  */
 extern void concord_catalog_changed(void);
+
+/* concord_shmem_survey asks the launcher to look for databases again. */
+extern void concord_shmem_survey(void);
 
 #endif							/* CONCORD_SHMEM_H */
