@@ -42,8 +42,9 @@
  *				Only for transactions that have something to say.
  *	INSERT, UPDATE, DELETE
  *				varint relnum, byte row flags, [old image], [new image]
- *	TRUNCATE	varint relnum, byte flags (1 cascade, 2 restart identity)
- *				One message for each relation that was truncated.
+ *	TRUNCATE	varint relnum, byte flags (1 cascade, 2 restart identity, 4 partition)
+ *				One message for each relation that was truncated.  Flag 4: not the
+ *				relation as a whole, only partitions that are sent under it.
  *	MESSAGE		byte flags (1 transactional), lsn of the record, text prefix,
  *				bytes content
  *				A message that is not transactional stands outside
@@ -56,7 +57,8 @@
  * header: IMAGE_NULL, IMAGE_UNCHANGED (a TOASTed value that the change did
  * not touch), IMAGE_ABSENT (not part of the old key), IMAGE_OVERSIZE
  * (followed by varint length and 32 bytes of SHA-256; the value was larger
- * than max_value), or IMAGE_TEXT + n followed by n bytes of the value's text.
+ * than max_value; both are of the stored value's bytes, uncompressed and
+ * without header), or IMAGE_TEXT + n followed by n bytes of the value's text.
  *
  * Text of a value does not depend on session settings: it is what the type's
  * output function gives under DateStyle ISO, IntervalStyle postgres, TimeZone
@@ -108,6 +110,7 @@ typedef enum ConcordMsgKind
 /* Flags of TRUNCATE and MESSAGE. */
 #define CONCORD_TRUNCATE_CASCADE	0x01
 #define CONCORD_TRUNCATE_RESTART	0x02
+#define CONCORD_TRUNCATE_PARTITION	0x04	/* only partitions of the relation */
 #define CONCORD_MESSAGE_TRANSACTIONAL	0x01
 
 /* Column headers of an image. */
