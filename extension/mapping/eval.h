@@ -35,6 +35,8 @@ typedef enum ConcordVerdict
 	CONCORD_SEND,				/* body and key are set */
 	CONCORD_SKIP,				/* filter does not hold, or option says ignore */
 	CONCORD_FAIL,				/* check failed or expression raised: dead */
+	CONCORD_WAIT,				/* remote_id() names a record that has no link
+								 * yet: try again later, costs no attempt */
 } ConcordVerdict;
 
 /* What the mapping wants done at the system. */
@@ -42,13 +44,24 @@ typedef enum ConcordAction
 {
 	CONCORD_ACTION_UPSERT,		/* create or update: the link decides */
 	CONCORD_ACTION_DELETE,
-	CONCORD_ACTION_EVENT,		/* an event for a webhook or queue; truncate */
+	CONCORD_ACTION_EVENT,		/* the table was truncated and options.truncate
+								 * is "delete": no key, no fields */
 } ConcordAction;
 
 typedef struct ConcordMapped
 {
 	ConcordVerdict verdict;
 	ConcordAction action;
+
+	/*
+	 * Whether the record was ever there is not known from the event (the old
+	 * image has key columns only and the filter needs more): act only where a
+	 * link says that the system has it.
+	 */
+	bool		only_if_linked;
+
+	/* UPSERT whose fields are options.on_delete_fields: the row is gone */
+	bool		deleting;
 
 	/* the remote key, mapping->key in order, and before the change where the
 	 * key changed (old_keys is NULL otherwise) */
@@ -65,13 +78,15 @@ typedef struct ConcordMapped
 
 	/* mapping->fields (or options.on_delete_fields) in order; NULL for a
 	 * delete that needs no body.  skip[i]: the value is not known (unchanged
-	 * TOAST that could not be read again) */
+	 * TOAST that could not be read again); skip is NULL where all are known */
 	int			nfields;
 	const List *field_defs;		/* of ConcordField * */
 	ConcordValue *fields;
+	bool	   *skip;
 
-	/* of CONCORD_FAIL */
-	char	   *rule;			/* the check's name, or "expression" ... */
+	/* of CONCORD_FAIL and CONCORD_WAIT */
+	char	   *rule;			/* the check's name, or "expression", "key",
+								 * "number", "size", "truncate", "link" */
 	char	   *error;			/* message, without values of other rows */
 } ConcordMapped;
 
