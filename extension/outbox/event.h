@@ -95,6 +95,13 @@ extern void concord_image_decode(const ConcordRelation *relation,
 								 const char *image, uint32 len,
 								 ConcordImageValue *values);
 
+/*
+ * concord_event_uuid makes the id of a row change, a uuid of version 8 from
+ * the database's epoch (26 bits), commit end LSN and ordinal.
+ */
+extern void concord_event_uuid(int32 epoch, XLogRecPtr lsn, uint32 ordinal,
+							   pg_uuid_t *id);
+
 /* concord_event_copy copies an event with all it points to but the relation. */
 extern ConcordEvent *concord_event_copy(const ConcordEvent *event,
 										MemoryContext context);

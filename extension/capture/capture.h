@@ -1,0 +1,64 @@
+/*-------------------------------------------------------------------------
+ *
+ * capture.h
+ *	  What other rooms may ask of capture: is it ready, has it got this far.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef CONCORD_CAPTURE_CAPTURE_H
+#define CONCORD_CAPTURE_CAPTURE_H
+
+#include "base/compat.h"
+
+#include "access/xlogdefs.h"
+
+/*
+ * concord_capture_wait_ready waits until this database's slot is consistent
+ * and recorded, so that everything committed from now on is captured.  A
+ * negative timeout waits for ever.  It never assigns an xid; a caller whose
+ * transaction has one already must not wait, because the slot waits for it.
+ */
+extern bool concord_capture_wait_ready(int timeout_ms);
+
+/*
+ * concord_capture_require returns once capture is ready, having waited for it
+ * at most pg_concord.start_timeout where the transaction has no xid yet.
+ * Otherwise it raises ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, naming what is
+ * missing and who is in the way.  what is the caller's SQL name, for the
+ * message.
+ */
+extern void concord_capture_require(const char *what);
+
+/*
+ * concord_capture_mark returns the end of what is committed in this cluster
+ * now, flushed, and makes the decoder read up to there.
+ */
+extern XLogRecPtr concord_capture_mark(void);
+
+/*
+ * concord_capture_wait_lsn waits until everything of this database that
+ * committed before lsn (from concord_capture_mark) is in the outbox.
+ * Interruptible; false at the timeout, or where capture is stopped.
+ */
+extern bool concord_capture_wait_lsn(XLogRecPtr lsn, int timeout_ms);
+
+/*
+ * concord_capture_register_wakeup makes commits wake the decoder; called by
+ * _PG_init only.
+ */
+extern void concord_capture_register_wakeup(void);
+
+/*
+ * concord_capture_slot_name writes pg_concord_<dboid> into buf (NAMEDATALEN).
+ */
+extern void concord_capture_slot_name(Oid dboid, char *buf);
+
+/* Values of ConcordDatabase.capture_state. */
+#define CONCORD_CAPTURE_STARTING	"starting"
+#define CONCORD_CAPTURE_CREATING	"creating slot"
+#define CONCORD_CAPTURE_RUNNING		"running"
+#define CONCORD_CAPTURE_GAP			"gap"	/* stopped: WAL was missed */
+#define CONCORD_CAPTURE_ERROR		"error" /* failed, will be started again */
+#define CONCORD_CAPTURE_STOPPED		"stopped"
+
+#endif							/* CONCORD_CAPTURE_CAPTURE_H */
