@@ -1,0 +1,277 @@
+/* ---------------------------------------------------------------------
+ * 60_delivery.sql: how far each mapping has got, what went wrong, links
+ *
+ * Written by the courier in its bookkeeping transactions, and by the
+ * functions below with the caller's rights checked in C.
+ * ------------------------------------------------------------------- */
+
+-- The number of a delivery; one event's way through one mapping.
+CREATE SEQUENCE concord.delivery_id AS bigint;
+
+-- One row per mapping that has begun: every event up to cursor is finished,
+-- and so is every event in done; nothing beyond sent_up_to was ever sent.
+CREATE TABLE concord.lane (
+	mapping			int PRIMARY KEY,
+	cursor			bigint NOT NULL,
+	done			int8multirange NOT NULL DEFAULT '{}',
+	sent_up_to		bigint NOT NULL DEFAULT 0,
+	delivered		bigint NOT NULL DEFAULT 0,
+	unchanged		bigint NOT NULL DEFAULT 0,
+	skipped			bigint NOT NULL DEFAULT 0,
+	retried			bigint NOT NULL DEFAULT 0,
+	died			bigint NOT NULL DEFAULT 0,
+	last_done_at	timestamptz,
+	last_error		text,
+	last_error_at	timestamptz,
+	started_at		timestamptz NOT NULL DEFAULT pg_catalog.now()
+) WITH (fillfactor = 20, autovacuum_vacuum_scale_factor = 0,
+		autovacuum_vacuum_threshold = 2000);
+
+-- A delivery that is not on the straight way: it is tried again later, is
+-- held behind an earlier one of its key, or is dead.  It carries its event.
+CREATE TABLE concord.exception (
+	delivery		bigint PRIMARY KEY DEFAULT pg_catalog.nextval('concord.delivery_id'),
+	mapping			int NOT NULL,
+	version			int NOT NULL,
+	seq				bigint NOT NULL,
+	event_id		uuid NOT NULL,
+	op				text NOT NULL,
+	committed_at	timestamptz NOT NULL,
+	ordering_key	text,
+	old_key			text,
+	local_key		jsonb,
+	event			bytea NOT NULL,
+	state			text NOT NULL CHECK (state IN
+						('retry', 'waiting', 'blocked', 'dead', 'superseded', 'discarded')),
+	again			bool NOT NULL DEFAULT false,
+	attempts		int NOT NULL DEFAULT 0,
+	next_try		timestamptz,
+	was_unknown		bool NOT NULL DEFAULT false,
+	rule			text,
+	status			int,
+	answer			text,
+	error			text,
+	request			text,
+	superseded_by	bigint,
+	why				text,
+	created_at		timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	changed_at		timestamptz NOT NULL DEFAULT pg_catalog.now()
+);
+ALTER SEQUENCE concord.delivery_id OWNED BY concord.exception.delivery;
+CREATE INDEX exception_live ON concord.exception (mapping, seq)
+	WHERE state IN ('retry', 'waiting', 'blocked');
+CREATE INDEX exception_mapping ON concord.exception (mapping, state, seq);
+
+-- The identity map and what was delivered last.  The row of a deleted record
+-- stays for a while (present = false), so that nothing older revives it.
+CREATE TABLE concord.link_item (
+	mapping			int NOT NULL,
+	local_key		jsonb NOT NULL,
+	remote_id		text,
+	etag			text,
+	hash			bytea,
+	seq				bigint NOT NULL,
+	present			bool NOT NULL,
+	changed_at		timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	PRIMARY KEY (mapping, local_key)
+) WITH (fillfactor = 80);
+
+-- Finished deliveries: a ring of tables, chosen by the clock and truncated
+-- once all in it is older than pg_concord.delivery_retention.
+CREATE TABLE concord.delivery_log_0 (
+	delivery		bigint NOT NULL DEFAULT pg_catalog.nextval('concord.delivery_id'),
+	mapping			int NOT NULL,
+	version			int NOT NULL,
+	seq				bigint NOT NULL,
+	op				"char" NOT NULL,
+	outcome			"char" NOT NULL,	-- d done, u unchanged, s superseded, k skipped
+	attempts		int NOT NULL,
+	status			int,
+	elapsed_ms		int,				-- from the first request to the last answer
+	committed_at	timestamptz NOT NULL,
+	finished_at		timestamptz NOT NULL,
+	local_key		text
+);
+CREATE TABLE concord.delivery_log_1 (LIKE concord.delivery_log_0 INCLUDING DEFAULTS);
+CREATE TABLE concord.delivery_log_2 (LIKE concord.delivery_log_0 INCLUDING DEFAULTS);
+CREATE TABLE concord.delivery_log_3 (LIKE concord.delivery_log_0 INCLUDING DEFAULTS);
+CREATE INDEX ON concord.delivery_log_0 USING brin (finished_at, delivery, seq);
+CREATE INDEX ON concord.delivery_log_1 USING brin (finished_at, delivery, seq);
+CREATE INDEX ON concord.delivery_log_2 USING brin (finished_at, delivery, seq);
+CREATE INDEX ON concord.delivery_log_3 USING brin (finished_at, delivery, seq);
+
+CREATE VIEW concord.delivery_log AS
+	SELECT * FROM concord.delivery_log_0
+	UNION ALL SELECT * FROM concord.delivery_log_1
+	UNION ALL SELECT * FROM concord.delivery_log_2
+	UNION ALL SELECT * FROM concord.delivery_log_3;
+
+-- What a courier knows of a system; written when it changes.
+CREATE TABLE concord.system_state (
+	serverid		oid NOT NULL,
+	courier			int NOT NULL,
+	breaker			text NOT NULL,	-- closed, open, half-open
+	state			text NOT NULL,	-- ok, down, throttled, environment
+	reason			text,
+	since			timestamptz NOT NULL,
+	until			timestamptz,	-- when it is tried again
+	failures		int NOT NULL,
+	in_flight		int NOT NULL,
+	last_error		text,
+	last_error_at	timestamptz,
+	last_answer_at	timestamptz,
+	PRIMARY KEY (serverid, courier)
+) WITH (fillfactor = 20);
+
+-- Systems that a person has paused.
+CREATE TABLE concord.system_pause (
+	serverid		oid PRIMARY KEY,
+	paused_by		name NOT NULL,
+	paused_at		timestamptz NOT NULL
+);
+
+SELECT pg_catalog.pg_extension_config_dump('concord.exception', 'WHERE state = ''dead''');
+SELECT pg_catalog.pg_extension_config_dump('concord.link_item', '');
+SELECT pg_catalog.pg_extension_config_dump('concord.delivery_id', '');
+
+-- ---------------------------------------------------------------------
+-- functions
+-- ---------------------------------------------------------------------
+
+CREATE FUNCTION concord.wait_for_delivery(name text DEFAULT NULL, timeout interval DEFAULT '30s')
+RETURNS bool LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'concord_wait_for_delivery';
+COMMENT ON FUNCTION concord.wait_for_delivery(text, interval) IS
+	'true once every event committed before the call has ended its way through the mapping (NULL: all mappings)';
+
+CREATE FUNCTION concord.retry_dead(name text, delivery bigint DEFAULT NULL, filter text DEFAULT NULL)
+RETURNS bigint LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'concord_retry_dead';
+COMMENT ON FUNCTION concord.retry_dead(text, bigint, text) IS
+	'dead letters again: one, those that a condition over concord.dead_letter chooses, or all of the mapping';
+
+CREATE FUNCTION concord.discard_dead(name text, delivery bigint, why text)
+RETURNS bigint LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'concord_discard_dead';
+COMMENT ON FUNCTION concord.discard_dead(text, bigint, text) IS
+	'gives up dead letters for good: one, or with NULL all of the mapping';
+
+CREATE FUNCTION concord.replay(name text, from_time timestamptz DEFAULT NULL,
+							   to_time timestamptz DEFAULT NULL, keys jsonb DEFAULT NULL)
+RETURNS bigint LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'concord_replay';
+COMMENT ON FUNCTION concord.replay(text, timestamptz, timestamptz, jsonb) IS
+	'events of a time span, or of an array of local keys, again from the outbox';
+
+CREATE FUNCTION concord.pause_system(server name)
+RETURNS void LANGUAGE c STRICT VOLATILE AS 'MODULE_PATHNAME', 'concord_pause_system';
+CREATE FUNCTION concord.resume_system(server name)
+RETURNS void LANGUAGE c STRICT VOLATILE AS 'MODULE_PATHNAME', 'concord_resume_system';
+
+-- Events of a mapping that no courier has finished, read from the outbox.
+CREATE FUNCTION concord.pending_events(mapping int, max_events int,
+	OUT seq bigint, OUT event_id uuid, OUT op text, OUT committed_at timestamptz)
+RETURNS SETOF record LANGUAGE c STRICT VOLATILE AS 'MODULE_PATHNAME', 'concord_pending_events';
+
+-- How many they are, and since when; counted up to a bound.
+CREATE FUNCTION concord.pending_summary(mapping int, OUT pending bigint, OUT oldest timestamptz)
+RETURNS record LANGUAGE c STRICT VOLATILE AS 'MODULE_PATHNAME', 'concord_pending_summary';
+
+-- ---------------------------------------------------------------------
+-- views
+-- ---------------------------------------------------------------------
+
+CREATE VIEW concord.system AS
+	SELECT s.srvname AS server,
+		   CASE WHEN p.serverid IS NOT NULL THEN 'paused'
+				WHEN NOT pg_catalog.current_setting('pg_concord.delivery', true)::bool THEN 'delivery off'
+				ELSE coalesce(c.state, 'idle') END AS state,
+		   coalesce(c.breaker, 'closed') AS breaker,
+		   coalesce(c.in_flight, 0) AS in_flight,
+		   c.reason,
+		   c.since,
+		   c.until,
+		   coalesce(c.failures, 0) AS failures,
+		   NULL::bigint AS budget_left,
+		   NULL::timestamptz AS token_expiry,
+		   c.last_error,
+		   c.last_error_at,
+		   c.last_answer_at,
+		   p.paused_by
+	FROM pg_catalog.pg_foreign_server s
+	JOIN pg_catalog.pg_foreign_data_wrapper w ON w.oid = s.srvfdw AND w.fdwname = 'concord'
+	LEFT JOIN concord.system_pause p ON p.serverid = s.oid
+	LEFT JOIN LATERAL (
+		SELECT (pg_catalog.array_agg(t.state ORDER BY t.state <> 'ok' DESC, t.since DESC))[1] AS state,
+			   (pg_catalog.array_agg(t.breaker ORDER BY t.state <> 'ok' DESC, t.since DESC))[1] AS breaker,
+			   (pg_catalog.array_agg(t.reason ORDER BY t.state <> 'ok' DESC, t.since DESC))[1] AS reason,
+			   (pg_catalog.array_agg(t.since ORDER BY t.state <> 'ok' DESC, t.since DESC))[1] AS since,
+			   (pg_catalog.array_agg(t.until ORDER BY t.state <> 'ok' DESC, t.since DESC))[1] AS until,
+			   (pg_catalog.array_agg(t.last_error ORDER BY t.last_error_at DESC NULLS LAST))[1] AS last_error,
+			   pg_catalog.max(t.last_error_at) AS last_error_at,
+			   pg_catalog.max(t.last_answer_at) AS last_answer_at,
+			   pg_catalog.max(t.failures) AS failures,
+			   pg_catalog.sum(t.in_flight)::int AS in_flight
+		FROM concord.system_state t WHERE t.serverid = s.oid) c ON true;
+
+CREATE VIEW concord.status AS
+	SELECT m.name AS mapping,
+		   m.state,
+		   m.state_reason,
+		   m.server,
+		   m.version,
+		   p.pending + coalesce(x.live, 0) AS pending,
+		   pg_catalog.now() - least(p.oldest, x.oldest) AS lag,
+		   coalesce(l.delivered, 0) AS delivered,
+		   coalesce(l.unchanged, 0) AS unchanged,
+		   coalesce(l.skipped, 0) AS skipped,
+		   coalesce(l.retried, 0) AS retried,
+		   coalesce(x.retrying, 0) AS retrying,
+		   coalesce(x.waiting, 0) AS waiting,
+		   coalesce(x.dead, 0) AS dead,
+		   l.last_done_at,
+		   l.last_error,
+		   l.last_error_at,
+		   l.cursor
+	FROM concord.mapping m
+	LEFT JOIN concord.lane l ON l.mapping = m.id
+	CROSS JOIN LATERAL concord.pending_summary(m.id) p
+	LEFT JOIN LATERAL (
+		SELECT pg_catalog.count(*) FILTER (WHERE e.state IN ('retry', 'waiting', 'blocked')) AS live,
+			   pg_catalog.count(*) FILTER (WHERE e.state = 'retry') AS retrying,
+			   pg_catalog.count(*) FILTER (WHERE e.state IN ('waiting', 'blocked')) AS waiting,
+			   pg_catalog.count(*) FILTER (WHERE e.state = 'dead') AS dead,
+			   pg_catalog.min(e.committed_at) FILTER (WHERE e.state IN ('retry', 'waiting', 'blocked')) AS oldest
+		FROM concord.exception e
+		WHERE e.mapping = m.id AND e.state IN ('retry', 'waiting', 'blocked', 'dead')) x ON true;
+
+CREATE VIEW concord.dead_letter AS
+	SELECT e.delivery, m.name AS mapping, e.version, m.server, e.local_key, e.op,
+		   e.committed_at, e.attempts, e.rule, e.status, e.answer, e.request, e.error,
+		   e.superseded_by
+	FROM concord.exception e
+	JOIN concord.mapping m ON m.id = e.mapping
+	WHERE e.state = 'dead';
+
+CREATE VIEW concord.link AS
+	SELECT m.name AS mapping, k.local_key, k.remote_id, k.etag, k.seq, k.changed_at
+	FROM concord.link_item k
+	JOIN concord.mapping m ON m.id = k.mapping
+	WHERE k.present;
+
+CREATE VIEW concord.delivery AS
+	SELECT g.delivery, m.name AS mapping, g.version, m.server, g.seq,
+		   g.local_key::jsonb AS local_key, g.op::text AS op,
+		   CASE g.outcome WHEN 'd' THEN 'done' WHEN 'u' THEN 'unchanged'
+			   WHEN 's' THEN 'superseded' WHEN 'k' THEN 'skipped' END AS state,
+		   g.attempts, g.status, NULL::text AS rule, NULL::text AS error,
+		   g.committed_at, g.finished_at AS changed_at, NULL::timestamptz AS next_try,
+		   g.elapsed_ms
+	FROM concord.delivery_log g
+	JOIN concord.mapping m ON m.id = g.mapping
+	UNION ALL
+	SELECT e.delivery, m.name, e.version, m.server, e.seq, e.local_key, e.op, e.state,
+		   e.attempts, e.status, e.rule, e.error, e.committed_at, e.changed_at, e.next_try, NULL
+	FROM concord.exception e
+	JOIN concord.mapping m ON m.id = e.mapping
+	UNION ALL
+	SELECT NULL, m.name, m.version, m.server, p.seq, NULL, p.op, 'pending',
+		   0, NULL, NULL, NULL, p.committed_at, p.committed_at, NULL, NULL
+	FROM concord.mapping m
+	CROSS JOIN LATERAL concord.pending_events(m.id, 10000) p;
