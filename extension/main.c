@@ -17,6 +17,7 @@
 #include "base/shmem.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "workers/launcher.h"
 #include "workers/worker.h"
 
 PG_MODULE_MAGIC;
@@ -31,4 +32,6 @@ _PG_init(void)
 	if (!process_shared_preload_libraries_in_progress)
 		return;
 	concord_shmem_request();
+	concord_utility_init();
+	concord_launcher_register();
 }

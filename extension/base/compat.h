@@ -22,4 +22,13 @@
 #define guc_malloc(elevel, size)	malloc(size)
 #endif
 
+/* 16 replaced the functions per kind of object by one. */
+#if PG_VERSION_NUM < 160000
+#define concord_database_owner(dboid, roleid) \
+	pg_database_ownercheck(dboid, roleid)
+#else
+#define concord_database_owner(dboid, roleid) \
+	object_ownercheck(DatabaseRelationId, dboid, roleid)
+#endif
+
 #endif							/* CONCORD_COMPAT_H */

@@ -42,6 +42,17 @@ concord_shmem_request(void)
 	RegisterXactCallback(shm_xact_callback, NULL);
 }
 
+/* concord_shmem_require raises an error where the library is not preloaded. */
+void
+concord_shmem_require(void)
+{
+	if (concord_shmem == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("pg_concord was not loaded when the server started"),
+				 errhint("Add pg_concord to shared_preload_libraries in postgresql.conf and restart the server.")));
+}
+
 static void
 shm_request(void)
 {

@@ -84,23 +84,36 @@ typedef struct ConcordDatabase
 	pg_atomic_uint64 delivery_generation;
 } ConcordDatabase;
 
+/* A database for which pg_concord.enabled is set, to whatever value. */
+typedef struct ConcordRegistration
+{
+	Oid			dboid;
+	bool		enabled;
+} ConcordRegistration;
+
 typedef struct ConcordShmem
 {
 	LWLock	   *lock;			/* guards which entries are in use */
 	pid_t		launcher_pid;	/* 0 where not running */
 	Latch	   *launcher_latch;
 
-	/* databases that want workers: written by the scout, read by the launcher */
+	/* what the scout found; under lock, but for survey_wanted */
 	pg_atomic_uint32 survey_wanted; /* bumped by whoever changed something */
-	uint32		survey_done;	/* value of survey_wanted that it answers */
-	int			nenabled;
-	Oid			enabled[CONCORD_MAX_DATABASES];
+	uint32		survey_done;	/* value of survey_wanted that this answers */
+	int			nregistered;
+	ConcordRegistration registered[CONCORD_MAX_DATABASES];
 
 	ConcordDatabase databases[CONCORD_MAX_DATABASES];
 } ConcordShmem;
 
 /* NULL where the library is not in shared_preload_libraries. */
 extern PGDLLIMPORT ConcordShmem *concord_shmem;
+
+/*
+ * concord_shmem_require raises ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, with
+ * the line to add, where the library is not preloaded.
+ */
+extern void concord_shmem_require(void);
 
 /* concord_shmem_request registers the hooks; called by _PG_init only. */
 extern void concord_shmem_request(void);

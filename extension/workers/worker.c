@@ -10,6 +10,8 @@
  */
 #include "workers/worker.h"
 
+#include "access/xact.h"
+#include "base/settings.h"
 #include "commands/extension.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -21,8 +23,6 @@
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
 #include "utils/timestamp.h"
-
-#include "access/xact.h"
 
 /* The entry and slot that this process has registered in, for its exit. */
 static ConcordDatabase *wrk_db = NULL;
@@ -141,7 +141,7 @@ concord_worker_check(void)
 	SpinLockAcquire(&wrk_db->mutex);
 	stop = wrk_db->stop_requested;
 	SpinLockRelease(&wrk_db->mutex);
-	if (stop)
+	if (stop || wrk_slot >= CONCORD_WORKER_COURIER + concord_couriers)
 		proc_exit(0);
 	if (!IsTransactionOrTransactionBlock())
 		pgstat_report_stat(false);

@@ -1,0 +1,43 @@
+/*-------------------------------------------------------------------------
+ *
+ * clerk_main.c
+ *	  The worker that keeps a database's house.
+ *
+ * It notices within two seconds that the extension is gone where no commit
+ * said so (DROP EXTENSION in a prepared transaction, or in a session that was
+ * started before the library was loaded), and calls what runs on a timer.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "workers/worker.h"
+
+#include "base/bookkeeping.h"
+#include "utils/timestamp.h"
+
+#define CLK_TURN_MS			1500
+#define CLK_RETENTION_MS	60000
+
+/* clk_extension_exists looks for the extension in a transaction of its own. */
+static bool
+clk_extension_exists(void)
+{
+	bool		exists;
+
+	concord_bookkeeping_begin();
+	exists = concord_worker_extension_exists();
+	concord_bookkeeping_commit(false);
+	return exists;
+}
+
+/* concord_clerk_main is the clerk's entry point. */
+void
+concord_clerk_main(Datum main_arg)
+{
+	(void) concord_worker_start(main_arg, CONCORD_WORKER_CLERK, 0);
+	for (;;)
+	{
+		if (!clk_extension_exists())
+			concord_worker_gone();
+		concord_worker_wait(CLK_TURN_MS);
+	}
+}
