@@ -558,7 +558,7 @@ concord_json_value(StringInfo buf, Oid typid, const char *text, Size len,
 char *
 concord_value_text(Oid typid, Datum value)
 {
-	char	   *text = NULL;
+	char	   *result = NULL;
 	JsSettings	saved;
 	Oid			output;
 
@@ -568,13 +568,13 @@ concord_value_text(Oid typid, Datum value)
 		case VARCHAROID:
 			return TextDatumGetCString(value);
 		case INT4OID:
-			text = palloc(12);
-			pg_ltoa(DatumGetInt32(value), text);
-			return text;
+			result = palloc(12);
+			pg_ltoa(DatumGetInt32(value), result);
+			return result;
 		case INT8OID:
-			text = palloc(MAXINT8LEN + 1);
-			pg_lltoa(DatumGetInt64(value), text);
-			return text;
+			result = palloc(MAXINT8LEN + 1);
+			pg_lltoa(DatumGetInt64(value), result);
+			return result;
 		case BOOLOID:
 			return pstrdup(DatumGetBool(value) ? "t" : "f");
 		default:
@@ -585,12 +585,12 @@ concord_value_text(Oid typid, Datum value)
 	js_canonical(&saved);
 	PG_TRY();
 	{
-		text = OidOutputFunctionCall(output, value);
+		result = OidOutputFunctionCall(output, value);
 	}
 	PG_FINALLY();
 	{
 		js_restore(&saved);
 	}
 	PG_END_TRY();
-	return text;
+	return result;
 }
