@@ -1,0 +1,412 @@
+/*-------------------------------------------------------------------------
+ *
+ * encode_binary.c
+ *	  The compact stream of protocol.h.
+ *
+ * A definition of a relation is encoded once, when an entry is filled.  Equal
+ * definitions share a number, so an invalidation that changed nothing (a
+ * VACUUM, say) costs the reader nothing, and a thousand partitions that are
+ * sent under one root are one relation to it.
+ *
+ * Lengths stand before what they count and are known only after it.  Two
+ * bytes are left free for a message's length and one for a value's; where the
+ * varint turns out to be of another size, the bytes move.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "common/hashfn.h"
+#include "mb/pg_wchar.h"
+#include "utils/builtins.h"
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
+
+#include "decoder.h"
+#include "protocol.h"
+#include "row.h"
+
+/* Bytes left free for the length of a message. */
+#define LENGTH_ROOM		2
+
+/* The definitions that share a hash. */
+typedef struct ConcordDefinitionHead
+{
+	uint32		hash;
+	struct ConcordDefinition *first;
+} ConcordDefinitionHead;
+
+/* A definition that has a number. */
+typedef struct ConcordDefinition
+{
+	struct ConcordDefinition *next; /* with the same hash */
+	uint32		relnum;
+	bool		sent;
+	int			size;
+	char		data[FLEXIBLE_ARRAY_MEMBER];	/* from relid on */
+} ConcordDefinition;
+
+/* Append a varint. */
+static inline void
+bin_varint(StringInfo buf, uint64 v)
+{
+	char	   *p = concord_buf_reserve(buf, CONCORD_VARINT_MAX);
+
+	concord_buf_advance(buf, concord_put_varint(p, v));
+}
+
+/* Append eight bytes, little-endian. */
+static inline void
+bin_fixed64(StringInfo buf, uint64 v)
+{
+	char	   *p = concord_buf_reserve(buf, 8);
+
+	for (int i = 0; i < 8; i++)
+		p[i] = (char) (v >> (8 * i));
+	buf->len += 8;
+}
+
+/* Append length and bytes. */
+static void
+bin_bytes(StringInfo buf, const void *data, Size size)
+{
+	bin_varint(buf, size);
+	concord_buf_append(buf, data, size);
+}
+
+/* Append a text. */
+static void
+bin_text(StringInfo buf, const char *s)
+{
+	bin_bytes(buf, s, strlen(s));
+}
+
+/* Begin a message; returns where it starts, for bin_end(). */
+static inline int
+bin_begin(DecoderState *state, char kind)
+{
+	StringInfo	buf = &state->buf;
+	int			start = buf->len;
+	char	   *p = concord_buf_reserve(buf, 1 + LENGTH_ROOM);
+
+	p[0] = kind;
+	buf->len += 1 + LENGTH_ROOM;
+	return start;
+}
+
+/*
+ * Put the number of bytes from body on in front of body, where room bytes
+ * were left free for it.
+ */
+static inline void
+bin_patch_length(StringInfo buf, int body, int room, uint64 add)
+{
+	int			size = buf->len - body;
+	char		length[CONCORD_VARINT_MAX];
+	int			used = (int) (concord_put_varint(length, (uint64) size + add) - length);
+
+	if (unlikely(used != room))
+	{
+		if (used > room)
+			(void) concord_buf_reserve(buf, used - room);
+		memmove(buf->data + body - room + used, buf->data + body, size);
+		buf->len += used - room;
+	}
+	memcpy(buf->data + body - room, length, used);
+}
+
+/* A message is complete. */
+static inline void
+bin_end(DecoderState *state, int start)
+{
+	bin_patch_length(&state->buf, start + 1 + LENGTH_ROOM, LENGTH_ROOM, 0);
+	concord_output_done(state, start);
+}
+
+/* HELLO */
+static void
+bin_hello(DecoderState *state)
+{
+	int			start = bin_begin(state, CONCORD_MSG_HELLO);
+
+	bin_varint(&state->buf, CONCORD_PROTOCOL_VERSION);
+	bin_varint(&state->buf, PG_VERSION_NUM);
+	bin_text(&state->buf, GetDatabaseEncodingName());
+	bin_end(state, start);
+}
+
+/* BEGIN */
+static void
+bin_begin_txn(DecoderState *state)
+{
+	ReorderBufferTXN *txn = state->txn;
+	int			start = bin_begin(state, CONCORD_MSG_BEGIN);
+
+	bin_varint(&state->buf, txn->xid);
+	bin_fixed64(&state->buf, txn->final_lsn);
+	bin_fixed64(&state->buf, txn->end_lsn);
+	bin_fixed64(&state->buf, (uint64) txn->xact_time.commit_time);
+	bin_varint(&state->buf, txn->origin_id);
+	bin_end(state, start);
+}
+
+/* COMMIT */
+static void
+bin_commit(DecoderState *state)
+{
+	int			start = bin_begin(state, CONCORD_MSG_COMMIT);
+
+	bin_fixed64(&state->buf, state->txn->end_lsn);
+	bin_end(state, start);
+}
+
+/* Name a type so that no search_path is needed to read it. */
+static char *
+bin_type_name(Oid typid, int32 typmod)
+{
+	static const char catalog[] = "pg_catalog.";
+	char	   *name = format_type_extended(typid, typmod,
+											FORMAT_TYPE_TYPEMOD_GIVEN |
+											FORMAT_TYPE_FORCE_QUALIFY);
+
+	if (strncmp(name, catalog, sizeof(catalog) - 1) == 0)
+		name += sizeof(catalog) - 1;
+	return name;
+}
+
+/* Encode the fields of RELATION that follow relnum. */
+static void
+bin_definition(StringInfo buf, ConcordRel *rel)
+{
+	bin_varint(buf, rel->target);
+	concord_buf_putc(buf, rel->replident);
+	concord_buf_putc(buf, 0);
+	bin_text(buf, rel->schema);
+	bin_text(buf, rel->table);
+	bin_varint(buf, rel->ncolumns);
+	for (int i = 0; i < rel->ncolumns; i++)
+	{
+		ConcordColumn *column = &rel->columns[i];
+
+		bin_varint(buf, column->attnum);
+		concord_buf_putc(buf, (char) column->flags);
+		bin_varint(buf, column->typid);
+		bin_varint(buf, (uint64) ((int64) column->typmod + 1));
+		bin_text(buf, column->name);
+		bin_text(buf, bin_type_name(column->typid, column->typmod));
+	}
+}
+
+/* Find or make the number of an entry's definition. */
+static void
+bin_describe(DecoderState *state, ConcordRel *rel)
+{
+	StringInfoData buf;
+	ConcordDefinition *definition;
+	ConcordDefinitionHead *head;
+	uint32		hash;
+	bool		found;
+
+	initStringInfo(&buf);
+	bin_definition(&buf, rel);
+	hash = hash_bytes((const unsigned char *) buf.data, buf.len);
+
+	if (state->definitions == NULL)
+	{
+		HASHCTL		ctl;
+
+		memset(&ctl, 0, sizeof(ctl));
+		ctl.keysize = sizeof(uint32);
+		ctl.entrysize = sizeof(ConcordDefinitionHead);
+		ctl.hcxt = state->context;
+		state->definitions = hash_create("concord_decoder definitions", 64, &ctl,
+										 HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	}
+	head = hash_search(state->definitions, &hash, HASH_ENTER, &found);
+	if (!found)
+		head->first = NULL;
+	for (definition = head->first; definition != NULL; definition = definition->next)
+	{
+		if (definition->size == buf.len &&
+			memcmp(definition->data, buf.data, buf.len) == 0)
+			break;
+	}
+	if (definition == NULL)
+	{
+		definition = MemoryContextAlloc(state->context,
+										offsetof(ConcordDefinition, data) + buf.len);
+		definition->next = head->first;
+		definition->relnum = ++state->last_relnum;
+		definition->sent = false;
+		definition->size = buf.len;
+		memcpy(definition->data, buf.data, buf.len);
+		head->first = definition;
+	}
+	rel->definition = definition;
+	pfree(buf.data);
+}
+
+/* RELATION, where the reader does not have this definition yet. */
+static void
+bin_relation(DecoderState *state, ConcordRel *rel)
+{
+	ConcordDefinition *definition = rel->definition;
+	int			start;
+
+	if (likely(definition->sent))
+		return;
+	definition->sent = true;
+	start = bin_begin(state, CONCORD_MSG_RELATION);
+	bin_varint(&state->buf, definition->relnum);
+	concord_buf_append(&state->buf, definition->data, definition->size);
+	bin_end(state, start);
+}
+
+/* Append a value that has no bytes ready: header and canonical text. */
+static void
+bin_formatted(StringInfo buf, ConcordType *type, Datum value)
+{
+	int			body;
+
+	(void) concord_buf_reserve(buf, 1);
+	buf->len++;
+	body = buf->len;
+	concord_value_text(buf, type, value);
+	bin_patch_length(buf, body, 1, CONCORD_IMAGE_TEXT);
+}
+
+/* Append a value whose stored bytes are its text. */
+static inline void
+bin_stored(StringInfo buf, Datum value)
+{
+	struct varlena *v = concord_value_detoast(value);
+	Size		size = VARSIZE_ANY_EXHDR(v);
+	char	   *p = concord_buf_reserve(buf, size + CONCORD_VARINT_MAX);
+
+	p = concord_put_varint(p, size + CONCORD_IMAGE_TEXT);
+	memcpy(p, VARDATA_ANY(v), size);
+	concord_buf_advance(buf, p + size);
+	if ((Pointer) v != DatumGetPointer(value))
+		pfree(v);
+}
+
+/* Append the marker of a value that is too large. */
+static void
+bin_oversize(StringInfo buf, Datum value)
+{
+	uint8		sha256[CONCORD_SHA256_LENGTH];
+	uint64		length = concord_value_digest(value, sha256);
+
+	bin_varint(buf, CONCORD_IMAGE_OVERSIZE);
+	bin_varint(buf, length);
+	concord_buf_append(buf, sha256, sizeof(sha256));
+}
+
+/* Append an image; returns the row flags that it brings. */
+static uint8
+bin_image(DecoderState *state, ConcordRel *rel, const Datum *values,
+		  const bool *nulls, bool key_only)
+{
+	StringInfo	buf = &state->buf;
+	Size		max = state->options.max_value;
+	uint8		flags = 0;
+
+	bin_varint(buf, rel->ncolumns);
+	for (int i = 0; i < rel->ncolumns; i++)
+	{
+		ConcordColumn *column = &rel->columns[i];
+		Datum		value = values[column->source];
+
+		if (key_only && (column->flags & CONCORD_COL_IDENTITY) == 0)
+			concord_buf_putc(buf, CONCORD_IMAGE_ABSENT);
+		else if (nulls[column->source])
+			concord_buf_putc(buf, CONCORD_IMAGE_NULL);
+		else if (concord_row_unchanged(column, value))
+		{
+			concord_buf_putc(buf, CONCORD_IMAGE_UNCHANGED);
+			flags |= CONCORD_ROW_UNCHANGED;
+		}
+		else if (max > 0 && column->varlena && concord_value_too_large(value, max))
+		{
+			bin_oversize(buf, value);
+			flags |= CONCORD_ROW_OVERSIZE;
+		}
+		else if (column->type.kind == CONCORD_VALUE_TEXT ||
+				 column->type.kind == CONCORD_VALUE_JSON)
+			bin_stored(buf, value);
+		else
+			bin_formatted(buf, &column->type, value);
+	}
+	return flags;
+}
+
+/* INSERT, UPDATE, DELETE */
+static void
+bin_change(DecoderState *state, ConcordRel *rel, const ConcordChange *change)
+{
+	StringInfo	buf = &state->buf;
+	int			start;
+	int			flags_offset;
+	uint8		flags = 0;
+
+	bin_relation(state, rel);
+	start = bin_begin(state, change->kind);
+	bin_varint(buf, rel->definition->relnum);
+	flags_offset = buf->len;
+	concord_buf_putc(buf, 0);
+
+	if (change->no_identity)
+		flags |= CONCORD_ROW_NO_IDENTITY;
+	if (change->has_old)
+	{
+		flags |= CONCORD_ROW_OLD | (change->old_is_key ? CONCORD_ROW_OLD_IS_KEY : 0);
+		flags |= bin_image(state, rel, rel->old_values, rel->old_nulls,
+						   change->old_is_key);
+	}
+	if (change->has_new)
+	{
+		flags |= CONCORD_ROW_NEW;
+		flags |= bin_image(state, rel, rel->new_values, rel->new_nulls, false);
+	}
+	buf->data[flags_offset] = (char) flags;
+	bin_end(state, start);
+}
+
+/* TRUNCATE */
+static void
+bin_truncate(DecoderState *state, ConcordRel *rel, int flags)
+{
+	int			start;
+
+	bin_relation(state, rel);
+	start = bin_begin(state, CONCORD_MSG_TRUNCATE);
+	bin_varint(&state->buf, rel->definition->relnum);
+	concord_buf_putc(&state->buf, (char) flags);
+	bin_end(state, start);
+}
+
+/* MESSAGE */
+static void
+bin_message(DecoderState *state, const ConcordMessage *message)
+{
+	int			start = bin_begin(state, CONCORD_MSG_MESSAGE);
+
+	concord_buf_putc(&state->buf,
+					 message->transactional ? CONCORD_MESSAGE_TRANSACTIONAL : 0);
+	bin_fixed64(&state->buf, message->lsn);
+	bin_text(&state->buf, message->prefix);
+	bin_bytes(&state->buf, message->content, message->size);
+	bin_end(state, start);
+}
+
+const ConcordEncoder concord_encoder_binary = {
+	.name = "binary",
+	.binary = true,
+	.hello = bin_hello,
+	.begin = bin_begin_txn,
+	.commit = bin_commit,
+	.describe = bin_describe,
+	.change = bin_change,
+	.truncate = bin_truncate,
+	.message = bin_message,
+};

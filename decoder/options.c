@@ -1,0 +1,374 @@
+/*-------------------------------------------------------------------------
+ *
+ * options.c
+ *	  The option table of concord_decoder.
+ *
+ * Each option is a row: name, default, parser, where the result goes.  An
+ * unknown option is refused with the closest name and the whole list, a
+ * repeated one is refused too, and a default is parsed by the same code as
+ * what a user gives.  Options that contradict each other are refused at the
+ * end, when all are known.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <limits.h>
+
+#include "mb/pg_wchar.h"
+#include "nodes/parsenodes.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/varlena.h"
+
+#include "encoder.h"
+#include "options.h"
+#include "protocol.h"
+
+typedef struct OptionDef OptionDef;
+
+struct OptionDef
+{
+	const char *name;
+	const char *initial;		/* default, as text; NULL is none */
+	void		(*parse) (const OptionDef *def, const char *value, void *field);
+	Size		offset;			/* of the field in ConcordOptions */
+	const char *const *words;	/* of an enumeration */
+};
+
+static void opt_bool(const OptionDef *def, const char *value, void *field);
+static void opt_word(const OptionDef *def, const char *value, void *field);
+static void opt_size(const OptionDef *def, const char *value, void *field);
+static void opt_tables(const OptionDef *def, const char *value, void *field);
+static void opt_names(const OptionDef *def, const char *value, void *field);
+static void opt_prefixes(const OptionDef *def, const char *value, void *field);
+static void opt_flag_word(const OptionDef *def, const char *value, void *field);
+
+/* Words of enumerations, in the order of their enums. */
+static const char *const format_words[] = {"json", "binary", NULL};
+static const char *const selection_words[] = {"all", "captured", NULL};
+static const char *const origin_words[] = {"any", "none", NULL};
+static const char *const number_words[] = {"number", "string", NULL};
+static const char *const bytea_words[] = {"base64", "hex", NULL};
+
+#define FIELD(f) offsetof(ConcordOptions, f)
+
+static const OptionDef option_defs[] = {
+	{"format", "json", opt_word, FIELD(format), format_words},
+	{"selection", "all", opt_word, FIELD(selection), selection_words},
+	{"tables", NULL, opt_tables, FIELD(tables)},
+	{"publication_names", NULL, opt_names, FIELD(publications)},
+	{"messages", "*", opt_prefixes, FIELD(messages)},
+	{"origin", "any", opt_word, FIELD(origin), origin_words},
+	{"max_value", "16MB", opt_size, FIELD(max_value)},
+	{"batch", NULL, opt_bool, FIELD(batch)},
+	{"numbers", "number", opt_flag_word, FIELD(numbers_as_strings), number_words},
+	{"bytea", "base64", opt_flag_word, FIELD(bytea_hex), bytea_words},
+	{"include_xid", "true", opt_bool, FIELD(include_xid)},
+	{"include_lsn", "true", opt_bool, FIELD(include_lsn)},
+	{"include_ordinal", "true", opt_bool, FIELD(include_ordinal)},
+	{"include_time", "true", opt_bool, FIELD(include_time)},
+	{"include_origin", "true", opt_bool, FIELD(include_origin)},
+	{"include_types", "false", opt_bool, FIELD(include_types)},
+	{"include_transaction", "false", opt_bool, FIELD(include_transaction)},
+};
+
+#define NOPTIONS	((int) lengthof(option_defs))
+
+/* Complain about a value, naming what is accepted. */
+static void
+opt_refuse(const OptionDef *def, const char *value, const char *hint)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("invalid value for option \"%s\" of output plugin \"%s\": \"%s\"",
+					def->name, CONCORD_DECODER_NAME, value),
+			 errhint("%s", hint)));
+}
+
+/* Parse a boolean. */
+static void
+opt_bool(const OptionDef *def, const char *value, void *field)
+{
+	if (!parse_bool(value, (bool *) field))
+		opt_refuse(def, value, "Valid values are \"true\" and \"false\".");
+}
+
+/* Find value among a definition's words. */
+static int
+opt_find_word(const OptionDef *def, const char *value)
+{
+	StringInfoData hint;
+
+	for (int i = 0; def->words[i] != NULL; i++)
+	{
+		if (pg_strcasecmp(def->words[i], value) == 0)
+			return i;
+	}
+
+	initStringInfo(&hint);
+	appendStringInfoString(&hint, "Valid values are ");
+	for (int i = 0; def->words[i] != NULL; i++)
+		appendStringInfo(&hint, "%s\"%s\"", i == 0 ? "" : ", ", def->words[i]);
+	appendStringInfoChar(&hint, '.');
+	opt_refuse(def, value, hint.data);
+	return 0;					/* keep compiler quiet */
+}
+
+/* Parse a word of an enumeration. */
+static void
+opt_word(const OptionDef *def, const char *value, void *field)
+{
+	*(int *) field = opt_find_word(def, value);
+}
+
+/* Parse one of two words into a flag that says: the second one. */
+static void
+opt_flag_word(const OptionDef *def, const char *value, void *field)
+{
+	*(bool *) field = opt_find_word(def, value) == 1;
+}
+
+/* Parse a number of bytes, with a unit as settings have it. */
+static void
+opt_size(const OptionDef *def, const char *value, void *field)
+{
+	int			result;
+	const char *hint = NULL;
+
+	if (!parse_int(value, &result, GUC_UNIT_BYTE, &hint) || result < 0)
+		opt_refuse(def, value,
+				   hint ? hint : "Give a number of bytes, such as \"16MB\"; 0 is no limit.");
+	*(int *) field = result;
+}
+
+/* Skip blanks. */
+static const char *
+opt_skip_space(const char *p)
+{
+	while (*p != '\0' && strchr(" \t\n\r\f", *p) != NULL)
+		p++;
+	return p;
+}
+
+/*
+ * Read one name at p into a new string, folded as SQL folds names.  With
+ * wildcard, an unquoted star becomes CONCORD_PATTERN_ANY.  Returns the byte
+ * after it, or NULL where there is no name.
+ */
+static const char *
+opt_read_name(const char *p, bool wildcard, char **name)
+{
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	if (*p == '"')
+	{
+		for (p++; *p != '"' || p[1] == '"'; p++)
+		{
+			if (*p == '\0')
+				return NULL;
+			if (*p == '"')
+				p++;
+			appendStringInfoChar(&buf, *p);
+		}
+		p++;
+	}
+	else
+	{
+		for (; *p != '\0' && strchr(" \t\n\r\f,.\"", *p) == NULL; p++)
+		{
+			if (*p == '*' && wildcard)
+				appendStringInfoChar(&buf, CONCORD_PATTERN_ANY);
+			else if (*p == '*')
+				return NULL;
+			else
+				appendStringInfoChar(&buf, pg_tolower((unsigned char) *p));
+		}
+	}
+	if (buf.len == 0)
+		return NULL;
+	*name = buf.data;
+	return opt_skip_space(p);
+}
+
+/* Parse "schema.table, schema.*" into patterns. */
+static void
+opt_tables(const OptionDef *def, const char *value, void *field)
+{
+	const char *hint =
+	"Give a list such as \"public.orders, sales.*\"; a name with other characters goes in double quotes.";
+	const char *p = opt_skip_space(value);
+	List	   *result = NIL;
+
+	for (;;)
+	{
+		ConcordPattern *pattern = palloc0(sizeof(ConcordPattern));
+
+		p = opt_read_name(p, true, &pattern->schema);
+		if (p == NULL || *p != '.')
+			opt_refuse(def, value, hint);
+		p = opt_read_name(opt_skip_space(p + 1), true, &pattern->table);
+		if (p == NULL || (*p != ',' && *p != '\0'))
+			opt_refuse(def, value, hint);
+		result = lappend(result, pattern);
+		if (*p == '\0')
+			break;
+		p = opt_skip_space(p + 1);
+	}
+	*(List **) field = result;
+}
+
+/* Parse a list of SQL names. */
+static void
+opt_names(const OptionDef *def, const char *value, void *field)
+{
+	const char *p = opt_skip_space(value);
+	List	   *result = NIL;
+
+	for (;;)
+	{
+		char	   *name;
+
+		p = opt_read_name(p, false, &name);
+		if (p == NULL || (*p != ',' && *p != '\0'))
+			opt_refuse(def, value, "Give names separated by commas.");
+		result = lappend(result, name);
+		if (*p == '\0')
+			break;
+		p = opt_skip_space(p + 1);
+	}
+	*(List **) field = result;
+}
+
+/*
+ * Parse a list of message prefixes: a message is sent when its prefix begins
+ * with one of them.  A star is every message, an empty list is none.
+ */
+static void
+opt_prefixes(const OptionDef *def, const char *value, void *field)
+{
+	List	   *result = NIL;
+	const char *p = opt_skip_space(value);
+
+	while (*p != '\0')
+	{
+		Size		len = strcspn(p, ",");
+		Size		trimmed = len;
+
+		while (trimmed > 0 && strchr(" \t\n\r\f", p[trimmed - 1]) != NULL)
+			trimmed--;
+		if (trimmed == 0 || (p[len] == ',' && *opt_skip_space(p + len + 1) == '\0'))
+			opt_refuse(def, value, "Give prefixes separated by commas, or \"*\" for every message.");
+		if (trimmed == 1 && *p == '*')
+			result = lappend(result, pstrdup(""));
+		else
+			result = lappend(result, pnstrdup(p, trimmed));
+		p += len;
+		if (*p == ',')
+			p = opt_skip_space(p + 1);
+	}
+	*(List **) field = result;
+}
+
+/* Refuse an option that does not exist, with the closest one and all. */
+static void
+opt_refuse_unknown(const char *name)
+{
+	StringInfoData all;
+	const char *closest = NULL;
+	int			best = INT_MAX;
+	int			len = strlen(name);
+
+	initStringInfo(&all);
+	for (int i = 0; i < NOPTIONS; i++)
+	{
+		const char *other = option_defs[i].name;
+
+		appendStringInfo(&all, "%s%s", i == 0 ? "" : ", ", other);
+		if (len > 0 && len < NAMEDATALEN)
+		{
+			int			distance = varstr_levenshtein(name, len, other,
+													  strlen(other),
+													  1, 1, 1, true);
+
+			if (distance < best && distance <= Max(2, len / 3))
+			{
+				best = distance;
+				closest = other;
+			}
+		}
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("output plugin \"%s\" has no option \"%s\"",
+					CONCORD_DECODER_NAME, name),
+			 errdetail("Its options are: %s.", all.data),
+			 closest ? errhint("Perhaps you meant the option \"%s\".", closest) : 0));
+}
+
+/* Refuse options that contradict each other; settle the ones that follow. */
+static void
+opt_settle(ConcordOptions *options, const bool *seen_defs)
+{
+	bool		captured = options->selection == CONCORD_SELECT_CAPTURED;
+
+	if (captured + (options->tables != NIL) + (options->publications != NIL) > 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("options \"selection\", \"tables\" and \"publication_names\" of output plugin \"%s\" exclude each other",
+						CONCORD_DECODER_NAME),
+				 errhint("Choose tables in one way.")));
+	if (options->tables != NIL)
+		options->selection = CONCORD_SELECT_TABLES;
+	else if (options->publications != NIL)
+		options->selection = CONCORD_SELECT_PUBLICATIONS;
+
+	for (int i = 0; i < NOPTIONS; i++)
+	{
+		if (option_defs[i].offset == FIELD(batch) && !seen_defs[i])
+			options->batch = options->format == CONCORD_FORMAT_BINARY;
+	}
+}
+
+/*
+ * Parse what START_REPLICATION or an SQL function gives.  Results live in the
+ * current memory context.
+ */
+void
+concord_options_parse(ConcordOptions *options, List *given)
+{
+	bool		seen[NOPTIONS] = {0};
+	ListCell   *lc;
+
+	memset(options, 0, sizeof(ConcordOptions));
+	for (int i = 0; i < NOPTIONS; i++)
+	{
+		const OptionDef *def = &option_defs[i];
+
+		if (def->initial)
+			def->parse(def, def->initial, (char *) options + def->offset);
+	}
+
+	foreach(lc, given)
+	{
+		DefElem    *elem = lfirst_node(DefElem, lc);
+		int			i = 0;
+
+		while (i < NOPTIONS && strcmp(option_defs[i].name, elem->defname) != 0)
+			i++;
+		if (i == NOPTIONS)
+			opt_refuse_unknown(elem->defname);
+		if (seen[i])
+			ereport(ERROR,
+					(errcode(ERRCODE_SYNTAX_ERROR),
+					 errmsg("option \"%s\" of output plugin \"%s\" is given more than once",
+							elem->defname, CONCORD_DECODER_NAME)));
+		seen[i] = true;
+		if (elem->arg == NULL)
+			opt_refuse(&option_defs[i], "", "The option needs a value.");
+		option_defs[i].parse(&option_defs[i], strVal(elem->arg),
+							 (char *) options + option_defs[i].offset);
+	}
+	opt_settle(options, seen);
+}

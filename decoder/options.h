@@ -1,0 +1,66 @@
+/*-------------------------------------------------------------------------
+ *
+ * options.h
+ *	  The plugin's options, parsed.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef CONCORD_OPTIONS_H
+#define CONCORD_OPTIONS_H
+
+#include "nodes/pg_list.h"
+
+typedef enum ConcordFormat
+{
+	CONCORD_FORMAT_JSON,
+	CONCORD_FORMAT_BINARY,
+} ConcordFormat;
+
+typedef enum ConcordSelection
+{
+	CONCORD_SELECT_ALL,
+	CONCORD_SELECT_CAPTURED,	/* concord.captured says */
+	CONCORD_SELECT_TABLES,		/* option tables says */
+	CONCORD_SELECT_PUBLICATIONS,	/* publications say */
+} ConcordSelection;
+
+typedef enum ConcordOrigin
+{
+	CONCORD_ORIGIN_ANY,
+	CONCORD_ORIGIN_NONE,
+} ConcordOrigin;
+
+/* A table pattern; an unquoted star stands for any run of characters. */
+typedef struct ConcordPattern
+{
+	char	   *schema;
+	char	   *table;
+} ConcordPattern;
+
+/* In a parsed pattern this byte is the star; a quoted star is itself. */
+#define CONCORD_PATTERN_ANY '\001'
+
+typedef struct ConcordOptions
+{
+	int			format;			/* ConcordFormat */
+	int			selection;		/* ConcordSelection */
+	List	   *tables;			/* of ConcordPattern */
+	List	   *publications;	/* of char *, names */
+	List	   *messages;		/* of char *, prefixes; "" is every message */
+	int			origin;			/* ConcordOrigin */
+	int			max_value;		/* bytes; 0 is no limit */
+	bool		batch;			/* messages share a write */
+	bool		include_xid;
+	bool		include_lsn;
+	bool		include_ordinal;
+	bool		include_time;
+	bool		include_origin;
+	bool		include_types;
+	bool		include_transaction;
+	bool		numbers_as_strings;
+	bool		bytea_hex;
+} ConcordOptions;
+
+extern void concord_options_parse(ConcordOptions *options, List *given);
+
+#endif							/* CONCORD_OPTIONS_H */

@@ -1,0 +1,302 @@
+/*-------------------------------------------------------------------------
+ *
+ * relcache.c
+ *	  The plugin's entry for each relation that it has met.
+ *
+ * An entry answers in one lookup: is the relation sent, as what, with which
+ * columns, and how is each of them written.  It is filled when a change of
+ * the relation comes by, under the historic snapshot of that change, and
+ * marked invalid by core's invalidations, which replay in step with the WAL.
+ * The callbacks only mark: an entry may be in use further up the stack.
+ *
+ * A partition that is sent under an ancestor depends on that ancestor too
+ * (its name, its selection), so an entry remembers all ancestors.
+ *
+ * Callbacks cannot be unregistered, so they are registered once in a process
+ * and find the current state through a static pointer, which a callback of
+ * the state's memory context clears however the state ends.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/sysattr.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_index.h"
+#include "utils/hsearch.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+
+#include "decoder.h"
+#include "protocol.h"
+
+/* The state whose entries invalidations are for; see the head of the file. */
+static DecoderState *current_state = NULL;
+
+/* Mark entries: the one of relid, those of its partitions, or all. */
+static void
+rc_invalidate_relation(Datum arg, Oid relid)
+{
+	HASH_SEQ_STATUS scan;
+	ConcordRel *rel;
+
+	if (current_state == NULL)
+		return;
+
+	if (OidIsValid(relid))
+	{
+		rel = hash_search(current_state->relations, &relid, HASH_FIND, NULL);
+		if (rel)
+			rel->valid = false;
+		if (!current_state->has_partitions)
+			return;
+	}
+
+	hash_seq_init(&scan, current_state->relations);
+	while ((rel = hash_seq_search(&scan)) != NULL)
+	{
+		if (!OidIsValid(relid))
+			rel->valid = false;
+		for (int i = 0; i < rel->nancestors && rel->valid; i++)
+		{
+			if (rel->ancestors[i] == relid)
+				rel->valid = false;
+		}
+	}
+}
+
+/* A schema or a type changed: names and output functions may have. */
+static void
+rc_invalidate_all(Datum arg, int cacheid, uint32 hashvalue)
+{
+	rc_invalidate_relation(arg, InvalidOid);
+}
+
+/* A publication changed. */
+static void
+rc_invalidate_publications(Datum arg, int cacheid, uint32 hashvalue)
+{
+	if (current_state == NULL)
+		return;
+	current_state->publications_valid = false;
+	rc_invalidate_relation(arg, InvalidOid);
+}
+
+/* The state is going away: leave no pointer to it. */
+static void
+rc_forget(void *arg)
+{
+	if (current_state == arg)
+		current_state = NULL;
+}
+
+/* Make the cache. */
+void
+concord_relcache_start(DecoderState *state)
+{
+	static bool registered = false;
+	HASHCTL		ctl;
+	MemoryContextCallback *callback;
+
+	memset(&ctl, 0, sizeof(ctl));
+	ctl.keysize = sizeof(Oid);
+	ctl.entrysize = sizeof(ConcordRel);
+	ctl.hcxt = state->context;
+	state->relations = hash_create("concord_decoder relations", 128, &ctl,
+								   HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	state->last_rel = NULL;
+
+	callback = MemoryContextAllocZero(state->context, sizeof(*callback));
+	callback->func = rc_forget;
+	callback->arg = state;
+	MemoryContextRegisterResetCallback(state->context, callback);
+	current_state = state;
+
+	if (registered)
+		return;
+	CacheRegisterRelcacheCallback(rc_invalidate_relation, (Datum) 0);
+	CacheRegisterSyscacheCallback(NAMESPACEOID, rc_invalidate_publications, (Datum) 0);
+	CacheRegisterSyscacheCallback(TYPEOID, rc_invalidate_all, (Datum) 0);
+	CacheRegisterSyscacheCallback(PUBLICATIONOID, rc_invalidate_publications, (Datum) 0);
+	CacheRegisterSyscacheCallback(PUBLICATIONRELMAP, rc_invalidate_publications, (Datum) 0);
+	CacheRegisterSyscacheCallback(PUBLICATIONNAMESPACEMAP, rc_invalidate_publications, (Datum) 0);
+	registered = true;
+}
+
+/* Stop listening; memory goes with the context. */
+void
+concord_relcache_end(DecoderState *state)
+{
+	rc_forget(state);
+}
+
+/* Is attnum among the key columns of an index?  InvalidOid has none. */
+static bool
+rc_in_index(Relation index, AttrNumber attnum)
+{
+	if (index == NULL)
+		return false;
+	for (int i = 0; i < index->rd_index->indnkeyatts; i++)
+	{
+		if (index->rd_index->indkey.values[i] == attnum)
+			return true;
+	}
+	return false;
+}
+
+/* Open an index without a lock, as decoding does with relations, or NULL. */
+static Relation
+rc_open_index(Oid indexid)
+{
+	Relation	index;
+
+	if (!OidIsValid(indexid))
+		return NULL;
+	index = RelationIdGetRelation(indexid);
+	if (!RelationIsValid(index))
+		elog(ERROR, "could not open index with OID %u", indexid);
+	return index;
+}
+
+/* Find the column of desc that has this name and is not dropped. */
+static int
+rc_find_column(TupleDesc desc, const char *name, int hint)
+{
+	if (hint < desc->natts && !TupleDescAttr(desc, hint)->attisdropped &&
+		strcmp(NameStr(TupleDescAttr(desc, hint)->attname), name) == 0)
+		return hint;
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		if (!att->attisdropped && strcmp(NameStr(att->attname), name) == 0)
+			return i;
+	}
+	return -1;
+}
+
+/*
+ * Describe the columns of target as they are found in tuples of relation,
+ * which is target itself or a partition of it.
+ */
+static void
+rc_fill_columns(ConcordRel *rel, Relation relation, Relation target)
+{
+	TupleDesc	source = RelationGetDescr(relation);
+	TupleDesc	desc = RelationGetDescr(target);
+	Oid			identity_oid = RelationGetReplicaIndex(relation);
+	Relation	identity = rc_open_index(identity_oid);
+	Relation	primary = rc_open_index(relation->rd_pkindex);
+	bool		full = relation->rd_rel->relreplident == REPLICA_IDENTITY_FULL;
+
+	rel->replident = relation->rd_rel->relreplident;
+	rel->has_identity = full || identity != NULL;
+	rel->columns = palloc0(sizeof(ConcordColumn) * Max(desc->natts, 1));
+	rel->ncolumns = 0;
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+		ConcordColumn *column = &rel->columns[rel->ncolumns];
+		int			n;
+
+		/* A virtual generated column (18+) is not in the tuple. */
+		if (att->attisdropped || att->attgenerated == 'v')
+			continue;
+		n = rc_find_column(source, NameStr(att->attname), i);
+		if (n < 0)
+			continue;
+		column->attnum = att->attnum;
+		column->source = n;
+		column->name = pstrdup(NameStr(att->attname));
+		column->typid = att->atttypid;
+		column->typmod = att->atttypmod;
+		column->varlena = att->attlen == -1;
+		concord_type_init(&column->type, att->atttypid);
+		if (rc_in_index(primary, n + 1))
+			column->flags |= CONCORD_COL_PRIMARY;
+		if (full || rc_in_index(identity, n + 1))
+			column->flags |= CONCORD_COL_IDENTITY;
+		if (att->attgenerated)
+			column->flags |= CONCORD_COL_GENERATED;
+		column->key = (column->flags &
+					   (full ? CONCORD_COL_PRIMARY : CONCORD_COL_IDENTITY)) != 0;
+		rel->ncolumns++;
+	}
+	if (identity)
+		RelationClose(identity);
+	if (primary)
+		RelationClose(primary);
+}
+
+/* Fill an entry whose selection says that it is sent. */
+static void
+rc_fill(DecoderState *state, ConcordRel *rel, Relation relation)
+{
+	int			natts = RelationGetDescr(relation)->natts;
+	Relation	target = relation;
+
+	if (rel->target != rel->relid)
+	{
+		target = RelationIdGetRelation(rel->target);
+		if (!RelationIsValid(target))
+			elog(ERROR, "could not open relation with OID %u", rel->target);
+	}
+
+	rel->schema = get_namespace_name(RelationGetNamespace(target));
+	rel->table = pstrdup(RelationGetRelationName(target));
+	rc_fill_columns(rel, relation, target);
+	rel->natts = natts;
+	rel->old_values = palloc(sizeof(Datum) * Max(natts, 1));
+	rel->new_values = palloc(sizeof(Datum) * Max(natts, 1));
+	rel->old_nulls = palloc(sizeof(bool) * Max(natts, 1));
+	rel->new_nulls = palloc(sizeof(bool) * Max(natts, 1));
+	state->encoder->describe(state, rel);
+
+	if (target != relation)
+		RelationClose(target);
+}
+
+/* Give the entry of a relation of which a change is at hand. */
+ConcordRel *
+concord_relcache_get(DecoderState *state, Relation relation)
+{
+	Oid			relid = RelationGetRelid(relation);
+	ConcordRel *rel = state->last_rel;
+	MemoryContext old;
+	MemoryContext context;
+	bool		found;
+
+	if (likely(rel != NULL && rel->relid == relid && rel->valid))
+		return rel;
+
+	rel = hash_search(state->relations, &relid, HASH_ENTER, &found);
+	state->last_rel = rel;
+	if (found && rel->valid)
+		return rel;
+
+	if (found && rel->context)
+		MemoryContextDelete(rel->context);
+	memset((char *) rel + sizeof(Oid), 0, sizeof(ConcordRel) - sizeof(Oid));
+
+	context = AllocSetContextCreate(state->context, "concord_decoder relation",
+									ALLOCSET_SMALL_SIZES);
+	rel->context = context;
+	old = MemoryContextSwitchTo(context);
+
+	/*
+	 * Valid from here on: what is read while the entry is filled may bring
+	 * invalidations, and then it has to be filled again next time.
+	 */
+	rel->valid = true;
+	rel->target = relid;
+	concord_filter_relation(state, relation, rel);
+	if (rel->nancestors > 0)
+		state->has_partitions = true;
+	if (rel->send != 0)
+		rc_fill(state, rel, relation);
+	MemoryContextSwitchTo(old);
+	return rel;
+}

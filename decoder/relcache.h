@@ -1,0 +1,82 @@
+/*-------------------------------------------------------------------------
+ *
+ * relcache.h
+ *	  What the plugin knows of a relation, and which relations it sends.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef CONCORD_RELCACHE_H
+#define CONCORD_RELCACHE_H
+
+#include "replication/reorderbuffer.h"
+#include "utils/relcache.h"
+
+#include "encoder.h"
+#include "value.h"
+
+/* A column of the definition that is sent. */
+typedef struct ConcordColumn
+{
+	int16		attnum;			/* in the relation that is sent */
+	int16		source;			/* index in the tuple's values */
+	uint8		flags;			/* CONCORD_COL_* */
+	bool		key;			/* part of the JSON form's key */
+	bool		varlena;
+	ConcordType type;
+	const char *name;
+	Oid			typid;
+	int32		typmod;
+	const char *json_name;		/* ,"name": as it stands in JSON */
+	int			json_name_len;
+} ConcordColumn;
+
+/* Operations that are sent. */
+#define CONCORD_SEND_INSERT		0x01
+#define CONCORD_SEND_UPDATE		0x02
+#define CONCORD_SEND_DELETE		0x04
+#define CONCORD_SEND_TRUNCATE	0x08
+#define CONCORD_SEND_ALL		0x0F
+
+struct ConcordRel
+{
+	Oid			relid;			/* hash key: the relation in WAL */
+	bool		valid;
+	uint8		send;			/* CONCORD_SEND_*; 0 is not selected */
+	Oid			target;			/* the relation it is sent as */
+	int			nancestors;		/* of a partition, nearest first */
+	Oid		   *ancestors;
+	MemoryContext context;		/* of everything that follows */
+
+	const char *schema;
+	const char *table;
+	char		replident;		/* pg_class.relreplident of relid */
+	bool		has_identity;	/* an old image can be expected */
+	int			ncolumns;
+	ConcordColumn *columns;
+	int			natts;			/* of the tuples in WAL */
+	Datum	   *old_values;
+	Datum	   *new_values;
+	bool	   *old_nulls;
+	bool	   *new_nulls;
+
+	/* the encoder's own */
+	struct ConcordDefinition *definition;
+	const char *json_head;		/* "schema":…,"table":… */
+	int			json_head_len;
+	const char *json_types;		/* ,"types":{…}, or empty */
+	int			json_types_len;
+};
+
+/* in relcache.c */
+extern void concord_relcache_start(DecoderState *state);
+extern void concord_relcache_end(DecoderState *state);
+extern ConcordRel *concord_relcache_get(DecoderState *state, Relation relation);
+
+/* in filter.c */
+extern void concord_filter_relation(DecoderState *state, Relation relation,
+									ConcordRel *rel);
+extern bool concord_filter_origin(DecoderState *state, RepOriginId origin);
+extern bool concord_filter_message(DecoderState *state, const char *prefix);
+extern void concord_filter_check_publications(DecoderState *state);
+
+#endif							/* CONCORD_RELCACHE_H */

@@ -1,0 +1,138 @@
+/*-------------------------------------------------------------------------
+ *
+ * row.c
+ *	  Row images: which there are, and what they hold.
+ *
+ * Tuples are deformed into arrays that belong to the relation's entry, so a
+ * change allocates nothing by itself.  Columns that were added with a default
+ * after a row was written get that default from the tuple descriptor of the
+ * moment.
+ *
+ * An UPDATE that leaves a TOASTed value alone has only a pointer to it in WAL.
+ * Where the old image has the value (REPLICA IDENTITY FULL, or a column of the
+ * identity) it is taken from there; otherwise the encoders mark it unchanged.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "utils/rel.h"
+
+#include "protocol.h"
+#include "row.h"
+
+/* Take values that the new image only points to from the old one. */
+static void
+row_merge_unchanged(ConcordRel *rel)
+{
+	for (int i = 0; i < rel->ncolumns; i++)
+	{
+		const ConcordColumn *column = &rel->columns[i];
+		int			n = column->source;
+
+		if (column->varlena &&
+			!rel->new_nulls[n] && !rel->old_nulls[n] &&
+			VARATT_IS_EXTERNAL_ONDISK(DatumGetPointer(rel->new_values[n])) &&
+			!VARATT_IS_EXTERNAL_ONDISK(DatumGetPointer(rel->old_values[n])))
+			rel->new_values[n] = rel->old_values[n];
+	}
+}
+
+/*
+ * Deform the change's tuples into rel's arrays and say in *row which images
+ * there are.  Returns false where nothing is to be sent.
+ */
+bool
+concord_row_prepare(ConcordRel *rel, Relation relation,
+					ReorderBufferChange *change, ConcordChange *row)
+{
+	TupleDesc	desc = RelationGetDescr(relation);
+	HeapTuple	oldtuple = concord_change_tuple(change->data.tp.oldtuple);
+	HeapTuple	newtuple = concord_change_tuple(change->data.tp.newtuple);
+	uint8		send;
+
+	switch (change->action)
+	{
+		case REORDER_BUFFER_CHANGE_INSERT:
+			row->kind = CONCORD_MSG_INSERT;
+			send = CONCORD_SEND_INSERT;
+			oldtuple = NULL;
+			break;
+		case REORDER_BUFFER_CHANGE_UPDATE:
+			row->kind = CONCORD_MSG_UPDATE;
+			send = CONCORD_SEND_UPDATE;
+			break;
+		case REORDER_BUFFER_CHANGE_DELETE:
+			row->kind = CONCORD_MSG_DELETE;
+			send = CONCORD_SEND_DELETE;
+			newtuple = NULL;
+			break;
+		default:
+			elog(ERROR, "unexpected change action %d", (int) change->action);
+	}
+	if ((rel->send & send) == 0)
+		return false;
+
+	row->has_old = oldtuple != NULL;
+	row->has_new = newtuple != NULL;
+	row->old_is_key = rel->replident != REPLICA_IDENTITY_FULL;
+	row->no_identity = row->kind != CONCORD_MSG_INSERT &&
+		!row->has_old && !rel->has_identity;
+
+	if (oldtuple)
+		heap_deform_tuple(oldtuple, desc, rel->old_values, rel->old_nulls);
+	if (newtuple)
+		heap_deform_tuple(newtuple, desc, rel->new_values, rel->new_nulls);
+	if (oldtuple && newtuple && HeapTupleHasExternal(newtuple))
+		row_merge_unchanged(rel);
+	return true;
+}
+
+/* Is one of the truncated relations the one with this OID? */
+static bool
+row_is_truncated(int nrelations, Relation *relations, Oid relid)
+{
+	for (int i = 0; i < nrelations; i++)
+	{
+		if (RelationGetRelid(relations[i]) == relid)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Send one event for each selected relation that was truncated.  A partition
+ * that is sent under its root counts as the root: once, and not at all where
+ * the root was truncated itself.
+ */
+void
+concord_row_truncate(DecoderState *state, int nrelations, Relation *relations,
+					 bool cascade, bool restart)
+{
+	List	   *sent = NIL;
+	int			flags = (cascade ? CONCORD_TRUNCATE_CASCADE : 0) |
+		(restart ? CONCORD_TRUNCATE_RESTART : 0);
+
+	for (int i = 0; i < nrelations; i++)
+	{
+		ConcordRel *rel = concord_relcache_get(state, relations[i]);
+		int			partition = 0;
+
+		if ((rel->send & CONCORD_SEND_TRUNCATE) == 0)
+		{
+			concord_txn_skip(state);
+			continue;
+		}
+		if (rel->target != rel->relid)
+		{
+			if (row_is_truncated(nrelations, relations, rel->target) ||
+				list_member_oid(sent, rel->target))
+				continue;
+			partition = CONCORD_TRUNCATE_PARTITION;
+		}
+		sent = lappend_oid(sent, rel->target);
+		concord_txn_event(state);
+		state->encoder->truncate(state, rel, flags | partition);
+	}
+}

@@ -1,0 +1,159 @@
+/*-------------------------------------------------------------------------
+ *
+ * txn.c
+ *	  The transaction that is being replayed, and what leaves the plugin.
+ *
+ * BEGIN is delayed until the transaction has something to say, so a
+ * transaction without a selected change writes nothing at all.  Ordinals
+ * count events from 1; they are stable over restarts because transactions
+ * are replayed whole, at commit.
+ *
+ * A write through OutputPluginWrite costs as much as decoding a row, so
+ * messages gather in state->buf and share writes of up to CONCORD_WRITE_SIZE.
+ * The buffer is empty between transactions: COMMIT hands on what is left, and
+ * a message outside transactions is handed on at once.  So nothing is held
+ * back that the consumer's position already covers.
+ *
+ * The buffer is our own rather than ctx->out because a write's LSN is taken
+ * when it is prepared, and because ctx->out may only be touched inside the
+ * callback that writes.  A message never straddles two writes; one that is
+ * larger than CONCORD_WRITE_SIZE is a write of its own.  After a huge one both
+ * buffers shrink back.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "decoder.h"
+#include "protocol.h"
+
+/* A buffer that has grown beyond this shrinks back once it is empty. */
+#define BUFFER_KEEP		(1024 * 1024)
+#define BUFFER_NORMAL	(2 * CONCORD_WRITE_SIZE)
+
+/* Filtered changes in a row after which the consumer hears of progress. */
+#define SKIP_PROGRESS	100
+
+/* A transaction's replay begins; nothing is written yet. */
+void
+concord_txn_start(DecoderState *state, ReorderBufferTXN *txn)
+{
+	state->txn = txn;
+	state->begun = false;
+	state->ordinal = 0;
+	state->skipped = 0;
+}
+
+/* An event of the current transaction is about to be written. */
+void
+concord_txn_event(DecoderState *state)
+{
+	if (unlikely(!state->begun))
+	{
+		concord_output_hello(state);
+		state->begun = true;
+		state->encoder->begin(state);
+	}
+	state->ordinal++;
+	state->skipped = 0;
+}
+
+/* The current transaction is complete. */
+void
+concord_txn_end(DecoderState *state)
+{
+	if (state->begun)
+	{
+		state->encoder->commit(state);
+		concord_output_flush(state);
+	}
+	state->begun = false;
+	state->txn = NULL;
+}
+
+/*
+ * A change was filtered out.  Before 16, a plugin that writes nothing for a
+ * long time must itself see to it that a walsender stays alive.
+ */
+void
+concord_txn_skip(DecoderState *state)
+{
+#if PG_VERSION_NUM < 160000
+	if (++state->skipped >= SKIP_PROGRESS)
+	{
+		state->skipped = 0;
+		OutputPluginUpdateProgress(state->ctx, false);
+	}
+#endif
+}
+
+/* Write the stream's first message, once. */
+void
+concord_output_hello(DecoderState *state)
+{
+	if (state->hello_sent)
+		return;
+	state->hello_sent = true;
+	if (state->encoder->hello)
+		state->encoder->hello(state);
+}
+
+/* Hand on the first len bytes of the buffer as one write. */
+static void
+output_write(DecoderState *state, int len)
+{
+	LogicalDecodingContext *ctx = state->ctx;
+
+	OutputPluginPrepareWrite(ctx, true);
+	appendBinaryStringInfo(ctx->out, state->buf.data, len);
+	OutputPluginWrite(ctx, true);
+
+	if (unlikely(ctx->out->maxlen > BUFFER_KEEP))
+	{
+		resetStringInfo(ctx->out);
+		ctx->out->data = repalloc(ctx->out->data, BUFFER_NORMAL);
+		ctx->out->maxlen = BUFFER_NORMAL;
+	}
+}
+
+/* Hand on whatever the buffer holds. */
+void
+concord_output_flush(DecoderState *state)
+{
+	if (state->buf.len == 0)
+		return;
+	output_write(state, state->buf.len);
+	state->buf.len = 0;
+	if (unlikely(state->buf.maxlen > BUFFER_KEEP))
+	{
+		state->buf.data = repalloc(state->buf.data, BUFFER_NORMAL);
+		state->buf.maxlen = BUFFER_NORMAL;
+	}
+}
+
+/*
+ * The message that starts at start is complete.  Hand on what has to go: what
+ * came before it, where it does not fit with that into one write, and itself,
+ * where it fills one.
+ */
+void
+concord_output_done(DecoderState *state, int start)
+{
+	StringInfo	buf = &state->buf;
+
+	if (!state->options.batch)
+	{
+		concord_output_flush(state);
+		return;
+	}
+	if (likely(buf->len < CONCORD_WRITE_SIZE))
+		return;
+	if (start > 0)
+	{
+		output_write(state, start - state->encoder->separator);
+		buf->len -= start;
+		memmove(buf->data, buf->data + start, buf->len);
+	}
+	if (buf->len >= CONCORD_WRITE_SIZE)
+		concord_output_flush(state);
+}

@@ -1,0 +1,598 @@
+/*-------------------------------------------------------------------------
+ *
+ * value.c
+ *	  Values by type as canonical text, without session settings.
+ *
+ * The common types are formatted here straight from their Datum into the
+ * output buffer: no palloc, no function manager, no setting is looked at.
+ * Every other type goes through its output function, with the settings that
+ * output functions look at pinned around the call and restored also when it
+ * fails, because the caller may be an ordinary session.
+ *
+ * The text is what the type's output function gives under DateStyle ISO,
+ * IntervalStyle postgres, TimeZone UTC, bytea_output hex and
+ * extra_float_digits 1.  Type money is the exception: its output depends on
+ * lc_monetary, so it is written as plain digits with two decimals, which its
+ * input reads back under lc_monetary C and its kin.
+ *
+ * numeric is read from its stored form, which numeric.c keeps to itself but
+ * which pg_upgrade has frozen: a header of one or two 16-bit words (sign,
+ * display scale, weight) and digits of base 10,000.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "access/detoast.h"
+#include "catalog/pg_type.h"
+#include "common/cryptohash.h"
+#include "common/sha2.h"
+#include "common/shortest_dec.h"
+#include "miscadmin.h"
+#include "pgtime.h"
+#include "utils/builtins.h"
+#include "utils/bytea.h"
+#include "utils/cash.h"
+#include "utils/date.h"
+#include "utils/datetime.h"
+#include "utils/float.h"
+#include "utils/jsonb.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+#include "utils/uuid.h"
+
+#include "value.h"
+
+/* The most bytes that a number other than numeric takes. */
+#define NUMBER_MAX	32
+
+/* The zone that is shown: read at first use, the same for the process's life. */
+static pg_tz *utc_zone = NULL;
+
+/* Which types are written here. */
+static const struct
+{
+	Oid			typid;
+	ConcordValueKind kind;
+}			known_types[] =
+{
+	{BOOLOID, CONCORD_VALUE_BOOL},
+	{INT2OID, CONCORD_VALUE_INT2},
+	{INT4OID, CONCORD_VALUE_INT4},
+	{INT8OID, CONCORD_VALUE_INT8},
+	{OIDOID, CONCORD_VALUE_OID},
+	{FLOAT4OID, CONCORD_VALUE_FLOAT4},
+	{FLOAT8OID, CONCORD_VALUE_FLOAT8},
+	{NUMERICOID, CONCORD_VALUE_NUMERIC},
+	{CASHOID, CONCORD_VALUE_MONEY},
+	{TEXTOID, CONCORD_VALUE_TEXT},
+	{VARCHAROID, CONCORD_VALUE_TEXT},
+	{BPCHAROID, CONCORD_VALUE_TEXT},
+	{NAMEOID, CONCORD_VALUE_NAME},
+	{JSONOID, CONCORD_VALUE_JSON},
+	{JSONBOID, CONCORD_VALUE_JSONB},
+	{BYTEAOID, CONCORD_VALUE_BYTEA},
+	{UUIDOID, CONCORD_VALUE_UUID},
+	{DATEOID, CONCORD_VALUE_DATE},
+	{TIMEOID, CONCORD_VALUE_TIME},
+	{TIMESTAMPOID, CONCORD_VALUE_TIMESTAMP},
+	{TIMESTAMPTZOID, CONCORD_VALUE_TIMESTAMPTZ},
+};
+
+/*
+ * Learn how a type is written; what that needs is allocated in the current
+ * context.  A domain is written as its base type.
+ */
+void
+concord_type_init(ConcordType *type, Oid typid)
+{
+	Oid			base = getBaseType(typid);
+	Oid			output;
+	Oid			element;
+	bool		isvarlena;
+
+	memset(type, 0, sizeof(ConcordType));
+	get_typlenbyvalalign(base, &type->typlen, &type->typbyval, &type->typalign);
+	for (int i = 0; i < lengthof(known_types); i++)
+	{
+		if (known_types[i].typid == base)
+		{
+			type->kind = known_types[i].kind;
+			return;
+		}
+	}
+
+	getTypeOutputInfo(base, &output, &isvarlena);
+	fmgr_info(output, &type->output);
+	element = get_element_type(base);
+	if (OidIsValid(element))
+	{
+		type->kind = CONCORD_VALUE_ARRAY;
+		type->element = palloc(sizeof(ConcordType));
+		concord_type_init(type->element, element);
+	}
+	else
+		type->kind = CONCORD_VALUE_OTHER;
+}
+
+/* Give a value with its bytes in place; a short header is left as it is. */
+struct varlena *
+concord_value_detoast(Datum value)
+{
+	return PG_DETOAST_DATUM_PACKED(value);
+}
+
+/* Is a variable-length value larger than max bytes? */
+bool
+concord_value_too_large(Datum value, Size max)
+{
+	struct varlena *v = (struct varlena *) DatumGetPointer(value);
+
+	if (VARATT_IS_SHORT(v))
+		return VARSIZE_SHORT(v) - VARHDRSZ_SHORT > max;
+	return toast_raw_datum_size(value) - VARHDRSZ > max;
+}
+
+/* Compute length and SHA-256 of a value's bytes. */
+uint64
+concord_value_digest(Datum value, uint8 *sha256)
+{
+	struct varlena *v = PG_DETOAST_DATUM_PACKED(value);
+	Size		size = VARSIZE_ANY_EXHDR(v);
+	pg_cryptohash_ctx *hash = pg_cryptohash_create(PG_SHA256);
+
+	StaticAssertStmt(CONCORD_SHA256_LENGTH == PG_SHA256_DIGEST_LENGTH,
+					 "digest length mismatch");
+	if (pg_cryptohash_init(hash) < 0 ||
+		pg_cryptohash_update(hash, (const uint8 *) VARDATA_ANY(v), size) < 0 ||
+		pg_cryptohash_final(hash, sha256, CONCORD_SHA256_LENGTH) < 0)
+		elog(ERROR, "could not compute SHA-256: %s", pg_cryptohash_error(hash));
+	pg_cryptohash_free(hash);
+	if ((Pointer) v != DatumGetPointer(value))
+		pfree(v);
+	return size;
+}
+
+/*
+ * Call a type's output function with the settings pinned that it may look at.
+ */
+char *
+concord_value_output(ConcordType *type, Datum value)
+{
+	int			save_datestyle = DateStyle;
+	int			save_intervalstyle = IntervalStyle;
+	int			save_extra_float_digits = extra_float_digits;
+	int			save_bytea_output = bytea_output;
+	pg_tz	   *save_zone = session_timezone;
+	char	   *result;
+
+	if (utc_zone == NULL)
+		utc_zone = pg_tzset("UTC");
+
+	PG_TRY();
+	{
+		DateStyle = USE_ISO_DATES;
+		IntervalStyle = INTSTYLE_POSTGRES;
+		extra_float_digits = 1;
+		bytea_output = BYTEA_OUTPUT_HEX;
+		session_timezone = utc_zone;
+		result = OutputFunctionCall(&type->output, value);
+	}
+	PG_FINALLY();
+	{
+		DateStyle = save_datestyle;
+		IntervalStyle = save_intervalstyle;
+		extra_float_digits = save_extra_float_digits;
+		bytea_output = save_bytea_output;
+		session_timezone = save_zone;
+	}
+	PG_END_TRY();
+	return result;
+}
+
+/* Write v with two digits. */
+static inline char *
+val_put2(char *p, int v)
+{
+	p[0] = '0' + v / 10;
+	p[1] = '0' + v % 10;
+	return p + 2;
+}
+
+/* Write a NUL-terminated string. */
+static inline char *
+val_puts(char *p, const char *s)
+{
+	while (*s)
+		*p++ = *s++;
+	return p;
+}
+
+/* Write the date of a Julian day; the caller adds BC where it returns true. */
+static inline bool
+val_put_day(char **p, int julian)
+{
+	int			year,
+				month,
+				day;
+	bool		bc;
+	char	   *q = *p;
+
+	j2date(julian, &year, &month, &day);
+	bc = year <= 0;
+	if (bc)
+		year = 1 - year;
+	if (year <= 9999)
+	{
+		q = val_put2(q, year / 100);
+		q = val_put2(q, year % 100);
+	}
+	else
+		q += pg_ultoa_n((uint32) year, q);
+	*q++ = '-';
+	q = val_put2(q, month);
+	*q++ = '-';
+	q = val_put2(q, day);
+	*p = q;
+	return bc;
+}
+
+/* Write a time of day given in microseconds. */
+static inline char *
+val_put_clock(char *p, int64 time)
+{
+	int			seconds = (int) (time / USECS_PER_SEC);
+	int			fraction = (int) (time % USECS_PER_SEC);
+
+	p = val_put2(p, seconds / SECS_PER_HOUR);
+	*p++ = ':';
+	p = val_put2(p, seconds / SECS_PER_MINUTE % MINS_PER_HOUR);
+	*p++ = ':';
+	p = val_put2(p, seconds % SECS_PER_MINUTE);
+	if (fraction != 0)
+	{
+		*p++ = '.';
+		for (int unit = 100000; fraction != 0; unit /= 10)
+		{
+			*p++ = '0' + fraction / unit;
+			fraction %= unit;
+		}
+	}
+	return p;
+}
+
+/* Write a date. */
+static char *
+val_put_date(char *p, DateADT date)
+{
+	if (DATE_IS_NOBEGIN(date))
+		return val_puts(p, "-infinity");
+	if (DATE_IS_NOEND(date))
+		return val_puts(p, "infinity");
+	if (val_put_day(&p, date + POSTGRES_EPOCH_JDATE))
+		p = val_puts(p, " BC");
+	return p;
+}
+
+/*
+ * Write a timestamp, with separator between day and time and zone (which may
+ * be empty) after it.
+ */
+char *
+concord_put_timestamp(char *p, int64 timestamp, char separator, const char *zone)
+{
+	int64		day;
+	int64		time;
+	bool		bc;
+
+	if (TIMESTAMP_IS_NOBEGIN(timestamp))
+		return val_puts(p, "-infinity");
+	if (TIMESTAMP_IS_NOEND(timestamp))
+		return val_puts(p, "infinity");
+
+	day = timestamp / USECS_PER_DAY;
+	time = timestamp % USECS_PER_DAY;
+	if (time < 0)
+	{
+		time += USECS_PER_DAY;
+		day--;
+	}
+	bc = val_put_day(&p, (int) (day + POSTGRES_EPOCH_JDATE));
+	*p++ = separator;
+	p = val_put_clock(p, time);
+	p = val_puts(p, zone);
+	if (bc)
+		p = val_puts(p, " BC");
+	return p;
+}
+
+/* Write a double with the fewest digits that read back the same. */
+static char *
+val_put_float8(char *p, float8 v)
+{
+	if (isnan(v))
+		return val_puts(p, "NaN");
+	if (isinf(v))
+		return val_puts(p, v < 0 ? "-Infinity" : "Infinity");
+	return p + double_to_shortest_decimal_bufn(v, p);
+}
+
+/* Write a float with the fewest digits that read back the same. */
+static char *
+val_put_float4(char *p, float4 v)
+{
+	if (isnan(v))
+		return val_puts(p, "NaN");
+	if (isinf(v))
+		return val_puts(p, v < 0 ? "-Infinity" : "Infinity");
+	return p + float_to_shortest_decimal_bufn(v, p);
+}
+
+/* Write an amount of money. */
+static char *
+val_put_money(char *p, Cash v)
+{
+	uint64		cents = v < 0 ? 0 - (uint64) v : (uint64) v;
+
+	if (v < 0)
+		*p++ = '-';
+	p += pg_ulltoa_n(cents / 100, p);
+	*p++ = '.';
+	return val_put2(p, (int) (cents % 100));
+}
+
+/* Write a UUID. */
+static char *
+val_put_uuid(char *p, const pg_uuid_t *uuid)
+{
+	static const char digits[] = "0123456789abcdef";
+
+	for (int i = 0; i < UUID_LEN; i++)
+	{
+		if (i == 4 || i == 6 || i == 8 || i == 10)
+			*p++ = '-';
+		*p++ = digits[uuid->data[i] >> 4];
+		*p++ = digits[uuid->data[i] & 0x0F];
+	}
+	return p;
+}
+
+/* Write four digits. */
+static inline char *
+val_put4(char *p, int v)
+{
+	return val_put2(val_put2(p, v / 100), v % 100);
+}
+
+/*
+ * Append a numeric digit for digit.  Returns false where it is NaN or
+ * infinite, which is not a number in JSON.
+ */
+bool
+concord_value_numeric(StringInfo buf, Datum value)
+{
+	struct varlena *v = PG_DETOAST_DATUM_PACKED(value);
+	const char *data = VARDATA_ANY(v);
+	int			size = VARSIZE_ANY_EXHDR(v);
+	uint16		header;
+	int			weight,
+				scale,
+				ndigits,
+				d;
+	bool		negative;
+	char	   *p;
+
+	memcpy(&header, data, sizeof(header));
+	if ((header & 0xC000) == 0xC000)
+	{
+		p = concord_buf_reserve(buf, NUMBER_MAX);
+		p = val_puts(p, (header & 0xF000) == 0xD000 ? "Infinity" :
+					 (header & 0xF000) == 0xF000 ? "-Infinity" : "NaN");
+		concord_buf_advance(buf, p);
+		return false;
+	}
+	if (header & 0x8000)
+	{
+		negative = (header & 0x2000) != 0;
+		scale = (header & 0x1F80) >> 7;
+		weight = (int) (header & 0x003F) - ((header & 0x0040) ? 64 : 0);
+		data += sizeof(uint16);
+		size -= sizeof(uint16);
+	}
+	else
+	{
+		int16		long_weight;
+
+		memcpy(&long_weight, data + sizeof(uint16), sizeof(long_weight));
+		negative = (header & 0xC000) == 0x4000;
+		scale = header & 0x3FFF;
+		weight = long_weight;
+		data += 2 * sizeof(uint16);
+		size -= 2 * sizeof(uint16);
+	}
+	ndigits = size / (int) sizeof(int16);
+
+	p = concord_buf_reserve(buf, (Size) Max(weight + 1, 1) * 4 + scale + 16);
+	if (negative)
+		*p++ = '-';
+
+#define NUMERIC_DIGIT(n, to) \
+	do { \
+		int16		digit_ = 0; \
+		if ((n) >= 0 && (n) < ndigits) \
+			memcpy(&digit_, data + (n) * sizeof(int16), sizeof(int16)); \
+		(to) = digit_; \
+	} while (0)
+
+	d = weight + 1;
+	if (weight < 0)
+		*p++ = '0';
+	else
+	{
+		int			digit;
+
+		NUMERIC_DIGIT(0, digit);
+		p += pg_ultoa_n((uint32) digit, p);
+		for (int i = 1; i <= weight; i++)
+		{
+			NUMERIC_DIGIT(i, digit);
+			p = val_put4(p, digit);
+		}
+	}
+	if (scale > 0)
+	{
+		char	   *end;
+
+		*p++ = '.';
+		end = p + scale;
+		for (; p < end; d++)
+		{
+			int			digit;
+
+			NUMERIC_DIGIT(d, digit);
+			p = val_put4(p, digit);
+		}
+		p = end;
+	}
+	concord_buf_advance(buf, p);
+	if ((Pointer) v != DatumGetPointer(value))
+		pfree(v);
+	return true;
+}
+
+/* Append a value's bytes in hexadecimal after \x; with JSON, after \\x. */
+void
+concord_value_bytea_hex(StringInfo buf, Datum value, bool json)
+{
+	struct varlena *v = PG_DETOAST_DATUM_PACKED(value);
+	Size		size = VARSIZE_ANY_EXHDR(v);
+	char	   *p;
+
+	if (size > (MaxAllocSize - 16) / 2)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("bytea value of %zu bytes is too large to be written as text", size),
+				 errhint("Set option \"max_value\" of the output plugin to have large values replaced by their length and digest.")));
+	p = concord_buf_reserve(buf, size * 2 + 3);
+	if (json)
+		*p++ = '\\';
+	*p++ = '\\';
+	*p++ = 'x';
+	p += hex_encode(VARDATA_ANY(v), size, p);
+	concord_buf_advance(buf, p);
+	if ((Pointer) v != DatumGetPointer(value))
+		pfree(v);
+}
+
+/*
+ * Append a scalar of fixed size.  Returns false where the value is not a JSON
+ * number although its type is one of numbers.
+ */
+bool
+concord_value_scalar(StringInfo buf, ConcordValueKind kind, Datum value, bool json)
+{
+	char	   *p = concord_buf_reserve(buf, 2 * CONCORD_TIMESTAMP_MAX);
+	bool		number = true;
+
+	switch (kind)
+	{
+		case CONCORD_VALUE_INT2:
+			p += pg_itoa(DatumGetInt16(value), p);
+			break;
+		case CONCORD_VALUE_INT4:
+			p += pg_ltoa(DatumGetInt32(value), p);
+			break;
+		case CONCORD_VALUE_INT8:
+			p += pg_lltoa(DatumGetInt64(value), p);
+			break;
+		case CONCORD_VALUE_OID:
+			p += pg_ultoa_n(DatumGetObjectId(value), p);
+			break;
+		case CONCORD_VALUE_FLOAT4:
+			number = isfinite(DatumGetFloat4(value));
+			p = val_put_float4(p, DatumGetFloat4(value));
+			break;
+		case CONCORD_VALUE_FLOAT8:
+			number = isfinite(DatumGetFloat8(value));
+			p = val_put_float8(p, DatumGetFloat8(value));
+			break;
+		case CONCORD_VALUE_MONEY:
+			p = val_put_money(p, DatumGetCash(value));
+			break;
+		case CONCORD_VALUE_UUID:
+			p = val_put_uuid(p, DatumGetUUIDP(value));
+			break;
+		case CONCORD_VALUE_DATE:
+			p = val_put_date(p, DatumGetDateADT(value));
+			break;
+		case CONCORD_VALUE_TIME:
+			p = val_put_clock(p, DatumGetTimeADT(value));
+			break;
+		case CONCORD_VALUE_TIMESTAMP:
+			p = concord_put_timestamp(p, DatumGetTimestamp(value),
+									  json ? 'T' : ' ', "");
+			break;
+		case CONCORD_VALUE_TIMESTAMPTZ:
+			p = concord_put_timestamp(p, DatumGetTimestampTz(value),
+									  json ? 'T' : ' ', json ? "+00:00" : "+00");
+			break;
+		default:
+			elog(ERROR, "unexpected value kind %d", (int) kind);
+	}
+	concord_buf_advance(buf, p);
+	return number;
+}
+
+/* Append a value's canonical text. */
+void
+concord_value_text(StringInfo buf, ConcordType *type, Datum value)
+{
+	switch (type->kind)
+	{
+		case CONCORD_VALUE_BOOL:
+			concord_buf_putc(buf, DatumGetBool(value) ? 't' : 'f');
+			break;
+		case CONCORD_VALUE_NUMERIC:
+			(void) concord_value_numeric(buf, value);
+			break;
+		case CONCORD_VALUE_TEXT:
+		case CONCORD_VALUE_JSON:
+			{
+				struct varlena *v = PG_DETOAST_DATUM_PACKED(value);
+
+				concord_buf_append(buf, VARDATA_ANY(v), VARSIZE_ANY_EXHDR(v));
+				if ((Pointer) v != DatumGetPointer(value))
+					pfree(v);
+				break;
+			}
+		case CONCORD_VALUE_NAME:
+			concord_buf_append(buf, NameStr(*DatumGetName(value)),
+							   strlen(NameStr(*DatumGetName(value))));
+			break;
+		case CONCORD_VALUE_JSONB:
+			{
+				Jsonb	   *jb = DatumGetJsonbP(value);
+
+				(void) JsonbToCString(buf, &jb->root, VARSIZE(jb));
+				break;
+			}
+		case CONCORD_VALUE_BYTEA:
+			concord_value_bytea_hex(buf, value, false);
+			break;
+		case CONCORD_VALUE_ARRAY:
+		case CONCORD_VALUE_OTHER:
+			{
+				char	   *text = concord_value_output(type, value);
+
+				concord_buf_append(buf, text, strlen(text));
+				pfree(text);
+				break;
+			}
+		default:
+			(void) concord_value_scalar(buf, type->kind, value, false);
+			break;
+	}
+}

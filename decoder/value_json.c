@@ -1,0 +1,342 @@
+/*-------------------------------------------------------------------------
+ *
+ * value_json.c
+ *	  Values by type as JSON.
+ *
+ * Booleans and numbers are JSON's own, digit for digit; what JSON has no number
+ * for (NaN, infinities) is a string.  json and jsonb go in as they are.  Times
+ * are ISO 8601.  Arrays are arrays.  Everything else is a string: the canonical
+ * text of value.c, or base 64 for bytea unless hexadecimal is asked for.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/tupmacs.h"
+#include "common/base64.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+
+#include "value.h"
+
+/* Escaping works on pieces of this size, so that room for the worst is small. */
+#define JSON_PIECE	4096
+
+/* Write one byte of a JSON string that needs an escape. */
+static inline char *
+val_put_escape(char *p, unsigned char c)
+{
+	static const char digits[] = "0123456789abcdef";
+
+	*p++ = '\\';
+	switch (c)
+	{
+		case '"':
+		case '\\':
+			*p++ = c;
+			break;
+		case '\b':
+			*p++ = 'b';
+			break;
+		case '\f':
+			*p++ = 'f';
+			break;
+		case '\n':
+			*p++ = 'n';
+			break;
+		case '\r':
+			*p++ = 'r';
+			break;
+		case '\t':
+			*p++ = 't';
+			break;
+		default:
+			*p++ = 'u';
+			*p++ = '0';
+			*p++ = '0';
+			*p++ = digits[c >> 4];
+			*p++ = digits[c & 0x0F];
+			break;
+	}
+	return p;
+}
+
+#define BYTES8(c)		(UINT64CONST(0x0101010101010101) * (c))
+#define HAS_LESS(v, n)	(((v) - BYTES8(n)) & ~(v) & BYTES8(0x80))
+#define HAS_BYTE(v, c)	HAS_LESS((v) ^ BYTES8(c), 1)
+
+/*
+ * Copy len bytes to p, escaped for a JSON string.  Eight bytes at a time are
+ * looked at: most text needs no escape at all.
+ */
+static char *
+val_put_escaped(char *p, const char *s, Size len)
+{
+	const char *end = s + len;
+
+	while (end - s >= 8)
+	{
+		uint64		v;
+
+		memcpy(&v, s, 8);
+		if (likely((HAS_LESS(v, 0x20) | HAS_BYTE(v, '"') | HAS_BYTE(v, '\\')) == 0))
+		{
+			memcpy(p, s, 8);
+			p += 8;
+			s += 8;
+			continue;
+		}
+		for (int i = 0; i < 8; i++, s++)
+		{
+			unsigned char c = (unsigned char) *s;
+
+			if (c < 0x20 || c == '"' || c == '\\')
+				p = val_put_escape(p, c);
+			else
+				*p++ = c;
+		}
+	}
+	for (; s < end; s++)
+	{
+		unsigned char c = (unsigned char) *s;
+
+		if (c < 0x20 || c == '"' || c == '\\')
+			p = val_put_escape(p, c);
+		else
+			*p++ = c;
+	}
+	return p;
+}
+
+/* Append a JSON string, with its quotes. */
+void
+concord_json_string(StringInfo buf, const char *s, Size len)
+{
+	concord_buf_putc(buf, '"');
+	while (len > 0)
+	{
+		Size		piece = Min(len, JSON_PIECE);
+		char	   *p = concord_buf_reserve(buf, Max(piece * 6, len));
+
+		concord_buf_advance(buf, val_put_escaped(p, s, piece));
+		s += piece;
+		len -= piece;
+	}
+	concord_buf_putc(buf, '"');
+}
+
+/*
+ * Append a value of type json, which is JSON already.  Line ends can only
+ * stand between its tokens; they become blanks, so that an event stays one
+ * line.
+ */
+static void
+val_json_json(StringInfo buf, Datum value)
+{
+	struct varlena *v = PG_DETOAST_DATUM_PACKED(value);
+	Size		len = VARSIZE_ANY_EXHDR(v);
+	char	   *p = concord_buf_reserve(buf, len);
+
+	memcpy(p, VARDATA_ANY(v), len);
+	concord_buf_advance(buf, p + len);
+	if (memchr(p, '\n', len) != NULL || memchr(p, '\r', len) != NULL)
+	{
+		for (Size i = 0; i < len; i++)
+		{
+			if (p[i] == '\n' || p[i] == '\r')
+				p[i] = ' ';
+		}
+	}
+	if ((Pointer) v != DatumGetPointer(value))
+		pfree(v);
+}
+
+/* Append a bytea in base 64. */
+static void
+val_json_base64(StringInfo buf, Datum value)
+{
+	struct varlena *v = PG_DETOAST_DATUM_PACKED(value);
+	int			len = VARSIZE_ANY_EXHDR(v);
+	int			room = pg_b64_enc_len(len);
+	char	   *p = concord_buf_reserve(buf, (Size) room + 1);
+	int			written = pg_b64_encode((const void *) VARDATA_ANY(v), len, p, room);
+
+	if (written < 0)
+		elog(ERROR, "could not encode %d bytes in base 64", len);
+	concord_buf_advance(buf, p + written);
+	if ((Pointer) v != DatumGetPointer(value))
+		pfree(v);
+}
+
+/* Where the writing of an array stands. */
+typedef struct ArrayWalk
+{
+	ConcordType *element;
+	const ConcordJsonStyle *style;
+	const char *data;
+	const bits8 *nulls;
+	int			item;
+	int			ndim;
+	const int  *dims;
+} ArrayWalk;
+
+/* Append one dimension of an array, and what is inside it. */
+static void
+val_json_dimension(StringInfo buf, ArrayWalk *walk, int dim)
+{
+	ConcordType *element = walk->element;
+
+	concord_buf_putc(buf, '[');
+	for (int i = 0; i < walk->dims[dim]; i++)
+	{
+		if (i > 0)
+			concord_buf_putc(buf, ',');
+		if (dim + 1 < walk->ndim)
+		{
+			val_json_dimension(buf, walk, dim + 1);
+			continue;
+		}
+		if (walk->nulls &&
+			(walk->nulls[walk->item / 8] & (1 << (walk->item % 8))) == 0)
+			concord_buf_literal(buf, "null");
+		else
+		{
+			concord_value_json(buf, element,
+							   fetch_att(walk->data, element->typbyval, element->typlen),
+							   walk->style);
+			walk->data = att_addlength_pointer(walk->data, element->typlen, walk->data);
+			walk->data = (const char *) att_align_nominal(walk->data, element->typalign);
+		}
+		walk->item++;
+	}
+	concord_buf_putc(buf, ']');
+}
+
+/*
+ * Append an array.  One whose bounds do not start at 1 is written as the text
+ * of its output function, because a JSON array would lose them.
+ */
+static void
+val_json_array(StringInfo buf, ConcordType *type, Datum value,
+			   const ConcordJsonStyle *style)
+{
+	ArrayType  *array = DatumGetArrayTypeP(value);
+	ArrayWalk	walk = {type->element, style};
+
+	walk.data = ARR_DATA_PTR(array);
+	walk.nulls = ARR_NULLBITMAP(array);
+	walk.ndim = ARR_NDIM(array);
+	walk.dims = ARR_DIMS(array);
+	for (int i = 0; i < walk.ndim; i++)
+	{
+		if (ARR_LBOUND(array)[i] != 1)
+		{
+			char	   *text = concord_value_output(type, PointerGetDatum(array));
+
+			concord_json_string(buf, text, strlen(text));
+			pfree(text);
+			return;
+		}
+	}
+	if (walk.ndim == 0)
+		concord_buf_literal(buf, "[]");
+	else
+		val_json_dimension(buf, &walk, 0);
+}
+
+/* Append a number, in quotes where asked for or where JSON has no such one. */
+static void
+val_json_number(StringInfo buf, ConcordType *type, Datum value, bool quoted)
+{
+	int			start = buf->len;
+	bool		number;
+
+	if (quoted)
+		concord_buf_putc(buf, '"');
+	if (type->kind == CONCORD_VALUE_NUMERIC)
+		number = concord_value_numeric(buf, value);
+	else
+		number = concord_value_scalar(buf, type->kind, value, true);
+	if (quoted)
+		concord_buf_putc(buf, '"');
+	else if (unlikely(!number))
+	{
+		(void) concord_buf_reserve(buf, 2);
+		memmove(buf->data + start + 1, buf->data + start, buf->len - start);
+		buf->data[start] = '"';
+		buf->data[buf->len + 1] = '"';
+		buf->len += 2;
+	}
+}
+
+/* Append a value as JSON. */
+void
+concord_value_json(StringInfo buf, ConcordType *type, Datum value,
+				   const ConcordJsonStyle *style)
+{
+	switch (type->kind)
+	{
+		case CONCORD_VALUE_BOOL:
+			if (DatumGetBool(value))
+				concord_buf_literal(buf, "true");
+			else
+				concord_buf_literal(buf, "false");
+			break;
+		case CONCORD_VALUE_INT2:
+		case CONCORD_VALUE_INT4:
+		case CONCORD_VALUE_OID:
+			(void) concord_value_scalar(buf, type->kind, value, true);
+			break;
+		case CONCORD_VALUE_FLOAT4:
+		case CONCORD_VALUE_FLOAT8:
+			val_json_number(buf, type, value, false);
+			break;
+		case CONCORD_VALUE_INT8:
+		case CONCORD_VALUE_NUMERIC:
+			val_json_number(buf, type, value, style->numbers_as_strings);
+			break;
+		case CONCORD_VALUE_TEXT:
+			{
+				struct varlena *v = PG_DETOAST_DATUM_PACKED(value);
+
+				concord_json_string(buf, VARDATA_ANY(v), VARSIZE_ANY_EXHDR(v));
+				if ((Pointer) v != DatumGetPointer(value))
+					pfree(v);
+				break;
+			}
+		case CONCORD_VALUE_NAME:
+			concord_json_string(buf, NameStr(*DatumGetName(value)),
+								strlen(NameStr(*DatumGetName(value))));
+			break;
+		case CONCORD_VALUE_JSON:
+			val_json_json(buf, value);
+			break;
+		case CONCORD_VALUE_JSONB:
+			concord_value_text(buf, type, value);
+			break;
+		case CONCORD_VALUE_BYTEA:
+			concord_buf_putc(buf, '"');
+			if (style->bytea_hex)
+				concord_value_bytea_hex(buf, value, true);
+			else
+				val_json_base64(buf, value);
+			concord_buf_putc(buf, '"');
+			break;
+		case CONCORD_VALUE_ARRAY:
+			val_json_array(buf, type, value, style);
+			break;
+		case CONCORD_VALUE_OTHER:
+			{
+				char	   *text = concord_value_output(type, value);
+
+				concord_json_string(buf, text, strlen(text));
+				pfree(text);
+				break;
+			}
+		default:
+			concord_buf_putc(buf, '"');
+			(void) concord_value_scalar(buf, type->kind, value, true);
+			concord_buf_putc(buf, '"');
+			break;
+	}
+}
