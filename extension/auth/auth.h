@@ -13,17 +13,25 @@
 
 #include "http/http.h"
 
+#include "nodes/pg_list.h"
+
 typedef struct ConcordAuth ConcordAuth;
 
 typedef struct ConcordAuthScheme
 {
 	const char *name;
-	/* options it needs and takes; NULL-terminated */
+	/* options it needs ("a|b": one of them) and takes; NULL-terminated */
 	const char *const *required;
 	const char *const *optional;
 	/* apply adds what the scheme needs to a complete request */
 	void		(*apply) (const ConcordAuth *auth, ConcordRequest *request);
 } ConcordAuthScheme;
+
+/*
+ * concord_auth_check raises where the options of a user mapping do not name a
+ * scheme of this version or lack what it needs.
+ */
+extern void concord_auth_check(List *options);
 
 /*
  * concord_auth_load reads the user mapping of a role on a server into context

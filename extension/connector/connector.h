@@ -33,6 +33,7 @@ typedef struct ConcordServer
 	Oid			serverid;
 	char	   *name;
 	char	   *url;			/* ends with a slash */
+	char	   *url_given;		/* as the option has it */
 	char	   *service;		/* path under url, or NULL */
 	int			timeout_ms;
 	int			connect_timeout_ms;
@@ -55,6 +56,22 @@ typedef struct ConcordServer
 	const struct ConcordConnector *connector;
 } ConcordServer;
 
+/*
+ * An outcome rule: all that is given must hold.  status_low is 0 where any
+ * status will do.
+ */
+typedef struct ConcordOutcomeRule
+{
+	char	   *name;			/* what a delivery says decided */
+	int			status_low;
+	int			status_high;
+	char	   *header;			/* a header that must be there */
+	char	   *path;			/* dotted path that must be in the answer */
+	char	   *regex;			/* over the header's or path's value, or else the
+								 * body */
+	ConcordOutcome outcome;
+} ConcordOutcomeRule;
+
 /* A row of concord.connector, parsed. */
 typedef struct ConcordConnector
 {
@@ -68,7 +85,10 @@ typedef struct ConcordConnector
 	char	   *update_path;
 	char	   *delete_method;
 	char	   *delete_path;
-	char	   *remote_id_path;	/* dotted path of the id in an answer, or NULL */
+	char	   *probe_method;	/* how to look whether a record exists */
+	char	   *probe_path;
+	char	   *remote_id_path; /* dotted path of the id in an answer, or NULL */
+	bool		remote_id_assigned; /* the system gives ids: {key} is that */
 	bool		suppress_default;	/* default of option unchanged */
 	bool		replay_events_default;
 	char	   *upsert_default;
@@ -76,7 +96,11 @@ typedef struct ConcordConnector
 	List	   *rules;			/* of ConcordOutcomeRule *, in order */
 } ConcordConnector;
 
-/* What is known of the record at the system; delivery keeps it. */
+/*
+ * What is known of the record at the system; delivery keeps it.  Where the
+ * key changed (mapped->old_keys) it is the link of the record under its old
+ * key.
+ */
 typedef struct ConcordLink
 {
 	bool		exists;			/* a create was answered and no delete since */
@@ -109,7 +133,8 @@ typedef struct ConcordExchange
 	int			status;
 	int			retry_after_ms; /* -1: none given */
 	char	   *remote_id;		/* from the answer; NULL: as before */
-	char	   *etag;			/* NULL: as before; "": forget it */
+	char	   *etag;			/* NULL: as before; "": forget it; "*": the
+								 * system wants If-Match but tells no tag */
 } ConcordExchange;
 
 typedef struct ConcordProtocol
@@ -140,6 +165,17 @@ extern const ConcordProtocol *concord_protocol_find(const char *name);
  * the server is gone.  Needs a transaction.
  */
 extern ConcordServer *concord_server_load(Oid serverid, MemoryContext context);
+
+/*
+ * concord_server_contactable says whether settings let this database talk to
+ * the server (environment); *why tells the reason where they do not.
+ */
+extern bool concord_server_contactable(const ConcordServer *server,
+									   const char **why);
+
+/* concord_connector_load reads a row of concord.connector, NULL where none. */
+extern ConcordConnector *concord_connector_load(const char *name,
+												MemoryContext context);
 
 /*
  * concord_exchange_begin makes an exchange and its idempotency key (of event,

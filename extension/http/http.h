@@ -49,8 +49,6 @@ typedef struct ConcordResponse
 	int64		elapsed_us;
 } ConcordResponse;
 
-struct ConcordAccount;			/* auth/auth.h */
-
 typedef struct ConcordRequest
 {
 	/* set by who makes it, all in the request's context */
@@ -85,10 +83,22 @@ extern ConcordHttp *concord_http_create(MemoryContext context);
 extern ConcordRequest *concord_request_create(MemoryContext context);
 extern void concord_request_header(ConcordRequest *request, const char *name,
 								   const char *value);
+/* concord_request_set_header adds a header that is not there yet. */
+extern void concord_request_set_header(ConcordRequest *request,
+									   const char *name, const char *value);
 /* concord_response_header returns a header's value or NULL (case ignored). */
 extern const char *concord_response_header(const ConcordResponse *response,
 										   const char *name);
 extern void concord_request_free(ConcordRequest *request);
+
+/*
+ * concord_response_text returns at most maxlen bytes of the body as text that
+ * is valid in the database's encoding (palloc'd): NUL bytes and what is not
+ * UTF-8 are replaced.  concord_safe_text does so with any bytes.
+ */
+extern char *concord_response_text(const ConcordResponse *response,
+								   Size maxlen);
+extern char *concord_safe_text(const char *bytes, Size len, Size maxlen);
 
 /* concord_http_submit starts a request; it comes back from concord_http_next. */
 extern void concord_http_submit(ConcordHttp *http, ConcordRequest *request);
@@ -104,6 +114,16 @@ extern void concord_http_wait(ConcordHttp *http, int timeout_ms,
 
 /* concord_http_next returns an ended request or NULL. */
 extern ConcordRequest *concord_http_next(ConcordHttp *http);
+
+/*
+ * concord_address_allowed judges where a request may go (http/policy.c):
+ * metadata and link-local addresses never, loopback and private ones where
+ * private_allowed says so or pg_concord.allowed_networks has them.
+ */
+struct sockaddr;
+extern bool concord_address_allowed(const struct sockaddr *address,
+									bool private_allowed,
+									const char *allowed_networks);
 
 /* concord_http_cancel ends a request at once; it does not come back. */
 extern void concord_http_cancel(ConcordHttp *http, ConcordRequest *request);

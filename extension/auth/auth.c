@@ -1,0 +1,327 @@
+/*-------------------------------------------------------------------------
+ *
+ * auth.c
+ *	  Credentials of a user mapping: check, load, apply, redact.
+ *
+ * GetUserMapping() falls back to PUBLIC's mapping and checks no privilege, so
+ * it is not used here: a definer acts with its own user mapping or with none,
+ * and needs USAGE on the server each time credentials are loaded.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "auth/schemes.h"
+
+#include "access/htup_details.h"
+#include "access/reloptions.h"
+#include "catalog/pg_user_mapping.h"
+#include "catalog/server_options.h"
+#include "common/base64.h"
+#include "foreign/foreign.h"
+#include "miscadmin.h"
+#include "nodes/parsenodes.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/syscache.h"
+
+/* Secrets shorter than this are not looked for in texts. */
+#define REDACT_MIN		4
+#define REDACTED		"***"
+
+static const ConcordAuthScheme *const auth_schemes[] = {
+	&concord_auth_none,
+	&concord_auth_basic,
+	&concord_auth_bearer,
+	&concord_auth_header,
+	&concord_auth_hmac,
+};
+
+/* Schemes that CONTRACT.md names and a later version has. */
+static const char *const auth_later[] = {
+	"oauth2", "oauth2_refresh", "oauth2_jwt", "oauth2_saml", "oauth1",
+	"session", "sigv4",
+};
+
+/* auth_find returns the scheme of a name; raises where there is none. */
+static const ConcordAuthScheme *
+auth_find(const char *name)
+{
+	const char *names[lengthof(auth_schemes)];
+	const char *closest;
+
+	for (int i = 0; i < lengthof(auth_schemes); i++)
+	{
+		if (strcmp(auth_schemes[i]->name, name) == 0)
+			return auth_schemes[i];
+		names[i] = auth_schemes[i]->name;
+	}
+	for (int i = 0; i < lengthof(auth_later); i++)
+	{
+		if (strcmp(auth_later[i], name) == 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("auth \"%s\" is not available in this version",
+							name)));
+	}
+	closest = concord_option_closest(name, names, lengthof(auth_schemes));
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("auth \"%s\" is not known", name),
+			 closest != NULL ?
+			 errhint("Perhaps you meant \"%s\".", closest) :
+			 errhint("It may be none, basic, bearer, header or hmac.")));
+	return NULL;				/* keep compiler quiet */
+}
+
+/* auth_listed says whether an option is one of the names in a|b|c. */
+static bool
+auth_listed(const char *list, const char *option)
+{
+	size_t		len = strlen(option);
+
+	while (list != NULL)
+	{
+		if (strncmp(list, option, len) == 0 &&
+			(list[len] == '|' || list[len] == '\0'))
+			return true;
+		list = strchr(list, '|');
+		if (list != NULL)
+			list++;
+	}
+	return false;
+}
+
+/* auth_takes says whether a scheme knows an option. */
+static bool
+auth_takes(const ConcordAuthScheme *scheme, const char *option)
+{
+	for (const char *const *p = scheme->required; *p; p++)
+	{
+		if (auth_listed(*p, option))
+			return true;
+	}
+	for (const char *const *p = scheme->optional; *p; p++)
+	{
+		if (strcmp(*p, option) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* auth_check_required raises unless one and only one of a|b|c is given. */
+static void
+auth_check_required(const ConcordAuthScheme *scheme, const char *list,
+					List *options)
+{
+	ListCell   *lc;
+	const char *given = NULL;
+
+	foreach(lc, options)
+	{
+		DefElem    *def = lfirst_node(DefElem, lc);
+
+		if (!auth_listed(list, def->defname))
+			continue;
+		if (given != NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_FDW_INVALID_OPTION_NAME),
+					 errmsg("options \"%s\" and \"%s\" are alternatives",
+							given, def->defname)));
+		given = def->defname;
+	}
+	if (given == NULL)
+	{
+		char	   *names = pstrdup(list);
+
+		for (char *p = names; *p; p++)
+			if (*p == '|')
+				*p = '/';
+		ereport(ERROR,
+				(errcode(ERRCODE_FDW_OPTION_NAME_NOT_FOUND),
+				 errmsg("auth \"%s\" needs option \"%s\"", scheme->name,
+						names)));
+	}
+}
+
+/* concord_auth_check checks a user mapping's options as a whole. */
+void
+concord_auth_check(List *options)
+{
+	const char *name = concord_option_get(options, "auth");
+	const ConcordAuthScheme *scheme = auth_find(name ? name : "none");
+	const char *const *p;
+	const char *secrets[] = {"secret", "previous_secret"};
+	ListCell   *lc;
+
+	if (name == NULL && options != NIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FDW_OPTION_NAME_NOT_FOUND),
+				 errmsg("option \"%s\" is missing", "auth"),
+				 errhint("Say how to authenticate: auth 'basic', 'bearer', 'header', 'hmac' or 'none'.")));
+
+	for (p = scheme->required; *p; p++)
+		auth_check_required(scheme, *p, options);
+	foreach(lc, options)
+	{
+		DefElem    *def = lfirst_node(DefElem, lc);
+
+		if (strcmp(def->defname, "auth") != 0 &&
+			!auth_takes(scheme, def->defname))
+			ereport(ERROR,
+					(errcode(ERRCODE_FDW_INVALID_OPTION_NAME),
+					 errmsg("auth \"%s\" does not take option \"%s\"",
+							scheme->name, def->defname)));
+	}
+	for (int i = 0; scheme == &concord_auth_hmac && i < lengthof(secrets); i++)
+	{
+		const char *secret = concord_option_get(options, secrets[i]);
+		int			len;
+
+		if (secret != NULL &&
+			concord_hmac_key(secret, strlen(secret), &len) == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("invalid value for option \"%s\"", secrets[i]),
+					 errhint("What follows \"whsec_\" must be base64.")));
+	}
+}
+
+/* auth_user_options reads the options of one role's own user mapping. */
+static List *
+auth_user_options(Oid serverid, Oid roleid)
+{
+	HeapTuple	tup;
+	Datum		datum;
+	bool		isnull;
+	List	   *options = NIL;
+
+	tup = SearchSysCache2(USERMAPPINGUSERSERVER,
+						  ObjectIdGetDatum(roleid), ObjectIdGetDatum(serverid));
+	if (!HeapTupleIsValid(tup))
+		return NIL;
+	datum = SysCacheGetAttr(USERMAPPINGUSERSERVER, tup,
+							Anum_pg_user_mapping_umoptions, &isnull);
+	if (!isnull)
+		options = untransformRelOptions(datum);
+	ReleaseSysCache(tup);
+	return options;
+}
+
+/* auth_reset wipes secrets when their context goes away. */
+static void
+auth_reset(void *arg)
+{
+	ConcordAuth *auth = arg;
+
+	for (int i = 0; i < auth->nsecrets; i++)
+	{
+		if (auth->secrets[i].value != NULL)
+			explicit_bzero(auth->secrets[i].value, auth->secrets[i].len);
+	}
+}
+
+/* concord_auth_load loads a role's credentials for a server. */
+ConcordAuth *
+concord_auth_load(Oid serverid, Oid roleid, MemoryContext context)
+{
+	MemoryContext secrets;
+	MemoryContextCallback *callback;
+	ConcordAuth *auth;
+	List	   *options;
+	const char *name;
+
+	if (concord_server_aclcheck(serverid, roleid) != ACLCHECK_OK)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("role \"%s\" has no permission for foreign server %s",
+						GetUserNameFromId(roleid, false),
+						quote_identifier(GetForeignServer(serverid)->servername)),
+				 errhint("Use GRANT USAGE ON FOREIGN SERVER.")));
+
+	options = auth_user_options(serverid, roleid);
+	name = concord_option_get(options, "auth");
+
+	secrets = AllocSetContextCreate(context, "concord credentials",
+									ALLOCSET_SMALL_SIZES);
+	auth = MemoryContextAllocZero(secrets, sizeof(ConcordAuth));
+	auth->context = secrets;
+	auth->scheme = auth_find(name ? name : "none");
+	callback = MemoryContextAllocZero(secrets, sizeof(MemoryContextCallback));
+	callback->func = auth_reset;
+	callback->arg = auth;
+	MemoryContextRegisterResetCallback(secrets, callback);
+
+	if (concord_option_get(options, "username"))
+		auth->username = MemoryContextStrdup(secrets,
+											 concord_option_get(options, "username"));
+	if (concord_option_get(options, "header_name"))
+		auth->header_name = MemoryContextStrdup(secrets,
+												concord_option_get(options, "header_name"));
+	concord_secret_load(auth, options, "password");
+	concord_secret_load(auth, options, "token");
+	concord_secret_load(auth, options, "secret");
+	concord_secret_load(auth, options, "previous_secret");
+	return auth;
+}
+
+/* concord_auth_apply adds what the scheme needs to a complete request. */
+void
+concord_auth_apply(const ConcordAuth *auth, ConcordRequest *request)
+{
+	MemoryContext old = MemoryContextSwitchTo(request->context);
+
+	/* a cache of files, not a change of what auth is */
+	concord_secret_refresh((ConcordAuth *) auth);
+	auth->scheme->apply(auth, request);
+	MemoryContextSwitchTo(old);
+}
+
+/* auth_replace returns text with every occurrence of secret hidden. */
+static char *
+auth_replace(char *text, const char *secret)
+{
+	StringInfoData buf;
+	const char *rest = text;
+	const char *found;
+	size_t		len = strlen(secret);
+
+	if (len < REDACT_MIN || strstr(text, secret) == NULL)
+		return text;
+	initStringInfo(&buf);
+	while ((found = strstr(rest, secret)) != NULL)
+	{
+		appendBinaryStringInfo(&buf, rest, found - rest);
+		appendStringInfoString(&buf, REDACTED);
+		rest = found + len;
+	}
+	appendStringInfoString(&buf, rest);
+	return buf.data;
+}
+
+/*
+ * concord_auth_redact hides secrets as they are, and as basic authentication
+ * sends them.
+ */
+char *
+concord_auth_redact(const ConcordAuth *auth, const char *text)
+{
+	char	   *result = pstrdup(text);
+
+	if (auth == NULL)
+		return result;
+	for (int i = 0; i < auth->nsecrets; i++)
+		result = auth_replace(result, auth->secrets[i].value);
+	if (auth->scheme == &concord_auth_basic)
+	{
+		char	   *plain = psprintf("%s:%s", auth->username,
+									 concord_secret_text(auth, "password"));
+		int			size = pg_b64_enc_len(strlen(plain));
+		char	   *coded = palloc(size + 1);
+		int			used = pg_b64_encode((const void *) plain, strlen(plain),
+										 coded, size);
+
+		coded[Max(used, 0)] = '\0';
+		result = auth_replace(result, coded);
+	}
+	return result;
+}

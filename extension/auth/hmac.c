@@ -1,0 +1,146 @@
+/*-------------------------------------------------------------------------
+ *
+ * hmac.c
+ *	  Authentication scheme "hmac": Standard Webhooks signatures.
+ *
+ * The signature is HMAC-SHA-256 over "id.timestamp.body", where id is the
+ * header webhook-id of the request.  A request without one (a connector that
+ * is not a webhook) is signed under its idempotency key.  With a previous
+ * secret a second signature follows, so that receivers can change over.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "auth/schemes.h"
+
+#include <time.h>
+
+#include "common/base64.h"
+#include "common/hmac.h"
+#include "common/sha2.h"
+
+#define HMAC_PREFIX		"whsec_"
+
+/*
+ * concord_hmac_key returns the key that a secret stands for: what follows
+ * whsec_ is base64, any other secret is the key itself.
+ */
+char *
+concord_hmac_key(const char *secret, Size len, int *key_len)
+{
+	const Size	prefix_len = strlen(HMAC_PREFIX);
+	char	   *key;
+
+	if (len < prefix_len || memcmp(secret, HMAC_PREFIX, prefix_len) != 0)
+	{
+		*key_len = len;
+		return pnstrdup(secret, len);
+	}
+	secret += prefix_len;
+	len -= prefix_len;
+	key = palloc(pg_b64_dec_len(len) + 1);
+	*key_len = pg_b64_decode(secret, len, (void *) key, pg_b64_dec_len(len));
+	return *key_len > 0 ? key : NULL;
+}
+
+/*
+ * hmac_key is concord_hmac_key for a secret that may have come from a file
+ * since it was checked: one that is broken signs as it stands, and the
+ * receiver refuses it.
+ */
+static char *
+hmac_key(const ConcordSecret *secret, int *key_len)
+{
+	char	   *key = concord_hmac_key(secret->value, secret->len, key_len);
+
+	if (key != NULL)
+		return key;
+	*key_len = secret->len;
+	return pnstrdup(secret->value, secret->len);
+}
+
+/* hmac_sign returns the signature of three pieces under a secret as base64. */
+static char *
+hmac_sign(const ConcordSecret *secret, const char *head, const char *body,
+		  Size body_len)
+{
+	int			key_len;
+	char	   *key = hmac_key(secret, &key_len);
+	uint8		digest[PG_SHA256_DIGEST_LENGTH];
+	pg_hmac_ctx *ctx;
+	char	   *text;
+	int			used;
+
+	ctx = pg_hmac_create(PG_SHA256);
+	if (ctx == NULL ||
+		pg_hmac_init(ctx, (const uint8 *) key, key_len) < 0 ||
+		pg_hmac_update(ctx, (const uint8 *) head, strlen(head)) < 0 ||
+		pg_hmac_update(ctx, (const uint8 *) body, body_len) < 0 ||
+		pg_hmac_final(ctx, digest, sizeof(digest)) < 0)
+	{
+		pg_hmac_free(ctx);
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("could not compute a signature")));
+	}
+	pg_hmac_free(ctx);
+	explicit_bzero(key, key_len);
+	pfree(key);
+
+	text = palloc(pg_b64_enc_len(sizeof(digest)) + 1);
+	used = pg_b64_encode((const void *) digest, sizeof(digest), text,
+						 pg_b64_enc_len(sizeof(digest)));
+	text[Max(used, 0)] = '\0';
+	return text;
+}
+
+/* hmac_id returns what the signature names the message by. */
+static const char *
+hmac_id(const ConcordRequest *request)
+{
+	const char *fallback = NULL;
+
+	for (int i = 0; i < request->nheaders; i++)
+	{
+		if (pg_strcasecmp(request->headers[i].name, "webhook-id") == 0)
+			return request->headers[i].value;
+		if (pg_strcasecmp(request->headers[i].name, "Idempotency-Key") == 0)
+			fallback = request->headers[i].value;
+	}
+	return fallback;
+}
+
+/* hmac_apply adds webhook-timestamp, webhook-signature and, if missing, -id. */
+static void
+hmac_apply(const ConcordAuth *auth, ConcordRequest *request)
+{
+	const ConcordSecret *secret = concord_secret_get(auth, "secret");
+	const ConcordSecret *previous = concord_secret_get(auth, "previous_secret");
+	const char *id = hmac_id(request);
+	char	   *timestamp = psprintf("%lld", (long long) time(NULL));
+	const char *body = request->body != NULL ? request->body : "";
+	char	   *head;
+	char	   *signature;
+
+	if (id == NULL)
+		id = timestamp;
+	head = psprintf("%s.%s.", id, timestamp);
+	signature = psprintf("v1,%s", hmac_sign(secret, head, body,
+											request->body_len));
+	if (previous != NULL)
+		signature = psprintf("%s v1,%s", signature,
+							 hmac_sign(previous, head, body,
+									   request->body_len));
+
+	concord_request_set_header(request, "webhook-id", id);
+	concord_request_header(request, "webhook-timestamp", timestamp);
+	concord_request_header(request, "webhook-signature", signature);
+}
+
+static const char *const hmac_required[] = {"secret|secret_file", NULL};
+static const char *const hmac_optional[] = {
+	"previous_secret", "previous_secret_file", NULL
+};
+
+const ConcordAuthScheme concord_auth_hmac = {
+	"hmac", hmac_required, hmac_optional, hmac_apply
+};

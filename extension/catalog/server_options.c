@@ -1,0 +1,565 @@
+/*-------------------------------------------------------------------------
+ *
+ * server_options.c
+ *	  Options of servers, user mappings and foreign tables of wrapper concord.
+ *
+ * Every option is a row of one table: where it may stand and how its value is
+ * checked.  Options that CONTRACT.md names but that this version does not act
+ * on are rows too, so that they are refused by name and not as a typing error.
+ * What depends on several options at once (an authentication scheme and what
+ * it needs, a connector's name) is checked by connector/validator.c.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "catalog/server_options.h"
+
+#include <curl/curl.h>
+#include <limits.h>
+
+#include "commands/defrem.h"
+#include "nodes/parsenodes.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/jsonb.h"
+
+#define DAY_MS		(24 * 60 * 60 * 1000)
+#define SERVER		CONCORD_OPTION_SERVER
+#define USER		CONCORD_OPTION_USER
+#define TABLE		CONCORD_OPTION_TABLE
+#define COLUMN		CONCORD_OPTION_COLUMN
+#define LATER		CONCORD_OPTION_LATER
+
+static const ConcordOption so_options[] = {
+	{"connector", SERVER, CONCORD_OPTION_TEXT},
+	{"url", SERVER, CONCORD_OPTION_URL},
+	{"service", SERVER, CONCORD_OPTION_SERVICE},
+	{"timeout", SERVER, CONCORD_OPTION_DURATION, 1, DAY_MS},
+	{"connect_timeout", SERVER, CONCORD_OPTION_DURATION, 1, DAY_MS},
+	{"concurrency", SERVER, CONCORD_OPTION_INTEGER, 1, 256},
+	{"retry_limit", SERVER, CONCORD_OPTION_INTEGER, 0, 1000},
+	{"retry_base", SERVER, CONCORD_OPTION_DURATION, 1, DAY_MS},
+	{"retry_cap", SERVER, CONCORD_OPTION_DURATION, 1, DAY_MS},
+	{"outage_limit", SERVER, CONCORD_OPTION_DURATION, 1, INT_MAX},
+	{"breaker_failures", SERVER, CONCORD_OPTION_INTEGER, 1, 1000},
+	{"breaker_cooldown", SERVER, CONCORD_OPTION_DURATION, 1, DAY_MS},
+	{"environment", SERVER, CONCORD_OPTION_TEXT},
+	{"headers", SERVER, CONCORD_OPTION_HEADERS},
+	{"ca_file", SERVER, CONCORD_OPTION_FILE},
+	{"cert_file", SERVER, CONCORD_OPTION_FILE},
+	{"key_file", SERVER, CONCORD_OPTION_FILE},
+	{"verify", SERVER, CONCORD_OPTION_BOOL},
+	{"proxy", SERVER, CONCORD_OPTION_URL},
+	{"rate", SERVER, LATER},
+	{"quota", SERVER, LATER},
+	{"interactive_share", SERVER, LATER},
+	{"account", SERVER, LATER},
+	{"batch_size", SERVER, LATER},
+	{"call_allow", SERVER, LATER},
+	{"impersonate", SERVER, LATER},
+	{"cache_max_age", SERVER, LATER},
+
+	{"auth", USER, CONCORD_OPTION_TEXT},
+	{"username", USER, CONCORD_OPTION_TEXT},
+	{"password", USER, CONCORD_OPTION_SECRET},
+	{"password_file", USER, CONCORD_OPTION_FILE},
+	{"token", USER, CONCORD_OPTION_SECRET},
+	{"token_file", USER, CONCORD_OPTION_FILE},
+	{"header_name", USER, CONCORD_OPTION_HEADER_NAME},
+	{"secret", USER, CONCORD_OPTION_SECRET},
+	{"secret_file", USER, CONCORD_OPTION_FILE},
+	{"previous_secret", USER, CONCORD_OPTION_SECRET},
+	{"previous_secret_file", USER, CONCORD_OPTION_FILE},
+	{"client_id", USER, LATER},
+	{"client_secret", USER, LATER},
+	{"client_secret_file", USER, LATER},
+	{"token_url", USER, LATER},
+	{"scope", USER, LATER},
+	{"audience", USER, LATER},
+	{"private_key_file", USER, LATER},
+	{"subject", USER, LATER},
+	{"issuer", USER, LATER},
+	{"key_id", USER, LATER},
+	{"refresh_token", USER, LATER},
+	{"consumer_key", USER, LATER},
+	{"consumer_secret", USER, LATER},
+	{"token_secret", USER, LATER},
+	{"realm", USER, LATER},
+	{"company", USER, LATER},
+	{"access_key", USER, LATER},
+	{"secret_key", USER, LATER},
+	{"region", USER, LATER},
+	{"aws_service", USER, LATER},
+
+	{"object", TABLE, LATER},
+	{"service", TABLE, LATER},
+	{"key", COLUMN, LATER},
+	{"name", COLUMN, LATER},
+	{"path", COLUMN, LATER},
+};
+
+#undef SERVER
+#undef USER
+#undef TABLE
+#undef COLUMN
+#undef LATER
+
+/* Names of headers that option headers may not set. */
+static const char *const so_secret_names[] = {
+	"authorization", "cookie", "password", "passwd", "secret", "token",
+	"api-key", "apikey", "api_key", "credential", "signature", "access-key",
+};
+
+/* so_level_name names a level as messages do. */
+static const char *
+so_level_name(ConcordOptionLevel level)
+{
+	switch (level)
+	{
+		case CONCORD_OPTION_SERVER:
+			return "server";
+		case CONCORD_OPTION_USER:
+			return "user mapping";
+		case CONCORD_OPTION_TABLE:
+			return "foreign table";
+		case CONCORD_OPTION_COLUMN:
+			return "column";
+		case CONCORD_OPTION_WRAPPER:
+			return "foreign-data wrapper";
+	}
+	return "object";
+}
+
+/* so_find returns the table's row of an option at a level, or NULL. */
+static const ConcordOption *
+so_find(ConcordOptionLevel level, const char *name)
+{
+	for (int i = 0; i < lengthof(so_options); i++)
+	{
+		if (so_options[i].level == level &&
+			strcmp(so_options[i].name, name) == 0)
+			return &so_options[i];
+	}
+	return NULL;
+}
+
+/* concord_option_closest finds the name with the fewest edits, at most 4. */
+const char *
+concord_option_closest(const char *name, const char *const *names, int n)
+{
+	const char *best = NULL;
+	int			best_distance = Min(4, (int) strlen(name) / 2) + 1;
+
+	if (strlen(name) > 63)
+		return NULL;
+	for (int i = 0; i < n; i++)
+	{
+		int			distance;
+
+		distance = varstr_levenshtein_less_equal(name, strlen(name),
+												 names[i], strlen(names[i]),
+												 1, 1, 1, best_distance, true);
+		if (distance < best_distance)
+		{
+			best_distance = distance;
+			best = names[i];
+		}
+	}
+	return best;
+}
+
+/* so_unknown refuses an option that is no row of the table at this level. */
+static void
+so_unknown(ConcordOptionLevel level, const char *name)
+{
+	const char *names[lengthof(so_options)];
+	const char *closest;
+	const char *elsewhere = NULL;
+	int			n = 0;
+
+	for (int i = 0; i < lengthof(so_options); i++)
+	{
+		if (so_options[i].level == level &&
+			so_options[i].kind != CONCORD_OPTION_LATER)
+			names[n++] = so_options[i].name;
+		else if (strcmp(so_options[i].name, name) == 0)
+			elsewhere = so_level_name(so_options[i].level);
+	}
+	closest = concord_option_closest(name, names, n);
+
+	ereport(ERROR,
+			(errcode(ERRCODE_FDW_INVALID_OPTION_NAME),
+			 errmsg("invalid %s option \"%s\"", so_level_name(level), name),
+			 elsewhere != NULL ?
+			 errhint("\"%s\" is an option of a %s.", name, elsewhere) :
+			 closest != NULL ?
+			 errhint("Perhaps you meant the option \"%s\".", closest) :
+			 n == 0 ? errhint("There are no valid options in this context.") :
+			 0));
+}
+
+/* so_bad_value refuses a value, saying what is expected. */
+static void
+so_bad_value(const ConcordOption *option, const char *value, const char *hint)
+{
+	bool		show = option->kind != CONCORD_OPTION_SECRET &&
+		option->kind != CONCORD_OPTION_HEADERS;
+
+	if (show)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid value for option \"%s\": \"%s\"",
+						option->name, value),
+				 errhint("%s", hint)));
+	else
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid value for option \"%s\"", option->name),
+				 errhint("%s", hint)));
+}
+
+/* so_parse_duration reads '30s' and the like; a unit is required. */
+static bool
+so_parse_duration(const char *value, int *ms)
+{
+	size_t		len = strlen(value);
+
+	if (len == 0 || !strchr("snhd", value[len - 1]))
+		return false;
+	return parse_int(value, ms, GUC_UNIT_MS, NULL);
+}
+
+/* so_check_url refuses what is not a whole http or https address. */
+static void
+so_check_url(const ConcordOption *option, const char *value)
+{
+	CURLU	   *url = curl_url();
+	char	   *user = NULL;
+	char	   *scheme = NULL;
+	char	   *fragment = NULL;
+	const char *hint = NULL;
+
+	if (url == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("out of memory")));
+	if (curl_url_set(url, CURLUPART_URL, value,
+					 CURLU_NON_SUPPORT_SCHEME) != CURLUE_OK)
+		hint = "An address looks like https://erp.example.com/api/.";
+	else if (curl_url_get(url, CURLUPART_SCHEME, &scheme, 0) != CURLUE_OK ||
+			 (strcmp(scheme, "http") != 0 && strcmp(scheme, "https") != 0))
+		hint = "Only the schemes http and https are allowed.";
+	else if (curl_url_get(url, CURLUPART_USER, &user, 0) == CURLUE_OK)
+		hint = "User name and password belong into the user mapping.";
+	else if (curl_url_get(url, CURLUPART_FRAGMENT, &fragment, 0) == CURLUE_OK)
+		hint = "A fragment (#) is never sent.";
+	curl_free(scheme);
+	curl_free(user);
+	curl_free(fragment);
+	curl_url_cleanup(url);
+
+	for (const char *p = value; hint == NULL && *p; p++)
+	{
+		if ((unsigned char) *p <= ' ' || (unsigned char) *p >= 0x7F)
+			hint = "Blanks and characters beyond ASCII must be percent-encoded.";
+	}
+	if (hint != NULL)
+	{
+		/* a password in an address is not repeated */
+		if (strchr(value, '@') != NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("invalid value for option \"%s\"", option->name),
+					 errhint("%s", hint)));
+		so_bad_value(option, value, hint);
+	}
+}
+
+/* so_header_name_valid says whether a text is a header's name (RFC 9110). */
+static bool
+so_header_name_valid(const char *name)
+{
+	if (*name == '\0')
+		return false;
+	for (const char *p = name; *p; p++)
+	{
+		if (!((*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') ||
+			  (*p >= '0' && *p <= '9') || strchr("!#$%&'*+-.^_`|~", *p)))
+			return false;
+	}
+	return true;
+}
+
+/* so_header_is_secret says whether a header's name speaks of a secret. */
+static bool
+so_header_is_secret(const char *name)
+{
+	char	   *lower = asc_tolower(name, strlen(name));
+
+	for (int i = 0; i < lengthof(so_secret_names); i++)
+	{
+		if (strstr(lower, so_secret_names[i]) != NULL)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * concord_option_header_list reads the object; raises where it is not one of
+ * texts.
+ */
+int
+concord_option_header_list(const char *json, char ***names, char ***values)
+{
+	Jsonb	   *jb = DatumGetJsonbP(DirectFunctionCall1(jsonb_in,
+														CStringGetDatum(json)));
+	JsonbIterator *it;
+	JsonbValue	v;
+	JsonbIteratorToken token;
+	int			n = 0;
+	int			size = JB_ROOT_COUNT(jb);
+
+	if (!JB_ROOT_IS_OBJECT(jb))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("option \"%s\" is not a JSON object", "headers"),
+				 errhint("Write it as {\"Name\": \"value\", ...}.")));
+	*names = palloc0(sizeof(char *) * (size + 1));
+	*values = palloc0(sizeof(char *) * (size + 1));
+
+	it = JsonbIteratorInit(&jb->root);
+	while ((token = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
+	{
+		if (token == WJB_KEY)
+			(*names)[n] = pnstrdup(v.val.string.val, v.val.string.len);
+		else if (token == WJB_VALUE)
+		{
+			if (v.type != jbvString)
+				ereport(ERROR,
+						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						 errmsg("header \"%s\" of option \"%s\" is not a text",
+								(*names)[n], "headers")));
+			(*values)[n++] = pnstrdup(v.val.string.val, v.val.string.len);
+		}
+	}
+	return n;
+}
+
+/* so_check_headers refuses names that bear secrets, and broken ones. */
+static void
+so_check_headers(const ConcordOption *option, const char *value)
+{
+	char	  **names;
+	char	  **values;
+	int			n = concord_option_header_list(value, &names, &values);
+
+	for (int i = 0; i < n; i++)
+	{
+		if (!so_header_name_valid(names[i]))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("invalid header name \"%s\" in option \"%s\"",
+							names[i], option->name)));
+		if (so_header_is_secret(names[i]))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("header \"%s\" is not allowed in option \"%s\"",
+							names[i], option->name),
+					 errdetail("Options of a server can be read by everyone."),
+					 errhint("Put secrets into the user mapping, for example with auth 'header'.")));
+		for (const char *p = values[i]; *p; p++)
+		{
+			if ((unsigned char) *p < ' ' || *p == 0x7F)
+				ereport(ERROR,
+						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						 errmsg("value of header \"%s\" has a control character",
+								names[i])));
+		}
+	}
+}
+
+/* so_path_climbs says whether a path has a segment "." or "..". */
+static bool
+so_path_climbs(const char *path)
+{
+	while (true)
+	{
+		size_t		len = strcspn(path, "/");
+
+		if ((len == 1 && path[0] == '.') ||
+			(len == 2 && path[0] == '.' && path[1] == '.'))
+			return true;
+		if (path[len] == '\0')
+			return false;
+		path += len + 1;
+	}
+}
+
+/* so_check_service refuses a path that could leave the server's url. */
+static void
+so_check_service(const ConcordOption *option, const char *value)
+{
+	if (strpbrk(value, "?#\\%") != NULL || strstr(value, "://") != NULL ||
+		so_path_climbs(value))
+		so_bad_value(option, value, "It is a path under the server's url.");
+}
+
+/* so_check_number refuses what is no number or duration in its range. */
+static void
+so_check_number(const ConcordOption *option, const char *value)
+{
+	int			number;
+
+	if (option->kind == CONCORD_OPTION_DURATION)
+	{
+		if (!so_parse_duration(value, &number))
+			so_bad_value(option, value,
+						 "A duration has a unit: 500ms, 30s, 5min, 2h, 1d.");
+	}
+	else if (!parse_int(value, &number, 0, NULL))
+		so_bad_value(option, value, "The value must be a whole number.");
+
+	if (number < option->min || number > option->max)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("value \"%s\" of option \"%s\" is out of range",
+						value, option->name),
+				 errdetail("It must be between %d and %d%s.",
+						   option->min, option->max,
+						   option->kind == CONCORD_OPTION_DURATION ?
+						   " milliseconds" : "")));
+}
+
+/* so_check_value checks one value by its option's kind. */
+static void
+so_check_value(const ConcordOption *option, const char *value)
+{
+	bool		flag;
+
+	switch (option->kind)
+	{
+		case CONCORD_OPTION_URL:
+			so_check_url(option, value);
+			break;
+		case CONCORD_OPTION_DURATION:
+		case CONCORD_OPTION_INTEGER:
+			so_check_number(option, value);
+			break;
+		case CONCORD_OPTION_BOOL:
+			if (!parse_bool(value, &flag))
+				so_bad_value(option, value, "The value must be true or false.");
+			break;
+		case CONCORD_OPTION_HEADERS:
+			so_check_headers(option, value);
+			break;
+		case CONCORD_OPTION_SERVICE:
+			so_check_service(option, value);
+			break;
+		case CONCORD_OPTION_HEADER_NAME:
+			if (!so_header_name_valid(value))
+				so_bad_value(option, value,
+							 "The name of a header has no blanks and no colon.");
+			break;
+		case CONCORD_OPTION_FILE:
+			if (!is_absolute_path(value))
+				so_bad_value(option, value, "The path must be absolute.");
+			break;
+		case CONCORD_OPTION_TEXT:
+		case CONCORD_OPTION_SECRET:
+			if (*value == '\0')
+				so_bad_value(option, value, "The value must not be empty.");
+			break;
+		case CONCORD_OPTION_LATER:
+			break;
+	}
+}
+
+/* concord_option_check checks a list of options, one by one. */
+void
+concord_option_check(ConcordOptionLevel level, List *options)
+{
+	ListCell   *lc;
+
+	foreach(lc, options)
+	{
+		DefElem    *def = lfirst_node(DefElem, lc);
+		const ConcordOption *option = so_find(level, def->defname);
+
+		if (option == NULL)
+			so_unknown(level, def->defname);
+		if (option->kind == CONCORD_OPTION_LATER)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("%s option \"%s\" is not available in this version",
+							so_level_name(level), def->defname)));
+		so_check_value(option, defGetString(def));
+	}
+}
+
+/* concord_option_uses_file looks for options whose value is a path. */
+const char *
+concord_option_uses_file(ConcordOptionLevel level, List *options)
+{
+	ListCell   *lc;
+
+	foreach(lc, options)
+	{
+		DefElem    *def = lfirst_node(DefElem, lc);
+		const ConcordOption *option = so_find(level, def->defname);
+
+		if (option != NULL && option->kind == CONCORD_OPTION_FILE)
+			return option->name;
+	}
+	return NULL;
+}
+
+/* concord_option_get looks an option up by name. */
+const char *
+concord_option_get(List *options, const char *name)
+{
+	ListCell   *lc;
+
+	foreach(lc, options)
+	{
+		DefElem    *def = lfirst_node(DefElem, lc);
+
+		if (strcmp(def->defname, name) == 0)
+			return defGetString(def);
+	}
+	return NULL;
+}
+
+/* concord_option_duration reads a duration in milliseconds. */
+int
+concord_option_duration(List *options, const char *name, int def)
+{
+	const char *value = concord_option_get(options, name);
+	int			ms;
+
+	if (value == NULL || !so_parse_duration(value, &ms))
+		return def;
+	return ms;
+}
+
+/* concord_option_integer reads a whole number. */
+int
+concord_option_integer(List *options, const char *name, int def)
+{
+	const char *value = concord_option_get(options, name);
+	int			number;
+
+	if (value == NULL || !parse_int(value, &number, 0, NULL))
+		return def;
+	return number;
+}
+
+/* concord_option_bool reads a truth value. */
+bool
+concord_option_bool(List *options, const char *name, bool def)
+{
+	const char *value = concord_option_get(options, name);
+	bool		flag;
+
+	if (value == NULL || !parse_bool(value, &flag))
+		return def;
+	return flag;
+}

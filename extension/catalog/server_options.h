@@ -1,0 +1,83 @@
+/*-------------------------------------------------------------------------
+ *
+ * server_options.h
+ *	  Options of servers, user mappings and foreign tables of wrapper concord.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef CONCORD_CATALOG_SERVER_OPTIONS_H
+#define CONCORD_CATALOG_SERVER_OPTIONS_H
+
+#include "base/compat.h"
+
+#include "nodes/pg_list.h"
+
+/* Where an option may stand; the catalogs' OIDs say the same. */
+typedef enum ConcordOptionLevel
+{
+	CONCORD_OPTION_SERVER,
+	CONCORD_OPTION_USER,
+	CONCORD_OPTION_TABLE,
+	CONCORD_OPTION_COLUMN,
+	CONCORD_OPTION_WRAPPER,
+} ConcordOptionLevel;
+
+/* How a value is checked. */
+typedef enum ConcordOptionKind
+{
+	CONCORD_OPTION_TEXT,
+	CONCORD_OPTION_URL,
+	CONCORD_OPTION_DURATION,	/* '30s', '5min', '500ms' */
+	CONCORD_OPTION_INTEGER,
+	CONCORD_OPTION_BOOL,
+	CONCORD_OPTION_HEADERS,		/* JSON object of texts, no secrets */
+	CONCORD_OPTION_FILE,		/* a path on the server; privileged */
+	CONCORD_OPTION_SECRET,		/* text that is never shown */
+	CONCORD_OPTION_HEADER_NAME,
+	CONCORD_OPTION_SERVICE,		/* a path under the server's url */
+	CONCORD_OPTION_LATER,		/* known, but of a later version */
+} ConcordOptionKind;
+
+typedef struct ConcordOption
+{
+	const char *name;
+	ConcordOptionLevel level;
+	ConcordOptionKind kind;
+	int			min;			/* of durations (ms) and integers */
+	int			max;
+} ConcordOption;
+
+/*
+ * concord_option_check raises where a list of DefElem has an option that this
+ * level does not know, that comes later, or whose value is not valid.
+ * Privileges on files are the caller's to check (concord_option_uses_file).
+ */
+extern void concord_option_check(ConcordOptionLevel level, List *options);
+
+/* concord_option_uses_file returns the first option that names a file, or NULL. */
+extern const char *concord_option_uses_file(ConcordOptionLevel level,
+											List *options);
+
+/* concord_option_get returns an option's text or NULL. */
+extern const char *concord_option_get(List *options, const char *name);
+
+/* Typed reads; a value that is not set gives def. */
+extern int	concord_option_duration(List *options, const char *name, int def);
+extern int	concord_option_integer(List *options, const char *name, int def);
+extern bool concord_option_bool(List *options, const char *name, bool def);
+
+/*
+ * concord_option_header_list reads option headers into *names and *values
+ * (palloc'd) and returns their number.
+ */
+extern int	concord_option_header_list(const char *json, char ***names,
+									   char ***values);
+
+/*
+ * concord_option_closest returns which of n names is the closest to a mistyped
+ * one, or NULL where none is close.
+ */
+extern const char *concord_option_closest(const char *name,
+										  const char *const *names, int n);
+
+#endif							/* CONCORD_CATALOG_SERVER_OPTIONS_H */
