@@ -31,4 +31,22 @@
 	object_ownercheck(DatabaseRelationId, dboid, roleid)
 #endif
 
+/* ... and of privilege checks */
+#if PG_VERSION_NUM < 160000
+#define concord_server_aclcheck(serverid, roleid) \
+	pg_foreign_server_aclcheck((serverid), (roleid), ACL_USAGE)
+#else
+#define concord_server_aclcheck(serverid, roleid) \
+	object_aclcheck(ForeignServerRelationId, (serverid), (roleid), ACL_USAGE)
+#endif
+
+/* 17 made wait event sets belong to resource owners; ours have their own. */
+#if PG_VERSION_NUM < 170000
+#define concord_wait_set_create(nevents) \
+	CreateWaitEventSet(TopMemoryContext, (nevents))
+#else
+#define concord_wait_set_create(nevents) \
+	CreateWaitEventSet(NULL, (nevents))
+#endif
+
 #endif							/* CONCORD_COMPAT_H */

@@ -19,8 +19,10 @@
 #include "commands/defrem.h"
 #include "nodes/parsenodes.h"
 #include "utils/builtins.h"
+#include "utils/formatting.h"
 #include "utils/guc.h"
 #include "utils/jsonb.h"
+#include "utils/varlena.h"
 
 #define DAY_MS		(24 * 60 * 60 * 1000)
 #define SERVER		CONCORD_OPTION_SERVER

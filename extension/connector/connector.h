@@ -108,7 +108,11 @@ typedef struct ConcordLink
 	char	   *etag;
 } ConcordLink;
 
+struct ConcordAuth;				/* auth/auth.h */
+
 /* One delivery's way through a protocol. */
+struct ConcordAuth;				/* auth/auth.h */
+
 typedef struct ConcordExchange
 {
 	/* given */
@@ -173,8 +177,12 @@ extern ConcordServer *concord_server_load(Oid serverid, MemoryContext context);
 extern bool concord_server_contactable(const ConcordServer *server,
 									   const char **why);
 
-/* concord_connector_load reads a row of concord.connector, NULL where none. */
+/*
+ * concord_connector_load reads a row of concord.connector; where there is none
+ * it raises, with the closest name as a hint, or returns NULL (missing_ok).
+ */
 extern ConcordConnector *concord_connector_load(const char *name,
+												bool missing_ok,
 												MemoryContext context);
 
 /*

@@ -13,6 +13,7 @@
 
 #include "postgres.h"
 
+#include "access/attnum.h"
 #include "access/xlogdefs.h"
 #include "datatype/timestamp.h"
 #include "nodes/pg_list.h"

@@ -1,0 +1,375 @@
+/*-------------------------------------------------------------------------
+ *
+ * request.c
+ *	  Requests, and the easy handles that carry them.
+ *
+ * Handles are expensive to make and cheap to reuse: what never changes is set
+ * once, what belongs to a server only when the handle served another one
+ * before.  Nothing here raises an error after libcurl has been given a
+ * pointer, except out of memory before a transfer starts.
+ *
+ * What libcurl may not do: follow redirects, leave http and https, read the
+ * environment's proxies, wait for a resolver thread when a transfer ends, and
+ * repeat a request by itself.  It does repeat one whose reused connection
+ * broke before the answer began; that may be a second create, so that the
+ * callback before sending stops the repetition and the transfer is unknown.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "http/transfer.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include "base/settings.h"
+#include "utils/memutils.h"
+
+#define REQ_USER_AGENT		"pg_concord/" CONCORD_VERSION
+#define REQ_HEADER_STEP		8
+
+/* Buffers beyond this are given back after use. */
+#define REQ_BUFFER_KEEP		(64 * 1024)
+
+/* concord_request_create makes an empty request in its own context. */
+ConcordRequest *
+concord_request_create(MemoryContext context)
+{
+	MemoryContext mine = AllocSetContextCreate(context, "concord request",
+											   ALLOCSET_SMALL_SIZES);
+	ConcordRequest *request = MemoryContextAllocZero(mine,
+													 sizeof(ConcordRequest));
+
+	request->context = mine;
+	request->verify = true;
+	request->timeout_ms = 30000;
+	request->connect_timeout_ms = 5000;
+	return request;
+}
+
+/* concord_request_header adds a header. */
+void
+concord_request_header(ConcordRequest *request, const char *name,
+					   const char *value)
+{
+	MemoryContext old = MemoryContextSwitchTo(request->context);
+
+	if (request->nheaders == request->maxheaders)
+	{
+		request->maxheaders += REQ_HEADER_STEP;
+		if (request->headers == NULL)
+			request->headers = palloc(sizeof(ConcordHeader) *
+									  request->maxheaders);
+		else
+			request->headers = repalloc(request->headers,
+										sizeof(ConcordHeader) *
+										request->maxheaders);
+	}
+	request->headers[request->nheaders].name = pstrdup(name);
+	request->headers[request->nheaders].value = pstrdup(value);
+	request->nheaders++;
+	MemoryContextSwitchTo(old);
+}
+
+/* concord_request_set_header adds a header unless the request has it. */
+void
+concord_request_set_header(ConcordRequest *request, const char *name,
+						   const char *value)
+{
+	for (int i = 0; i < request->nheaders; i++)
+	{
+		if (pg_strcasecmp(request->headers[i].name, name) == 0)
+			return;
+	}
+	concord_request_header(request, name, value);
+}
+
+/* concord_request_free frees a request that is not in flight. */
+void
+concord_request_free(ConcordRequest *request)
+{
+	Assert(request->transfer == NULL);
+	MemoryContextDelete(request->context);
+}
+
+/* req_on_socket opens a socket to an address that the policy allows. */
+static curl_socket_t
+req_on_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
+{
+	ConcordTransferState *transfer = arg;
+	const void *bytes = NULL;
+
+	if (concord_address_allowed(&address->addr,
+								transfer->request->private_allowed,
+								concord_allowed_networks))
+	{
+		int			fd = socket(address->family,
+								address->socktype | SOCK_CLOEXEC,
+								address->protocol);
+
+		if (fd < 0)
+			return CURL_SOCKET_BAD;
+		concord_loop_socket_opened(transfer->http, fd);
+		return fd;
+	}
+
+	if (address->family == AF_INET)
+		bytes = &((struct sockaddr_in *) &address->addr)->sin_addr;
+	else if (address->family == AF_INET6)
+		bytes = &((struct sockaddr_in6 *) &address->addr)->sin6_addr;
+	if (bytes != NULL)
+		inet_ntop(address->family, bytes, transfer->refused_address,
+				  sizeof(transfer->refused_address));
+	transfer->refused = true;
+	return CURL_SOCKET_BAD;
+}
+
+/*
+ * req_before_send is called when a connection is ready and the request is
+ * about to be sent, also when libcurl is about to send it again.
+ */
+static int
+req_before_send(void *arg, char *primary_ip, char *local_ip, int primary_port,
+				int local_port)
+{
+	ConcordTransferState *transfer = arg;
+
+	if (transfer->begun && strcmp(transfer->request->method, "GET") != 0 &&
+		strcmp(transfer->request->method, "HEAD") != 0)
+	{
+		transfer->lost = true;
+		return CURL_PREREQFUNC_ABORT;
+	}
+	transfer->begun = true;
+	return CURL_PREREQFUNC_OK;
+}
+
+/* concord_transfer_create makes a handle; NULL where memory is short. */
+ConcordTransferState *
+concord_transfer_create(ConcordHttp *http)
+{
+	ConcordTransferState *transfer = calloc(1, sizeof(ConcordTransferState));
+	CURL	   *easy;
+
+	if (transfer == NULL)
+		return NULL;
+	transfer->http = http;
+	transfer->easy = easy = curl_easy_init();
+	if (easy == NULL)
+	{
+		free(transfer);
+		return NULL;
+	}
+
+	curl_easy_setopt(easy, CURLOPT_PRIVATE, transfer);
+	curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, transfer->error);
+	curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+	curl_easy_setopt(easy, CURLOPT_NOPROGRESS, 1L);
+	curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
+	curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
+	curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
+	curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long) CURL_HTTP_VERSION_1_1);
+	curl_easy_setopt(easy, CURLOPT_HTTP09_ALLOWED, 0L);
+	curl_easy_setopt(easy, CURLOPT_PATH_AS_IS, 1L);
+	curl_easy_setopt(easy, CURLOPT_NETRC, (long) CURL_NETRC_IGNORED);
+	curl_easy_setopt(easy, CURLOPT_USERAGENT, REQ_USER_AGENT);
+	curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
+	curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, req_on_socket);
+	curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, transfer);
+	curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, concord_loop_on_close);
+	curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, http);
+	curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, req_before_send);
+	curl_easy_setopt(easy, CURLOPT_PREREQDATA, transfer);
+	curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, concord_response_on_header);
+	curl_easy_setopt(easy, CURLOPT_HEADERDATA, transfer);
+	curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, concord_response_on_body);
+	curl_easy_setopt(easy, CURLOPT_WRITEDATA, transfer);
+	return transfer;
+}
+
+/* concord_transfer_destroy frees a handle; it is in no multi handle. */
+void
+concord_transfer_destroy(ConcordTransferState *transfer)
+{
+	curl_easy_cleanup(transfer->easy);
+	free(transfer->headers.data);
+	free(transfer->body.data);
+	free(transfer->ca_file);
+	free(transfer->cert_file);
+	free(transfer->key_file);
+	free(transfer->proxy);
+	free(transfer);
+}
+
+/* req_same compares texts that may be NULL. */
+static bool
+req_same(const char *a, const char *b)
+{
+	return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
+}
+
+/* req_keep replaces a remembered text. */
+static void
+req_keep(char **kept, const char *value)
+{
+	free(*kept);
+	*kept = value != NULL ? strdup(value) : NULL;
+}
+
+/* req_prepare_server sets what belongs to the server, where it differs. */
+static void
+req_prepare_server(ConcordTransferState *t, const ConcordRequest *r)
+{
+	CURL	   *easy = t->easy;
+
+	if (t->prepared && t->verify == r->verify &&
+		req_same(t->ca_file, r->ca_file) &&
+		req_same(t->cert_file, r->cert_file) &&
+		req_same(t->key_file, r->key_file) && req_same(t->proxy, r->proxy))
+		return;
+
+	curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, r->verify ? 1L : 0L);
+	curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, r->verify ? 2L : 0L);
+	if (r->ca_file != NULL)
+		curl_easy_setopt(easy, CURLOPT_CAINFO, r->ca_file);
+	else if (t->ca_file != NULL)
+	{
+		curl_version_info_data *info = curl_version_info(CURLVERSION_NOW);
+
+		curl_easy_setopt(easy, CURLOPT_CAINFO, info->cainfo);
+	}
+	curl_easy_setopt(easy, CURLOPT_SSLCERT, r->cert_file);
+	curl_easy_setopt(easy, CURLOPT_SSLKEY, r->key_file);
+	/* "" keeps libcurl from looking into the environment */
+	curl_easy_setopt(easy, CURLOPT_PROXY, r->proxy ? r->proxy : "");
+	curl_easy_setopt(easy, CURLOPT_NOPROXY, "");
+
+	t->prepared = true;
+	t->verify = r->verify;
+	req_keep(&t->ca_file, r->ca_file);
+	req_keep(&t->cert_file, r->cert_file);
+	req_keep(&t->key_file, r->key_file);
+	req_keep(&t->proxy, r->proxy);
+}
+
+/* req_prepare_method sets method and body. */
+static void
+req_prepare_method(CURL *easy, const ConcordRequest *r)
+{
+	bool		head = strcmp(r->method, "HEAD") == 0;
+	bool		bare = r->body == NULL && strcmp(r->method, "POST") != 0 &&
+		strcmp(r->method, "PUT") != 0 && strcmp(r->method, "PATCH") != 0;
+
+	curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, NULL);
+	if (head)
+		curl_easy_setopt(easy, CURLOPT_NOBODY, 1L);
+	else if (bare)
+	{
+		curl_easy_setopt(easy, CURLOPT_HTTPGET, 1L);
+		if (strcmp(r->method, "GET") != 0)
+			curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, r->method);
+	}
+	else
+	{
+		curl_easy_setopt(easy, CURLOPT_POST, 1L);
+		curl_easy_setopt(easy, CURLOPT_POSTFIELDS, r->body ? r->body : "");
+		curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE,
+						 (curl_off_t) (r->body ? r->body_len : 0));
+		if (strcmp(r->method, "POST") != 0)
+			curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, r->method);
+	}
+}
+
+/* req_header_list writes the headers as the list that libcurl reads. */
+static struct curl_slist *
+req_header_list(ConcordRequest *r)
+{
+	struct curl_slist *nodes;
+	bool		has_type = false;
+	int			n = 0;
+
+	nodes = MemoryContextAlloc(r->context,
+							   sizeof(struct curl_slist) * (r->nheaders + 2));
+	for (int i = 0; i < r->nheaders; i++)
+	{
+		Size		name_len = strlen(r->headers[i].name);
+		Size		value_len = strlen(r->headers[i].value);
+		char	   *line = MemoryContextAlloc(r->context,
+											  name_len + value_len + 3);
+
+		memcpy(line, r->headers[i].name, name_len);
+		memcpy(line + name_len, ": ", 2);
+		memcpy(line + name_len + 2, r->headers[i].value, value_len + 1);
+		/* a line end in a value would be another header */
+		for (char *p = line + name_len + 2; *p; p++)
+		{
+			if (*p == '\r' || *p == '\n')
+				*p = ' ';
+		}
+		/* this is how libcurl is told of a header without a value */
+		if (value_len == 0)
+			strcpy(line + name_len, ";");
+		nodes[n++].data = line;
+		has_type |= pg_strcasecmp(r->headers[i].name, "Content-Type") == 0;
+	}
+	nodes[n++].data = "Expect:";
+	if (!has_type)
+		nodes[n++].data = "Content-Type:";
+	for (int i = 0; i < n; i++)
+		nodes[i].next = i + 1 < n ? &nodes[i + 1] : NULL;
+	return nodes;
+}
+
+/*
+ * concord_transfer_prepare sets a handle up for a request; false where libcurl
+ * has no memory.
+ */
+bool
+concord_transfer_prepare(ConcordTransferState *transfer,
+						 ConcordRequest *request)
+{
+	CURL	   *easy = transfer->easy;
+
+	transfer->request = request;
+	transfer->headers.len = 0;
+	transfer->body.len = 0;
+	transfer->error[0] = '\0';
+	transfer->begun = false;
+	transfer->refused = false;
+	transfer->refused_address[0] = '\0';
+	transfer->too_large = false;
+	transfer->out_of_memory = false;
+	transfer->lost = false;
+	transfer->slist = req_header_list(request);
+
+	req_prepare_server(transfer, request);
+	req_prepare_method(easy, request);
+	curl_easy_setopt(easy, CURLOPT_HTTPHEADER, transfer->slist);
+	curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long) request->timeout_ms);
+	curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS,
+					 (long) request->connect_timeout_ms);
+	return curl_easy_setopt(easy, CURLOPT_URL, request->url) == CURLE_OK;
+}
+
+/* req_trim gives a large buffer back. */
+static void
+req_trim(ConcordBuffer *buffer)
+{
+	buffer->len = 0;
+	if (buffer->size <= REQ_BUFFER_KEEP)
+		return;
+	free(buffer->data);
+	buffer->data = NULL;
+	buffer->size = 0;
+}
+
+/* concord_transfer_release makes a handle forget its request. */
+void
+concord_transfer_release(ConcordTransferState *transfer)
+{
+	transfer->request->transfer = NULL;
+	transfer->request = NULL;
+	transfer->slist = NULL;
+	req_trim(&transfer->headers);
+	req_trim(&transfer->body);
+}
