@@ -3,6 +3,30 @@
 # The version number stands in META.json alone; the control file and the
 # install script's name come from it.
 
+# Targets that must work where PostgreSQL is not installed yet, or that pgxs.mk
+# has another idea of; they are not mixed with others in one command.
+RUN_SCRIPTS = check demo demo-stop lint packages
+ifneq ($(filter $(RUN_SCRIPTS),$(MAKECMDGOALS)),)
+
+check:
+	@test/check
+
+demo:
+	@test/demo/run
+
+demo-stop:
+	@test/demo/stop
+
+lint:
+	@test/lint/run
+
+packages:
+	@test/packages
+
+.PHONY: $(RUN_SCRIPTS)
+
+else
+
 EXTENSION = extension/pg_concord
 EXTVERSION := $(shell sed -n 's/^ *"version": *"\([0-9.]*\)",* *$$/\1/p' META.json | head -n 1)
 
@@ -21,8 +45,17 @@ PG_CFLAGS = -Wall -Wextra -Werror -Wno-unused-parameter -Wno-sign-compare \
 SHLIB_LINK = -lcurl -lcrypto -lpthread
 EXTRA_CLEAN = $(SQL_BUILT) $(CONTROL_BUILT)
 
+# make installcheck: against a server that runs with the library preloaded.
+REGRESS = $(sort $(notdir $(basename $(wildcard sql/*.sql))))
+REGRESS_OPTS = --load-extension=pg_concord --dbname=concord_regression
+ISOLATION = $(sort $(notdir $(basename $(wildcard test/specs/*.spec))))
+ISOLATION_OPTS = --load-extension=pg_concord --inputdir=test --dbname=concord_isolation
+
 PG_CONFIG ?= pg_config
-PGXS := $(shell $(PG_CONFIG) --pgxs)
+PGXS := $(wildcard $(shell $(PG_CONFIG) --pgxs 2>/dev/null))
+ifeq ($(PGXS),)
+$(error PostgreSQL's development files are missing: run "make packages", or set PG_CONFIG)
+endif
 include $(PGXS)
 
 # PGXS makes no dependency files by default: any header rebuilds everything.
@@ -43,3 +76,5 @@ $(CONTROL_BUILT): extension/pg_concord.control.in META.json
 	sed 's/@VERSION@/$(EXTVERSION)/' $< > $@
 
 .PHONY: decoder-all decoder-install decoder-uninstall decoder-clean
+
+endif

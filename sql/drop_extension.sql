@@ -1,0 +1,55 @@
+-- DROP EXTENSION with its workers running: neither waits for the other, the
+-- workers end and no slot is left behind
+
+-- drop_wait polls until this database has as many workers and slots of ours
+CREATE FUNCTION drop_wait(want_workers bool, want_slots bool) RETURNS text
+LANGUAGE plpgsql AS $$
+DECLARE
+	workers bigint;
+	slots bigint;
+BEGIN
+	FOR i IN 1..600 LOOP
+		PERFORM pg_stat_clear_snapshot();
+		SELECT count(*) INTO workers FROM pg_stat_activity
+		WHERE datname = current_database() AND backend_type LIKE 'concord %'
+		AND backend_type <> 'concord scout';
+		SELECT count(*) INTO slots FROM pg_replication_slots
+		WHERE database = current_database() AND slot_name LIKE 'pg\_concord\_%';
+		IF (workers > 0) = want_workers AND (slots > 0) = want_slots THEN
+			RETURN 'as wanted';
+		END IF;
+		PERFORM pg_sleep(0.05);
+	END LOOP;
+	RETURN format('workers: %s, slots: %s', workers, slots);
+END $$;
+
+SELECT concord.wait_for_capture('60s');
+SELECT drop_wait(true, true);
+
+-- rolled back to a savepoint: nothing happens
+BEGIN;
+SAVEPOINT s;
+DROP EXTENSION pg_concord;
+ROLLBACK TO s;
+COMMIT;
+SELECT drop_wait(true, true);
+SELECT concord.wait_for_capture('60s');
+
+DROP EXTENSION pg_concord;
+SELECT drop_wait(false, false);
+SELECT count(*) FROM pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase
+WHERE d.datname = current_database() AND s.setconfig::text LIKE '%pg_concord%';
+
+-- dropped and created in one transaction: a new slot, not the old one
+CREATE EXTENSION pg_concord;
+SELECT concord.wait_for_capture('60s');
+SELECT drop_wait(true, true);
+SELECT concord.set_up();
+BEGIN;
+DROP EXTENSION pg_concord;
+CREATE EXTENSION pg_concord;
+COMMIT;
+SELECT concord.wait_for_capture('60s');
+SELECT drop_wait(true, true);
+
+DROP FUNCTION drop_wait;
