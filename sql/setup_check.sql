@@ -4,8 +4,8 @@
 SELECT * FROM concord.setup_problems();
 
 -- the database is registered, and its launcher is there
-SELECT s.setconfig FROM pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase
-WHERE d.datname = current_database() AND s.setrole = 0;
+SELECT c FROM pg_database d JOIN pg_db_role_setting s ON d.oid = s.setdatabase, unnest(s.setconfig) c
+WHERE d.datname = current_database() AND s.setrole = 0 AND c LIKE 'pg_concord%';
 SELECT backend_type FROM pg_stat_activity WHERE backend_type = 'concord launcher';
 
 -- the identity is this database's

@@ -59,8 +59,8 @@ private_conf() {
 		fsync = off
 		log_line_prefix = '%m [%p] %b %q%a '
 	CONF
-	if "$BIN/postgres" --describe-config 2>/dev/null |
-		grep -q '^output_plugin_libraries'; then
+	if private_user "$BIN/postgres" --describe-config 2>/dev/null |
+		grep '^output_plugin_libraries' >/dev/null; then
 		echo "output_plugin_libraries = 'pgoutput, test_decoding, concord_decoder'" >>"$1"
 	fi
 	chmod 644 "$1"
