@@ -1,0 +1,130 @@
+/*-------------------------------------------------------------------------
+ *
+ * ddl.c
+ *	  What DDL on other people's objects means for mappings.
+ *
+ * No pg_depend row ties a mapping to its table or server: a mapping must not
+ * stand in the way of DROP, and is a row that pg_dump carries.  Two event
+ * triggers see to it instead:
+ *
+ *	sql_drop		a dropped table leaves concord.captured (an OID may be used
+ *					again), and its mappings are broken, with the reason; so
+ *					are the mappings of a dropped server
+ *	ddl_command_end	a renamed server is renamed in mappings; a table that has
+ *					become unlogged breaks its mappings, since its changes are
+ *					in no WAL; couriers look again at servers, user mappings
+ *					and captured tables that were altered
+ *
+ * The rows are written in the transaction of the DDL, as the bootstrap
+ * superuser: whoever may drop a table need not have rights on our tables.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "base/compat.h"
+
+#include "base/shmem.h"
+#include "catalog/pg_authid.h"
+#include "commands/event_trigger.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+
+PG_FUNCTION_INFO_V1(concord_ddl_drop);
+PG_FUNCTION_INFO_V1(concord_ddl_end);
+
+/* Statements that sql_drop runs; $1 does not occur. */
+static const char *const ddl_on_drop[] = {
+	/* tables that are captured no more */
+	"DELETE FROM concord.captured AS c"
+	" USING pg_catalog.pg_event_trigger_dropped_objects() AS d"
+	" WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass"
+	" AND d.objsubid = 0 AND c.relid = d.objid",
+
+	"UPDATE concord.mapping AS m SET state = 'broken',"
+	" state_reason = pg_catalog.format('table %s was dropped', d.object_identity)"
+	" FROM pg_catalog.pg_event_trigger_dropped_objects() AS d"
+	" WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass"
+	" AND d.objsubid = 0 AND m.source::pg_catalog.oid = d.objid",
+
+	"UPDATE concord.mapping AS m SET state = 'broken',"
+	" state_reason = pg_catalog.format('server %s was dropped', d.object_identity)"
+	" FROM pg_catalog.pg_event_trigger_dropped_objects() AS d"
+	" WHERE d.classid = 'pg_catalog.pg_foreign_server'::pg_catalog.regclass"
+	" AND m.serverid = d.objid",
+};
+
+/* And ddl_command_end. */
+static const char *const ddl_on_end[] = {
+	"UPDATE concord.mapping AS m SET server = s.srvname"
+	" FROM pg_catalog.pg_foreign_server AS s"
+	" WHERE s.oid = m.serverid AND s.srvname <> m.server",
+
+	"UPDATE concord.mapping AS m SET state = 'broken',"
+	" state_reason = pg_catalog.format('table %s is not logged any more', m.source)"
+	" FROM pg_catalog.pg_event_trigger_ddl_commands() AS d"
+	" JOIN pg_catalog.pg_class AS c ON c.oid = d.objid"
+	" WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass"
+	" AND m.source::pg_catalog.oid = c.oid AND c.relpersistence <> 'p'",
+};
+
+/* True where couriers must look again though no mapping's row changed. */
+static const char *const ddl_concerned =
+	"SELECT true FROM pg_catalog.pg_event_trigger_ddl_commands() AS d"
+	" WHERE d.classid <> 'pg_catalog.pg_class'::pg_catalog.regclass"
+	" OR EXISTS (SELECT FROM concord.captured AS c WHERE c.relid = d.objid)"
+	" LIMIT 1";
+
+/* ddl_check refuses a call that is not an event trigger's. */
+static void
+ddl_check(FunctionCallInfo fcinfo)
+{
+	if (!CALLED_AS_EVENT_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_EVENT_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("this function is for the event triggers of pg_concord only")));
+}
+
+/* ddl_run runs statements as superuser; returns the rows they changed. */
+static uint64
+ddl_run(const char *const *statements, int nstatements)
+{
+	Oid			userid;
+	int			context;
+	uint64		changed = 0;
+
+	GetUserIdAndSecContext(&userid, &context);
+	SetUserIdAndSecContext(BOOTSTRAP_SUPERUSERID,
+						   context | SECURITY_LOCAL_USERID_CHANGE);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	for (int i = 0; i < nstatements; i++)
+	{
+		if (SPI_execute(statements[i], false, 0) < 0)
+			elog(ERROR, "could not run \"%s\"", statements[i]);
+		changed += SPI_processed;
+	}
+	SPI_finish();
+	SetUserIdAndSecContext(userid, context);
+	return changed;
+}
+
+/* concord_ddl_drop is the sql_drop trigger. */
+Datum
+concord_ddl_drop(PG_FUNCTION_ARGS)
+{
+	ddl_check(fcinfo);
+	if (ddl_run(ddl_on_drop, lengthof(ddl_on_drop)) > 0)
+		concord_catalog_changed();
+	PG_RETURN_NULL();
+}
+
+/* concord_ddl_end is the ddl_command_end trigger. */
+Datum
+concord_ddl_end(PG_FUNCTION_ARGS)
+{
+	ddl_check(fcinfo);
+	if (ddl_run(ddl_on_end, lengthof(ddl_on_end)) > 0 ||
+		ddl_run(&ddl_concerned, 1) > 0)
+		concord_catalog_changed();
+	PG_RETURN_NULL();
+}
