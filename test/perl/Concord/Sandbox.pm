@@ -25,7 +25,7 @@ my $program = abs_path(dirname(__FILE__) . '/../../sandbox') . '/sandbox';
 sub new
 {
 	my ($class, %args) = @_;
-	my $self = bless { %args, http => HTTP::Tiny->new(timeout => 30) }, $class;
+	my $self = bless { %args, http => HTTP::Tiny->new(timeout => 30, keep_alive => 0) }, $class;
 
 	-x $program
 	  or die "$program is missing: run \"make -C test/sandbox\" first\n";
