@@ -474,6 +474,8 @@ lch_stop(LchState *state, LchEntry *entry, ConcordDatabase *db)
 		lch_sleep_at_most(state, LCH_STOP_MS);
 		return false;
 	}
+	pg_atomic_write_u32(&db->capture_ready, 0);
+	pg_atomic_write_u32(&db->decoder_sleeping, 0);
 	SpinLockAcquire(&db->mutex);
 	db->stopped = true;
 	SpinLockRelease(&db->mutex);

@@ -247,6 +247,7 @@ utl_announce(void)
 		SpinLockAcquire(&db->mutex);
 		db->extension_gone = true;
 		SpinLockRelease(&db->mutex);
+		pg_atomic_write_u32(&db->capture_ready, 0);
 	}
 	if (utl_survey || utl_gone)
 		concord_shmem_survey();

@@ -33,7 +33,7 @@ SKIP:
 like($bare->safe_psql('postgres', $problems),
 	qr/shared_preload_libraries lacks pg_concord -> shared_preload_libraries = 'pg_concord'/,
 	'setup_problems says the same');
-is($bare->safe_psql('postgres', q(SHOW pg_concord.couriers)), '1',
+is($bare->safe_psql('postgres', q(LOAD 'pg_concord'; SHOW pg_concord.couriers)), '1',
 	'settings exist once the library is loaded');
 is($bare->workers('postgres'), '', 'no worker runs');
 

@@ -33,8 +33,7 @@ sub settings
 		max_wal_senders => 10,
 		max_prepared_transactions => 10,
 		autovacuum => 'on',
-		log_line_prefix => q('%m [%p] %b %q%a '),
-		log_min_messages => 'log');
+		log_line_prefix => q('%m [%p] %b %q%a '));
 	$settings{output_plugin_libraries} =
 	  q('pgoutput, test_decoding, concord_decoder')
 	  if knows_plugin_list();
