@@ -34,6 +34,7 @@ typedef struct ConcordServer
 	char	   *name;
 	char	   *url;			/* ends with a slash */
 	char	   *url_given;		/* as the option has it */
+	char	   *database;		/* the name of ours */
 	char	   *service;		/* path under url, or NULL */
 	int			timeout_ms;
 	int			connect_timeout_ms;
@@ -169,6 +170,10 @@ extern const ConcordProtocol *concord_protocol_find(const char *name);
  * the server is gone.  Needs a transaction.
  */
 extern ConcordServer *concord_server_load(Oid serverid, MemoryContext context);
+
+/* concord_server_apply gives a request the server's options and headers. */
+extern void concord_server_apply(const ConcordServer *server,
+								 ConcordRequest *request);
 
 /*
  * concord_server_contactable says whether settings let this database talk to

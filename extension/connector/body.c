@@ -1,0 +1,144 @@
+/*-------------------------------------------------------------------------
+ *
+ * body.c
+ *	  Mapped fields as one JSON object.
+ *
+ * Names with a slash nest: "Address/City" and "Address/Street" are members of
+ * one object "Address", wherever they stand in the list.  Values are written
+ * by base/json.h, digit for digit.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "connector/protocols.h"
+
+#include "base/json.h"
+
+/* A member that is to be written: what is left of its name, and its value. */
+typedef struct BodyItem
+{
+	const char *name;
+	const ConcordValue *value;
+} BodyItem;
+
+/* body_value writes one value. */
+static void
+body_value(StringInfo buf, const ConcordValue *value, bool as_strings)
+{
+	if (value->isnull)
+		appendBinaryStringInfo(buf, "null", 4);
+	else
+		concord_json_value(buf, value->typid, value->text, value->len,
+						   as_strings);
+}
+
+/* body_object writes items as an object; those it has written lose their name. */
+static void
+body_object(StringInfo buf, BodyItem *items, int n, bool as_strings)
+{
+	bool		first = true;
+
+	appendStringInfoChar(buf, '{');
+	for (int i = 0; i < n; i++)
+	{
+		const char *name = items[i].name;
+		Size		len;
+		BodyItem   *members;
+		int			nmembers = 0;
+
+		if (name == NULL)
+			continue;
+		len = strcspn(name, "/");
+		if (!first)
+			appendStringInfoChar(buf, ',');
+		first = false;
+		concord_json_string(buf, name, len);
+		appendStringInfoChar(buf, ':');
+		if (name[len] == '\0')
+		{
+			body_value(buf, items[i].value, as_strings);
+			continue;
+		}
+
+		members = palloc(sizeof(BodyItem) * (n - i));
+		for (int j = i; j < n; j++)
+		{
+			if (items[j].name == NULL || strncmp(items[j].name, name, len) != 0 ||
+				items[j].name[len] != '/')
+				continue;
+			members[nmembers].name = items[j].name + len + 1;
+			members[nmembers++].value = items[j].value;
+			items[j].name = NULL;
+		}
+		body_object(buf, members, nmembers, as_strings);
+		pfree(members);
+	}
+	appendStringInfoChar(buf, '}');
+}
+
+/* body_has_name says whether a list of fields has a name. */
+static bool
+body_has_name(const List *fields, const char *name)
+{
+	ListCell   *lc;
+
+	foreach(lc, fields)
+	{
+		if (strcmp(((ConcordField *) lfirst(lc))->name, name) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* concord_body_write writes what flags say of a mapped record. */
+void
+concord_body_write(const ConcordMapping *mapping, const ConcordMapped *mapped,
+				   int flags, StringInfo buf)
+{
+	const ConcordMappingOptions *options = &mapping->options;
+	const List *defs = (flags & CONCORD_BODY_NO_FIELDS) ? NIL :
+		mapped->field_defs;
+	bool		creating = (flags & CONCORD_BODY_CREATING) != 0;
+	BodyItem   *items;
+	int			n = 0;
+
+	items = palloc(sizeof(BodyItem) *
+				   (list_length(mapping->key) + mapped->nfields + 1));
+	for (int i = 0; (flags & CONCORD_BODY_KEY) && mapped->keys != NULL &&
+		 i < list_length(mapping->key); i++)
+	{
+		const ConcordField *part = list_nth(mapping->key, i);
+
+		if (body_has_name(defs, part->name))
+			continue;
+		items[n].name = part->name;
+		items[n++].value = &mapped->keys[i];
+	}
+	for (int i = 0; i < mapped->nfields && i < list_length(defs); i++)
+	{
+		const ConcordField *field = list_nth(defs, i);
+
+		if (mapped->skip != NULL && mapped->skip[i])
+			continue;
+		if ((field->on == CONCORD_ON_CREATE && !creating) ||
+			(field->on == CONCORD_ON_UPDATE && creating))
+			continue;
+		if (options->omit_nulls && mapped->fields[i].isnull)
+			continue;
+		if ((flags & CONCORD_BODY_NO_KEY) &&
+			body_has_name(mapping->key, field->name))
+			continue;
+		items[n].name = field->name;
+		items[n++].value = &mapped->fields[i];
+	}
+	body_object(buf, items, n, options->numbers_as_strings);
+	pfree(items);
+}
+
+/* concord_body_json writes the mapped fields alone. */
+void
+concord_body_json(const ConcordMapping *mapping, const ConcordMapped *mapped,
+				  bool creating, StringInfo buf)
+{
+	concord_body_write(mapping, mapped,
+					   creating ? CONCORD_BODY_CREATING : 0, buf);
+}

@@ -1,0 +1,138 @@
+/*-------------------------------------------------------------------------
+ *
+ * exchange.c
+ *	  One delivery's way through a protocol: what all protocols share.
+ *
+ * The protocol makes requests and judges answers; here every request gets
+ * what the server's options say, its idempotency key and, last of all because
+ * a signature covers the rest, the definer's credentials.
+ *
+ * The idempotency key is a hash of event, mapping, method and body.  So it is
+ * the same on every attempt with the same body and another one once a mapping
+ * was corrected, and the requests of one exchange do not share a key.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "connector/protocols.h"
+
+#include <openssl/sha.h>
+
+#include "auth/auth.h"
+#include "port/pg_bswap.h"
+#include "utils/memutils.h"
+
+/*
+ * exc_key hashes pieces into a text that looks like a UUID (version 8).
+ * OpenSSL is called directly: PostgreSQL's wrapper wants a resource owner,
+ * which a worker between transactions does not have.
+ */
+static char *
+exc_key(const ConcordExchange *exchange, const char *method, const char *body,
+		Size body_len)
+{
+	static const char hex[] = "0123456789abcdef";
+	unsigned char digest[SHA256_DIGEST_LENGTH];
+	StringInfoData buf;
+	int32		mapping = pg_hton32(exchange->mapping->id);
+	char	   *text = palloc(37);
+	char	   *out = text;
+
+	initStringInfo(&buf);
+	appendBinaryStringInfo(&buf, (const char *) &exchange->event->id,
+						   sizeof(pg_uuid_t));
+	appendBinaryStringInfo(&buf, (const char *) &mapping, sizeof(mapping));
+	appendBinaryStringInfo(&buf, method, strlen(method) + 1);
+	if (body != NULL)
+		appendBinaryStringInfo(&buf, body, body_len);
+	SHA256((const unsigned char *) buf.data, buf.len, digest);
+	pfree(buf.data);
+
+	digest[6] = (digest[6] & 0x0F) | 0x80;
+	digest[8] = (digest[8] & 0x3F) | 0x80;
+	for (int i = 0; i < 16; i++)
+	{
+		if (i == 4 || i == 6 || i == 8 || i == 10)
+			*out++ = '-';
+		*out++ = hex[digest[i] >> 4];
+		*out++ = hex[digest[i] & 15];
+	}
+	*out = '\0';
+	return text;
+}
+
+/* concord_exchange_begin makes an exchange in a context of its own. */
+ConcordExchange *
+concord_exchange_begin(const ConcordServer *server,
+					   const ConcordMapping *mapping, const ConcordEvent *event,
+					   const ConcordMapped *mapped, const ConcordLink *link,
+					   MemoryContext context)
+{
+	MemoryContext mine = AllocSetContextCreate(context, "concord exchange",
+											   ALLOCSET_SMALL_SIZES);
+	ConcordExchange *exchange = MemoryContextAllocZero(mine,
+													   sizeof(ConcordExchange));
+	MemoryContext old = MemoryContextSwitchTo(mine);
+
+	exchange->server = server;
+	exchange->mapping = mapping;
+	exchange->event = event;
+	exchange->mapped = mapped;
+	exchange->context = mine;
+	exchange->retry_after_ms = -1;
+	if (link != NULL)
+		exchange->link = *link;
+	MemoryContextSwitchTo(old);
+	return exchange;
+}
+
+/* exc_complete adds what all requests of a server have in common. */
+static void
+exc_complete(ConcordExchange *exchange, ConcordRequest *request,
+			 const ConcordAuth *auth)
+{
+	concord_server_apply(exchange->server, request);
+	if (strcmp(request->method, "GET") != 0 &&
+		strcmp(request->method, "HEAD") != 0)
+	{
+		MemoryContext old = MemoryContextSwitchTo(exchange->context);
+
+		exchange->idempotency_key = exc_key(exchange, request->method,
+											request->body, request->body_len);
+		MemoryContextSwitchTo(old);
+		concord_request_set_header(request, "Idempotency-Key",
+								   exchange->idempotency_key);
+	}
+	if (auth != NULL)
+		concord_auth_apply(auth, request);
+}
+
+/*
+ * concord_exchange_next takes an answer (NULL at first) and gives the next
+ * request, or NULL with the exchange's outcome set.
+ */
+ConcordRequest *
+concord_exchange_next(ConcordExchange *exchange,
+					  const ConcordResponse *response, const ConcordAuth *auth)
+{
+	MemoryContext old = MemoryContextSwitchTo(exchange->context);
+	ConcordRequest *request = NULL;
+
+	exchange->outcome = CONCORD_OUTCOME_NONE;
+	exchange->error = NULL;
+	exchange->rule = NULL;
+	if (response == NULL && exchange->mapped->only_if_linked &&
+		!exchange->link.exists && !exchange->was_unknown)
+		concord_outcome_set(exchange, CONCORD_OUTCOME_DONE, "no link", NULL);
+	else
+		request = exchange->server->connector->protocol->next(exchange,
+															  response);
+	if (request != NULL)
+	{
+		exchange->outcome = CONCORD_OUTCOME_NONE;
+		exc_complete(exchange, request, auth);
+	}
+	else if (exchange->error != NULL)
+		exchange->error = concord_auth_redact(auth, exchange->error);
+	MemoryContextSwitchTo(old);
+	return request;
+}

@@ -1,0 +1,229 @@
+/*-------------------------------------------------------------------------
+ *
+ * odata.c
+ *	  Protocol "odata": entities of an OData 4 service.
+ *
+ * An entity's address is EntitySet(key), the key written by SQL type: texts
+ * in quotes that are doubled inside, numbers, dates and uuids plain, several
+ * parts as Name=value.  All of it is percent-encoded.
+ *
+ * A create is a POST to the set; option upsert makes it a PUT or PATCH of the
+ * entity's own address.  Key properties stand in a create's body and never in
+ * that of a PATCH.  A changed key is another entity: services do not let keys
+ * be changed, so on_key_change "update" deletes and creates like "recreate".
+ *
+ * Answers are asked for without a body (Prefer: return=minimal); the tag comes
+ * from the header ETag or, in a body, from @odata.etag.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "connector/protocols.h"
+
+#include "catalog/pg_type.h"
+
+/* odata_literal writes a value of a key predicate. */
+static void
+odata_literal(StringInfo buf, const ConcordValue *value)
+{
+	char	   *plain = concord_value_plain(value);
+	StringInfoData quoted;
+
+	switch (value->typid)
+	{
+		case INT2OID:
+		case INT4OID:
+		case INT8OID:
+		case OIDOID:
+		case FLOAT4OID:
+		case FLOAT8OID:
+		case NUMERICOID:
+		case BOOLOID:
+		case UUIDOID:
+		case DATEOID:
+		case TIMEOID:
+		case TIMESTAMPTZOID:
+			concord_url_escape(buf, plain, ":");
+			return;
+		case TIMESTAMPOID:
+			/* there are no times without a zone */
+			concord_url_escape(buf, plain, ":");
+			appendStringInfoChar(buf, 'Z');
+			return;
+		case INTERVALOID:
+			appendStringInfo(buf, "duration'%s'", plain);
+			return;
+		case BYTEAOID:
+			for (char *p = plain; *p; p++)
+				*p = *p == '+' ? '-' : *p == '/' ? '_' : *p;
+			appendStringInfoString(buf, "binary'");
+			concord_url_escape(buf, plain, "=");
+			appendStringInfoChar(buf, '\'');
+			return;
+		default:
+			break;
+	}
+	initStringInfo(&quoted);
+	for (const char *p = plain; *p; p++)
+	{
+		if (*p == '\'')
+			appendStringInfoChar(&quoted, '\'');
+		appendStringInfoChar(&quoted, *p);
+	}
+	appendStringInfoChar(buf, '\'');
+	concord_url_escape(buf, quoted.data, "'");
+	appendStringInfoChar(buf, '\'');
+}
+
+/* odata_predicate writes (key) or (Name=key,...). */
+static void
+odata_predicate(StringInfo buf, const ConcordMapping *mapping,
+				const ConcordValue *keys)
+{
+	int			n = list_length(mapping->key);
+
+	appendStringInfoChar(buf, '(');
+	for (int i = 0; i < n; i++)
+	{
+		const ConcordField *part = list_nth(mapping->key, i);
+
+		if (i > 0)
+			appendStringInfoChar(buf, ',');
+		if (n > 1)
+		{
+			concord_url_escape(buf, part->name, "");
+			appendStringInfoChar(buf, '=');
+		}
+		odata_literal(buf, &keys[i]);
+	}
+	appendStringInfoChar(buf, ')');
+}
+
+/* odata_upsert says how a create is sent. */
+static const char *
+odata_upsert(const ConcordExchange *exchange)
+{
+	const char *option = exchange->mapping->options.upsert;
+
+	return option ? option : exchange->server->connector->upsert_default;
+}
+
+/* odata_url writes the address of the set, or of an entity in it. */
+static char *
+odata_url(const ConcordExchange *exchange, const ConcordValue *keys)
+{
+	StringInfoData url;
+	const char *object = exchange->mapping->object;
+
+	initStringInfo(&url);
+	concord_url_base(&url, exchange->server, exchange->mapping);
+	object += strspn(object, "/");
+	concord_url_escape(&url, object, "/!$&'()*+,;=:@");
+	while (url.len > 0 && url.data[url.len - 1] == '/')
+		url.data[--url.len] = '\0';
+	if (keys != NULL)
+		odata_predicate(&url, exchange->mapping, keys);
+	return url.data;
+}
+
+/* odata_body writes the body and the headers that belong to it. */
+static void
+odata_body(ConcordExchange *exchange, ConcordRequest *request, int flags)
+{
+	bool		strings = exchange->mapping->options.numbers_as_strings;
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	concord_body_write(exchange->mapping, exchange->mapped, flags, &buf);
+	request->body = buf.data;
+	request->body_len = buf.len;
+	concord_request_header(request, "Content-Type", strings ?
+						   "application/json;IEEE754Compatible=true" :
+						   "application/json");
+	concord_request_header(request, "Prefer", "return=minimal");
+}
+
+/* odata_request makes the request of a verb. */
+static ConcordRequest *
+odata_request(ConcordExchange *exchange, ConcordVerb verb,
+			  const ConcordValue *keys, const char *if_match)
+{
+	ConcordRequest *request = concord_request_create(exchange->context);
+	MemoryContext old = MemoryContextSwitchTo(request->context);
+	const char *upsert = odata_upsert(exchange);
+	bool		posting = verb == CONCORD_VERB_CREATE &&
+		strcmp(upsert, "post") == 0;
+
+	request->url = odata_url(exchange, posting ? NULL : keys);
+	concord_request_header(request, "Accept",
+						   exchange->mapping->options.numbers_as_strings ?
+						   "application/json;IEEE754Compatible=true" :
+						   "application/json");
+	concord_request_header(request, "OData-Version", "4.0");
+	concord_request_header(request, "OData-MaxVersion", "4.01");
+	if (if_match != NULL)
+		concord_request_header(request, "If-Match", if_match);
+
+	switch (verb)
+	{
+		case CONCORD_VERB_CREATE:
+			request->method = posting ? "POST" :
+				strcmp(upsert, "put") == 0 ? "PUT" : "PATCH";
+			odata_body(exchange, request, CONCORD_BODY_CREATING |
+					   (strcmp(upsert, "patch") == 0 ? CONCORD_BODY_NO_KEY :
+						CONCORD_BODY_KEY));
+			break;
+		case CONCORD_VERB_UPDATE:
+			request->method = "PATCH";
+			odata_body(exchange, request, CONCORD_BODY_NO_KEY);
+			break;
+		case CONCORD_VERB_DELETE:
+			request->method = "DELETE";
+			break;
+		case CONCORD_VERB_PROBE:
+			request->method = "GET";
+			break;
+	}
+	MemoryContextSwitchTo(old);
+	return request;
+}
+
+/* odata_tag reads the version of an answer. */
+static char *
+odata_tag(const ConcordResponse *response)
+{
+	static const char *const name[] = {"@odata.etag"};
+	static const char *const short_name[] = {"@etag"};
+	const char *header = concord_response_header(response, "etag");
+	char	   *tag;
+
+	if (header != NULL && *header)
+		return concord_safe_text(header, strlen(header), 1024);
+	tag = concord_answer_find(response, name, 1);
+	return tag != NULL ? tag : concord_answer_find(response, short_name, 1);
+}
+
+static const ConcordDialect odata_dialect = {
+	.request = odata_request,
+	.tag = odata_tag,
+	.key_is_fixed = true,
+};
+
+/* odata_check refuses a mapping that this protocol cannot carry. */
+static void
+odata_check(const ConcordConnector *connector, const ConcordMapping *mapping)
+{
+	concord_object_check(connector, mapping, true);
+	concord_connector_options_check(connector, mapping, true, false);
+	concord_key_check(connector, mapping);
+}
+
+/* odata_next is the protocol's step. */
+static ConcordRequest *
+odata_next(ConcordExchange *exchange, const ConcordResponse *response)
+{
+	return concord_record_next(exchange, response, &odata_dialect);
+}
+
+const ConcordProtocol concord_protocol_odata = {
+	"odata", odata_check, odata_next
+};

@@ -1,0 +1,94 @@
+/*-------------------------------------------------------------------------
+ *
+ * protocols.h
+ *	  What the protocols share; private to connector/.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef CONCORD_CONNECTOR_PROTOCOLS_H
+#define CONCORD_CONNECTOR_PROTOCOLS_H
+
+#include "connector/connector.h"
+
+/* one protocol per file */
+extern const ConcordProtocol concord_protocol_rest;
+extern const ConcordProtocol concord_protocol_odata;
+extern const ConcordProtocol concord_protocol_webhook;
+
+/* body.c: what concord_body_write puts into the object */
+#define CONCORD_BODY_CREATING	0x01	/* fields "on": "create", not "update" */
+#define CONCORD_BODY_KEY		0x02	/* the key's parts, unless a field has the
+										 * name */
+#define CONCORD_BODY_NO_KEY		0x04	/* no field that is a part of the key */
+#define CONCORD_BODY_NO_FIELDS	0x08
+
+extern void concord_body_write(const ConcordMapping *mapping,
+							   const ConcordMapped *mapped, int flags,
+							   StringInfo buf);
+
+/* url.c */
+extern char *concord_value_plain(const ConcordValue *value);
+extern char *concord_key_text(const ConcordMapping *mapping,
+							  const ConcordValue *keys);
+extern const char *concord_key_problem(const ConcordMapping *mapping,
+									   const ConcordValue *keys);
+extern void concord_url_escape(StringInfo buf, const char *text,
+							   const char *keep);
+extern void concord_url_base(StringInfo buf, const ConcordServer *server,
+							 const ConcordMapping *mapping);
+
+/* check.c */
+extern void concord_object_check(const ConcordConnector *connector,
+								 const ConcordMapping *mapping,
+								 bool needs_object);
+extern void concord_connector_options_check(const ConcordConnector *connector,
+											const ConcordMapping *mapping,
+											bool takes_tags,
+											bool takes_cloudevents);
+extern void concord_key_check(const ConcordConnector *connector,
+							  const ConcordMapping *mapping);
+
+/* answer.c */
+extern char *concord_answer_find(const ConcordResponse *response,
+								 const char *const *names, int n);
+extern char *concord_answer_path(const ConcordResponse *response,
+								 const char *path);
+
+/* outcome.c */
+extern void concord_outcome_judge(ConcordExchange *exchange,
+								  const ConcordResponse *response);
+extern void concord_outcome_set(ConcordExchange *exchange,
+								ConcordOutcome outcome, const char *rule,
+								const char *error);
+
+/*
+ * record.c: the way of records that are created, updated and deleted by key.
+ * A dialect says how its requests look.
+ */
+typedef enum ConcordVerb
+{
+	CONCORD_VERB_CREATE,
+	CONCORD_VERB_UPDATE,
+	CONCORD_VERB_DELETE,
+	CONCORD_VERB_PROBE,
+} ConcordVerb;
+
+typedef struct ConcordDialect
+{
+	/*
+	 * request makes a request of a verb; keys are those of the record as the
+	 * system knows it.  if_match is NULL or a tag.
+	 */
+	ConcordRequest *(*request) (ConcordExchange *exchange, ConcordVerb verb,
+								const ConcordValue *keys,
+								const char *if_match);
+	/* tag returns the record's version of an answer, or NULL */
+	char	   *(*tag) (const ConcordResponse *response);
+	bool		key_is_fixed;	/* a changed key is another record */
+} ConcordDialect;
+
+extern ConcordRequest *concord_record_next(ConcordExchange *exchange,
+										   const ConcordResponse *response,
+										   const ConcordDialect *dialect);
+
+#endif							/* CONCORD_CONNECTOR_PROTOCOLS_H */

@@ -1,0 +1,134 @@
+/*-------------------------------------------------------------------------
+ *
+ * url.c
+ *	  Addresses of records: base, object and key, percent-encoded.
+ *
+ * Every address stays under the server's url.  That is why a key that is empty
+ * or made of dots alone is refused: ".." as a segment would name the
+ * collection above.  Object and service were checked in check.c.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "connector/protocols.h"
+
+#include "base/json.h"
+#include "catalog/pg_type.h"
+
+/* concord_value_plain gives a value as text without JSON's quotes. */
+char *
+concord_value_plain(const ConcordValue *value)
+{
+	StringInfoData buf;
+
+	switch (value->typid)
+	{
+		case TIMESTAMPTZOID:
+		case TIMESTAMPOID:
+		case DATEOID:
+		case TIMEOID:
+		case INTERVALOID:
+		case BYTEAOID:
+		case BOOLOID:
+			/* none of them has anything to escape */
+			initStringInfo(&buf);
+			concord_json_value(&buf, value->typid, value->text, value->len,
+							   false);
+			if (buf.len >= 2 && buf.data[0] == '"')
+				return pnstrdup(buf.data + 1, buf.len - 2);
+			return buf.data;
+		default:
+			return pnstrdup(value->text, value->len);
+	}
+}
+
+/* concord_key_text gives a key as one text: its parts, joined by commas. */
+char *
+concord_key_text(const ConcordMapping *mapping, const ConcordValue *keys)
+{
+	StringInfoData buf;
+	int			n = list_length(mapping->key);
+
+	if (n == 1 && !keys[0].isnull)
+		return concord_value_plain(&keys[0]);
+	initStringInfo(&buf);
+	for (int i = 0; i < n; i++)
+	{
+		if (i > 0)
+			appendStringInfoChar(&buf, ',');
+		if (!keys[i].isnull)
+			appendStringInfoString(&buf, concord_value_plain(&keys[i]));
+	}
+	return buf.data;
+}
+
+/* concord_key_problem says why a key cannot name a record, or NULL. */
+const char *
+concord_key_problem(const ConcordMapping *mapping, const ConcordValue *keys)
+{
+	int			n = list_length(mapping->key);
+
+	if (keys == NULL || n == 0)
+		return "the record has no key";
+	for (int i = 0; i < n; i++)
+	{
+		const char *name = ((ConcordField *) list_nth(mapping->key, i))->name;
+
+		if (keys[i].isnull)
+			return psprintf("key \"%s\" is null", name);
+		if (keys[i].len == 0)
+			return psprintf("key \"%s\" is empty", name);
+	}
+	if (n == 1 && strspn(keys[0].text, ".") == keys[0].len && keys[0].len <= 2)
+		return "a key of dots alone would name another address";
+	return NULL;
+}
+
+/*
+ * concord_url_escape percent-encodes all but unreserved characters and those
+ * of keep.
+ */
+void
+concord_url_escape(StringInfo buf, const char *text, const char *keep)
+{
+	static const char hex[] = "0123456789ABCDEF";
+
+	for (const unsigned char *p = (const unsigned char *) text; *p; p++)
+	{
+		if ((*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') ||
+			(*p >= '0' && *p <= '9') || strchr("-._~", *p) || strchr(keep, *p))
+			appendStringInfoCharMacro(buf, *p);
+		else
+		{
+			appendStringInfoCharMacro(buf, '%');
+			appendStringInfoCharMacro(buf, hex[*p >> 4]);
+			appendStringInfoCharMacro(buf, hex[*p & 15]);
+		}
+	}
+}
+
+/* url_segments appends a path under the base, without slashes around it. */
+static void
+url_segments(StringInfo buf, const char *path)
+{
+	while (*path == '/')
+		path++;
+	concord_url_escape(buf, path, "/!$&'()*+,;=:@");
+	while (buf->len > 0 && buf->data[buf->len - 1] == '/')
+		buf->data[--buf->len] = '\0';
+}
+
+/* concord_url_base appends url and service, with a slash at the end. */
+void
+concord_url_base(StringInfo buf, const ConcordServer *server,
+				 const ConcordMapping *mapping)
+{
+	const char *service = mapping->options.service ? mapping->options.service :
+		server->service;
+
+	appendStringInfoString(buf, server->url);
+	if (service != NULL && *service)
+	{
+		url_segments(buf, service);
+		appendStringInfoChar(buf, '/');
+	}
+}

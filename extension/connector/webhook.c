@@ -1,0 +1,254 @@
+/*-------------------------------------------------------------------------
+ *
+ * webhook.c
+ *	  Protocol "webhook": one POST per event.
+ *
+ * The body is the mapped fields as a JSON object, of a deletion the key's.
+ * CloudEvents 1.0 wraps it: in binary mode (the default) as ce- headers, in
+ * structured mode as an envelope around the body.  webhook-id and ce-id are
+ * the event's id, the same on every attempt; auth 'hmac' signs them.
+ *
+ * The address is the server's url as it was given, query included; an object
+ * that is not empty is added to its path.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "connector/protocols.h"
+
+#include "base/json.h"
+#include "utils/builtins.h"
+#include "utils/datetime.h"
+#include "utils/timestamp.h"
+#include "utils/uuid.h"
+
+/* What CloudEvents says of an event. */
+typedef struct WebEvent
+{
+	char	   *id;
+	char	   *source;
+	char	   *type;
+	char	   *subject;		/* NULL: none */
+	char	   *time;			/* NULL: not known */
+} WebEvent;
+
+/* web_time writes a time as RFC 3339 has it. */
+static char *
+web_time(TimestampTz at)
+{
+	struct pg_tm tm;
+	fsec_t		fsec;
+
+	if (timestamp2tm(at, NULL, &tm, &fsec, NULL, NULL) != 0)
+		return NULL;
+	return psprintf("%04d-%02d-%02dT%02d:%02d:%02d.%06dZ", tm.tm_year,
+					tm.tm_mon, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec,
+					(int) fsec);
+}
+
+/* web_type names what happened. */
+static char *
+web_type(const ConcordExchange *exchange)
+{
+	const ConcordEvent *event = exchange->event;
+	const char *op = "insert";
+
+	if (event->op == CONCORD_OP_EMIT)
+		return pstrdup(event->topic ? event->topic : "");
+	switch (event->op)
+	{
+		case CONCORD_OP_UPDATE:
+			op = "update";
+			break;
+		case CONCORD_OP_DELETE:
+			op = "delete";
+			break;
+		case CONCORD_OP_TRUNCATE:
+			op = "truncate";
+			break;
+		default:
+			break;
+	}
+	if (event->relation == NULL)
+		return psprintf("concord.%s", op);
+	return psprintf("concord.%s.%s.%s", event->relation->schema,
+					event->relation->table, op);
+}
+
+/* web_subject names the record: its key's text, or the key as JSON. */
+static char *
+web_subject(const ConcordExchange *exchange)
+{
+	const ConcordMapping *mapping = exchange->mapping;
+	const ConcordMapped *mapped = exchange->mapped;
+	StringInfoData buf;
+
+	if (mapped->keys == NULL || mapping->key == NIL)
+		return exchange->event->key ? pstrdup(exchange->event->key) : NULL;
+	if (list_length(mapping->key) == 1)
+		return mapped->keys[0].isnull ? NULL :
+			concord_value_plain(&mapped->keys[0]);
+	initStringInfo(&buf);
+	concord_body_write(mapping, mapped,
+					   CONCORD_BODY_KEY | CONCORD_BODY_NO_FIELDS, &buf);
+	return buf.data;
+}
+
+/* web_describe fills what CloudEvents says of an exchange's event. */
+static void
+web_describe(const ConcordExchange *exchange, WebEvent *web)
+{
+	const ConcordEvent *event = exchange->event;
+	StringInfoData source;
+
+	web->id = DatumGetCString(DirectFunctionCall1(uuid_out,
+												  UUIDPGetDatum(&event->id)));
+	initStringInfo(&source);
+	appendStringInfoChar(&source, '/');
+	concord_url_escape(&source, exchange->server->database, "");
+	appendStringInfoChar(&source, '/');
+	concord_url_escape(&source, exchange->mapping->name, "");
+	web->source = source.data;
+	web->type = web_type(exchange);
+	web->subject = web_subject(exchange);
+	web->time = web_time(event->committed_at);
+}
+
+/* web_header adds a ce- header, percent-encoded as the binding to HTTP says. */
+static void
+web_header(ConcordRequest *request, const char *name, const char *value)
+{
+	StringInfoData buf;
+
+	if (value == NULL)
+		return;
+	initStringInfo(&buf);
+	for (const unsigned char *p = (const unsigned char *) value; *p; p++)
+	{
+		if (*p <= ' ' || *p >= 0x7F || *p == '"' || *p == '%')
+			appendStringInfo(&buf, "%%%02X", *p);
+		else
+			appendStringInfoCharMacro(&buf, *p);
+	}
+	concord_request_header(request, name, buf.data);
+}
+
+/* web_member appends "name": "value" and a comma. */
+static void
+web_member(StringInfo buf, const char *name, const char *value)
+{
+	if (value == NULL)
+		return;
+	concord_json_string(buf, name, strlen(name));
+	appendStringInfoChar(buf, ':');
+	concord_json_string(buf, value, strlen(value));
+	appendStringInfoChar(buf, ',');
+}
+
+/* web_data writes the mapped record. */
+static void
+web_data(const ConcordExchange *exchange, StringInfo buf)
+{
+	const ConcordMapped *mapped = exchange->mapped;
+	int			flags = exchange->event->op == CONCORD_OP_UPDATE ? 0 :
+		CONCORD_BODY_CREATING;
+
+	if (mapped->action == CONCORD_ACTION_DELETE || mapped->nfields == 0)
+		flags = CONCORD_BODY_KEY | CONCORD_BODY_NO_FIELDS;
+	concord_body_write(exchange->mapping, mapped, flags, buf);
+}
+
+/* web_url adds the object to the server's address. */
+static char *
+web_url(const ConcordExchange *exchange)
+{
+	const char *url = exchange->server->url_given;
+	const char *object = exchange->mapping->object;
+	const char *query = strchr(url, '?');
+	StringInfoData buf;
+
+	object = object ? object + strspn(object, "/") : "";
+	if (*object == '\0')
+		return pstrdup(url);
+	if (query == NULL)
+		query = url + strlen(url);
+	initStringInfo(&buf);
+	appendBinaryStringInfo(&buf, url, query - url);
+	if (buf.data[buf.len - 1] != '/')
+		appendStringInfoChar(&buf, '/');
+	concord_url_escape(&buf, object, "/!$&'()*+,;=:@");
+	appendStringInfoString(&buf, query);
+	return buf.data;
+}
+
+/* web_request makes the POST. */
+static ConcordRequest *
+web_request(ConcordExchange *exchange)
+{
+	const char *mode = exchange->mapping->options.cloudevents;
+	ConcordRequest *request = concord_request_create(exchange->context);
+	MemoryContext old = MemoryContextSwitchTo(request->context);
+	StringInfoData body;
+	WebEvent	web;
+
+	request->method = "POST";
+	request->url = web_url(exchange);
+	web_describe(exchange, &web);
+	initStringInfo(&body);
+	concord_request_header(request, "Accept", "*/*");
+	concord_request_header(request, "webhook-id", web.id);
+	if (mode != NULL && strcmp(mode, "structured") == 0)
+	{
+		appendStringInfoString(&body, "{\"specversion\":\"1.0\",");
+		web_member(&body, "id", web.id);
+		web_member(&body, "source", web.source);
+		web_member(&body, "type", web.type);
+		web_member(&body, "subject", web.subject);
+		web_member(&body, "time", web.time);
+		appendStringInfoString(&body,
+							   "\"datacontenttype\":\"application/json\",\"data\":");
+		web_data(exchange, &body);
+		appendStringInfoChar(&body, '}');
+		concord_request_header(request, "Content-Type",
+							   "application/cloudevents+json; charset=utf-8");
+	}
+	else
+	{
+		web_data(exchange, &body);
+		concord_request_header(request, "Content-Type", "application/json");
+	}
+	if (mode == NULL || strcmp(mode, "binary") == 0)
+	{
+		concord_request_header(request, "ce-specversion", "1.0");
+		web_header(request, "ce-id", web.id);
+		web_header(request, "ce-source", web.source);
+		web_header(request, "ce-type", web.type);
+		web_header(request, "ce-subject", web.subject);
+		web_header(request, "ce-time", web.time);
+	}
+	request->body = body.data;
+	request->body_len = body.len;
+	MemoryContextSwitchTo(old);
+	return request;
+}
+
+/* web_check refuses a mapping that this protocol cannot carry. */
+static void
+web_check(const ConcordConnector *connector, const ConcordMapping *mapping)
+{
+	concord_object_check(connector, mapping, false);
+	concord_connector_options_check(connector, mapping, false, true);
+}
+
+/* web_next is the protocol's step: one request, one answer. */
+static ConcordRequest *
+web_next(ConcordExchange *exchange, const ConcordResponse *response)
+{
+	if (response == NULL)
+		return web_request(exchange);
+	concord_outcome_judge(exchange, response);
+	return NULL;
+}
+
+const ConcordProtocol concord_protocol_webhook = {
+	"webhook", web_check, web_next
+};
