@@ -85,7 +85,8 @@ foreach my $name (sort keys %faults)
 	my ($action, $check) = @{ $faults{$name} };
 	$erp->drop_rules;
 	$erp->rule({ path => '/odata/' }, $action, 1);
-	ok($check->($erp->request('GET', "$set('a%2Fb''c')")), "fault: $name");
+	# not GET: the client repeats a GET by itself when an answer is torn
+	ok($check->($erp->request('PATCH', "$set('a%2Fb''c')", '{"Version":9}')), "fault: $name");
 	is(status('GET', "$set('a%2Fb''c')"), 200, "fault: $name, once");
 }
 
