@@ -47,6 +47,26 @@
 #else
 #define concord_wait_set_create(nevents) \
 	CreateWaitEventSet(NULL, (nevents))
+/* 17 added synchronized slots; ours follow to standbys where that exists. */
+#if PG_VERSION_NUM < 170000
+#define concord_slot_create(name) \
+	ReplicationSlotCreate(name, true, RS_EPHEMERAL, false)
+#define concord_log_message(prefix, content, len) \
+	LogLogicalMessage(prefix, content, len, true)
+#else
+#define concord_slot_create(name) \
+	ReplicationSlotCreate(name, true, RS_EPHEMERAL, false, true, false)
+#define concord_log_message(prefix, content, len) \
+	LogLogicalMessage(prefix, content, len, true, false)
+#endif
+
+/* 16 says why a slot was invalidated, not where. */
+#if PG_VERSION_NUM < 160000
+#define concord_slot_invalidated(data) \
+	(!XLogRecPtrIsInvalid((data)->invalidated_at))
+#else
+#define concord_slot_invalidated(data) \
+	((data)->invalidated != RS_INVAL_NONE)
 #endif
 
 #endif							/* CONCORD_COMPAT_H */

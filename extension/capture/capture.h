@@ -48,6 +48,9 @@ extern bool concord_capture_wait_lsn(XLogRecPtr lsn, int timeout_ms);
  */
 extern void concord_capture_register_wakeup(void);
 
+/* The slot of a database, by its OID. */
+#define CONCORD_SLOT_FORMAT		"pg_concord_%u"
+
 /*
  * concord_capture_slot_name writes pg_concord_<dboid> into buf (NAMEDATALEN).
  */

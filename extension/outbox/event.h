@@ -84,7 +84,9 @@ typedef struct ConcordEvent
 typedef struct ConcordImageValue
 {
 	int			kind;			/* CONCORD_IMAGE_NULL, ..._TEXT */
-	const char *text;			/* of CONCORD_IMAGE_TEXT; not terminated */
+	const char *text;			/* of CONCORD_IMAGE_TEXT; not terminated.  Of
+								 * CONCORD_IMAGE_OVERSIZE: varint length and
+								 * SHA-256 */
 	uint32		len;
 } ConcordImageValue;
 

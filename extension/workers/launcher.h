@@ -11,9 +11,7 @@
 #include "base/compat.h"
 
 #include "base/shmem.h"
-
-/* The slot of a database is named with its OID. */
-#define CONCORD_SLOT_FORMAT		"pg_concord_%u"
+#include "capture/capture.h"
 
 /*
  * concord_launcher_drop_slot drops the slot of a database if there is one and

@@ -1,0 +1,132 @@
+/*-------------------------------------------------------------------------
+ *
+ * event.c
+ *	  Events and their images.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "base/compat.h"
+
+#include "common/sha2.h"
+#include "decoder/protocol.h"
+#include "outbox/event.h"
+#include "port/pg_bswap.h"
+
+static void evt_damaged(const ConcordRelation *relation) pg_attribute_noreturn();
+
+/* evt_damaged reports an image that does not fit its definition. */
+static void
+evt_damaged(const ConcordRelation *relation)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_DATA_CORRUPTED),
+			 errmsg("stored row image of \"%s.%s\" is damaged",
+					relation->schema, relation->table),
+			 errdetail("It does not fit version %d of the table's definition.",
+					   relation->id)));
+}
+
+/* concord_image_decode splits an image into relation->ncolumns values. */
+void
+concord_image_decode(const ConcordRelation *relation, const char *image,
+					 uint32 len, ConcordImageValue *values)
+{
+	const char *p = image;
+	const char *end = image + len;
+	uint64		n;
+
+	p = concord_get_varint(p, end, &n);
+	if (p == NULL || n != (uint64) relation->ncolumns)
+		evt_damaged(relation);
+	for (int i = 0; i < relation->ncolumns; i++)
+	{
+		ConcordImageValue *value = &values[i];
+
+		p = concord_get_varint(p, end, &n);
+		if (p == NULL)
+			evt_damaged(relation);
+		value->text = NULL;
+		value->len = 0;
+		if (n >= CONCORD_IMAGE_TEXT)
+		{
+			value->kind = CONCORD_IMAGE_TEXT;
+			value->text = p;
+			n -= CONCORD_IMAGE_TEXT;
+		}
+		else
+		{
+			value->kind = (int) n;
+			if (n != CONCORD_IMAGE_OVERSIZE)
+				continue;
+			value->text = p;
+			p = concord_get_varint(p, end, &n);
+			if (p == NULL)
+				evt_damaged(relation);
+			n = (p - value->text) + PG_SHA256_DIGEST_LENGTH;
+			p = value->text;
+		}
+		if (n > (uint64) (end - p))
+			evt_damaged(relation);
+		value->len = (uint32) n;
+		p += n;
+	}
+	if (p != end)
+		evt_damaged(relation);
+}
+
+/*
+ * concord_event_uuid lays 122 bits out around the version (8) and variant (2)
+ * that RFC 9562 wants: 48 bits, version, 12 bits, variant, 62 bits.
+ */
+void
+concord_event_uuid(int32 epoch, XLogRecPtr lsn, uint32 ordinal, pg_uuid_t *id)
+{
+	uint64		low = ((uint64) lsn << 32) | ordinal;
+	uint64		high = ((uint64) (epoch & 0x3FFFFFF) << 32) | (lsn >> 32);
+	uint64		first;
+	uint64		second;
+
+	/* high has 58 bits, low has 64: 122 in all, the upper 60 of them first */
+	first = (high << 2) | (low >> 62);
+	second = low & UINT64CONST(0x3FFFFFFFFFFFFFFF);
+
+	first = ((first >> 12) << 16) | UINT64CONST(0x8000) | (first & 0xFFF);
+	second |= UINT64CONST(0x8000000000000000);
+	first = pg_hton64(first);
+	second = pg_hton64(second);
+	memcpy(id->data, &first, sizeof(first));
+	memcpy(id->data + sizeof(first), &second, sizeof(second));
+}
+
+static char *
+evt_copy_bytes(const char *bytes, uint32 len)
+{
+	char	   *copy = palloc(Max(len, 1));
+
+	memcpy(copy, bytes, len);
+	return copy;
+}
+
+/* concord_event_copy copies an event with all it points to but the relation. */
+ConcordEvent *
+concord_event_copy(const ConcordEvent *event, MemoryContext context)
+{
+	MemoryContext old = MemoryContextSwitchTo(context);
+	ConcordEvent *copy = palloc(sizeof(ConcordEvent));
+
+	*copy = *event;
+	if (event->old_image)
+		copy->old_image = evt_copy_bytes(event->old_image, event->old_len);
+	if (event->new_image)
+		copy->new_image = evt_copy_bytes(event->new_image, event->new_len);
+	if (event->topic)
+		copy->topic = pstrdup(event->topic);
+	if (event->key)
+		copy->key = pstrdup(event->key);
+	if (event->payload)
+		copy->payload = pstrdup(event->payload);
+	if (event->headers)
+		copy->headers = pstrdup(event->headers);
+	MemoryContextSwitchTo(old);
+	return copy;
+}

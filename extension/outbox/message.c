@@ -1,0 +1,210 @@
+/*-------------------------------------------------------------------------
+ *
+ * message.c
+ *	  Write and check logical messages of our own.
+ *
+ * The xid in the HMAC ties a message to its transaction: a message copied out
+ * of WAL by somebody who may read it cannot be emitted again.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "base/compat.h"
+
+#include "access/genam.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "common/hmac.h"
+#include "common/sha2.h"
+#include "decoder/protocol.h"
+#include "lib/stringinfo.h"
+#include "outbox/message.h"
+#include "outbox/tables.h"
+#include "port/pg_bswap.h"
+#include "replication/message.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+
+#define MSG_VERSION		1
+#define MSG_SECRET		"message"
+#define MSG_FIELDS_AT	(1 + PG_SHA256_DIGEST_LENGTH + UUID_LEN)
+
+/* The key and whose it is; it never changes while the extension exists. */
+static struct
+{
+	Oid			relid;			/* concord.secret it was read from */
+	uint32		len;
+	uint8		key[64];
+}			msg_key;
+
+/*
+ * concord_message_load_key reads the key as the current user's transaction
+ * sees it, with no regard to grants: callers are C functions that sign or
+ * check, and never show it.
+ */
+void
+concord_message_load_key(void)
+{
+	Oid			relid = concord_outbox_table("secret");
+	Relation	rel;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	if (msg_key.relid == relid && msg_key.len > 0)
+		return;
+	rel = table_open(relid, AccessShareLock);
+	scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
+	msg_key.len = 0;
+	while ((tuple = systable_getnext(scan)) != NULL)
+	{
+		bool		isnull;
+		Datum		name = heap_getattr(tuple, 1, RelationGetDescr(rel), &isnull);
+		char	   *text = isnull ? NULL : TextDatumGetCString(name);
+		bytea	   *value;
+
+		if (text == NULL || strcmp(text, MSG_SECRET) != 0)
+			continue;
+		value = DatumGetByteaPP(heap_getattr(tuple, 2, RelationGetDescr(rel),
+											 &isnull));
+		msg_key.len = Min(VARSIZE_ANY_EXHDR(value), sizeof(msg_key.key));
+		memcpy(msg_key.key, VARDATA_ANY(value), msg_key.len);
+		msg_key.relid = relid;
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	if (msg_key.len == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the key for messages is missing from concord.secret"),
+				 errhint("Create the extension again.")));
+}
+
+/* msg_hmac computes the HMAC over xid, prefix and what follows the HMAC. */
+static void
+msg_hmac(const char *prefix, TransactionId xid, const char *rest, Size len,
+		 uint8 *result)
+{
+	pg_hmac_ctx *ctx = pg_hmac_create(PG_SHA256);
+	uint32		net_xid = pg_hton32(xid);
+
+	if (ctx == NULL ||
+		pg_hmac_init(ctx, msg_key.key, msg_key.len) < 0 ||
+		pg_hmac_update(ctx, (uint8 *) &net_xid, sizeof(net_xid)) < 0 ||
+		pg_hmac_update(ctx, (const uint8 *) prefix, strlen(prefix) + 1) < 0 ||
+		pg_hmac_update(ctx, (const uint8 *) rest, len) < 0 ||
+		pg_hmac_final(ctx, result, PG_SHA256_DIGEST_LENGTH) < 0)
+		elog(ERROR, "could not compute the HMAC of a message");
+	pg_hmac_free(ctx);
+}
+
+/* msg_put_field appends a text with its length and NUL, or a NULL. */
+static void
+msg_put_field(StringInfo buf, const char *text)
+{
+	char		header[CONCORD_VARINT_MAX];
+	Size		len = text ? strlen(text) : 0;
+	char	   *p = concord_put_varint(header, text ? len + 1 : 0);
+
+	appendBinaryStringInfo(buf, header, p - header);
+	if (text)
+		appendBinaryStringInfo(buf, text, len + 1);
+}
+
+/* msg_make_uuid makes a random uuid of version 4. */
+static void
+msg_make_uuid(pg_uuid_t *id)
+{
+	if (!pg_strong_random(id->data, UUID_LEN))
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("could not generate random values")));
+	id->data[6] = (id->data[6] & 0x0f) | 0x40;
+	id->data[8] = (id->data[8] & 0x3f) | 0x80;
+}
+
+/* concord_message_emit writes a transactional message. */
+void
+concord_message_emit(const char *prefix, const char *topic, const char *key,
+					 const char *headers, const char *payload, pg_uuid_t *id)
+{
+	StringInfoData buf;
+
+	concord_message_load_key();
+	msg_make_uuid(id);
+	initStringInfo(&buf);
+	appendStringInfoChar(&buf, MSG_VERSION);
+	appendStringInfoSpaces(&buf, PG_SHA256_DIGEST_LENGTH);
+	appendBinaryStringInfo(&buf, (char *) id->data, UUID_LEN);
+	msg_put_field(&buf, topic);
+	msg_put_field(&buf, key);
+	msg_put_field(&buf, headers);
+	msg_put_field(&buf, payload);
+	msg_hmac(prefix, GetTopTransactionId(),
+			 buf.data + 1 + PG_SHA256_DIGEST_LENGTH,
+			 buf.len - 1 - PG_SHA256_DIGEST_LENGTH, (uint8 *) buf.data + 1);
+	(void) concord_log_message(prefix, buf.data, buf.len);
+	pfree(buf.data);
+}
+
+/* concord_message_emit_control sends a control message. */
+void
+concord_message_emit_control(const char *topic, const char *payload_json)
+{
+	pg_uuid_t	id;
+
+	concord_message_emit(CONCORD_MESSAGE_CONTROL, topic, NULL, NULL,
+						 payload_json, &id);
+}
+
+/* concord_message_parse checks the HMAC and splits the content. */
+bool
+concord_message_parse(const char *prefix, TransactionId xid,
+					  const char *content, uint32 len, ConcordMessage *message)
+{
+	uint8		hmac[PG_SHA256_DIGEST_LENGTH];
+	uint8		differs = 0;
+
+	if (len < MSG_FIELDS_AT || content[0] != MSG_VERSION)
+		return false;
+	msg_hmac(prefix, xid, content + 1 + PG_SHA256_DIGEST_LENGTH,
+			 len - 1 - PG_SHA256_DIGEST_LENGTH, hmac);
+	for (int i = 0; i < PG_SHA256_DIGEST_LENGTH; i++)
+		differs |= hmac[i] ^ (uint8) content[1 + i];
+	if (differs != 0)
+		return false;
+	if (!concord_message_fields(content + MSG_FIELDS_AT, len - MSG_FIELDS_AT,
+								message))
+		return false;
+	memcpy(message->id.data, content + 1 + PG_SHA256_DIGEST_LENGTH, UUID_LEN);
+	return true;
+}
+
+/* concord_message_fields splits the four text fields. */
+bool
+concord_message_fields(const char *fields, uint32 len, ConcordMessage *message)
+{
+	const char *parts[4];
+	const char *p = fields;
+	const char *end = fields + len;
+
+	for (int i = 0; i < lengthof(parts); i++)
+	{
+		uint64		n;
+
+		p = concord_get_varint(p, end, &n);
+		if (p == NULL || n > (uint64) (end - p) ||
+			(n > 0 && p[n - 1] != '\0'))
+			return false;
+		parts[i] = n > 0 ? p : NULL;
+		p += n;
+	}
+	if (p != end)
+		return false;
+	message->topic = parts[0];
+	message->key = parts[1];
+	message->headers = parts[2];
+	message->payload = parts[3];
+	message->fields = fields;
+	message->fields_len = len;
+	return true;
+}
