@@ -15,6 +15,7 @@
 
 #include "base/settings.h"
 #include "base/shmem.h"
+#include "capture/capture.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "workers/launcher.h"
@@ -32,6 +33,7 @@ _PG_init(void)
 	if (!process_shared_preload_libraries_in_progress)
 		return;
 	concord_shmem_request();
+	concord_capture_register_wakeup();
 	concord_utility_init();
 	concord_launcher_register();
 }

@@ -47,6 +47,8 @@
 #else
 #define concord_wait_set_create(nevents) \
 	CreateWaitEventSet(NULL, (nevents))
+#endif
+
 /* 17 added synchronized slots; ours follow to standbys where that exists. */
 #if PG_VERSION_NUM < 170000
 #define concord_slot_create(name) \

@@ -11,6 +11,7 @@
 #include "base/compat.h"
 
 #include "access/genam.h"
+#include "access/htup_details.h"
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/namespace.h"
@@ -24,6 +25,7 @@
 #include "replication/message.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
+#include "utils/rel.h"
 
 #define MSG_VERSION		1
 #define MSG_SECRET		"message"
@@ -59,10 +61,10 @@ concord_message_load_key(void)
 	{
 		bool		isnull;
 		Datum		name = heap_getattr(tuple, 1, RelationGetDescr(rel), &isnull);
-		char	   *text = isnull ? NULL : TextDatumGetCString(name);
+		char	   *what = isnull ? NULL : TextDatumGetCString(name);
 		bytea	   *value;
 
-		if (text == NULL || strcmp(text, MSG_SECRET) != 0)
+		if (what == NULL || strcmp(what, MSG_SECRET) != 0)
 			continue;
 		value = DatumGetByteaPP(heap_getattr(tuple, 2, RelationGetDescr(rel),
 											 &isnull));

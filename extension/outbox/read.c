@@ -13,9 +13,11 @@
 #include "base/compat.h"
 
 #include "access/genam.h"
+#include "access/htup_details.h"
 #include "access/stratnum.h"
 #include "access/table.h"
 #include "catalog/pg_type.h"
+#include "miscadmin.h"
 #include "outbox/chunk.h"
 #include "outbox/read.h"
 #include "outbox/relation.h"

@@ -12,7 +12,6 @@
  */
 #include "base/compat.h"
 
-#include "common/hex.h"
 #include "common/sha2.h"
 #include "decoder/protocol.h"
 #include "funcapi.h"
