@@ -26,6 +26,7 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+#include "utils/resowner.h"
 
 #define MSG_VERSION		1
 #define MSG_SECRET		"message"
@@ -81,14 +82,27 @@ concord_message_load_key(void)
 				 errhint("Create the extension again.")));
 }
 
-/* msg_hmac computes the HMAC over xid, prefix and what follows the HMAC. */
+/*
+ * msg_hmac computes the HMAC over xid, prefix and what follows the HMAC.  The
+ * writer checks messages outside of a transaction, while OpenSSL's contexts
+ * want a resource owner, so it gets one.
+ */
 static void
 msg_hmac(const char *prefix, TransactionId xid, const char *rest, Size len,
 		 uint8 *result)
 {
-	pg_hmac_ctx *ctx = pg_hmac_create(PG_SHA256);
+	static ResourceOwner own = NULL;
+	ResourceOwner before = CurrentResourceOwner;
 	uint32		net_xid = pg_hton32(xid);
+	pg_hmac_ctx *ctx;
 
+	if (before == NULL)
+	{
+		if (own == NULL)
+			own = ResourceOwnerCreate(NULL, "concord messages");
+		CurrentResourceOwner = own;
+	}
+	ctx = pg_hmac_create(PG_SHA256);
 	if (ctx == NULL ||
 		pg_hmac_init(ctx, msg_key.key, msg_key.len) < 0 ||
 		pg_hmac_update(ctx, (uint8 *) &net_xid, sizeof(net_xid)) < 0 ||
@@ -97,6 +111,7 @@ msg_hmac(const char *prefix, TransactionId xid, const char *rest, Size len,
 		pg_hmac_final(ctx, result, PG_SHA256_DIGEST_LENGTH) < 0)
 		elog(ERROR, "could not compute the HMAC of a message");
 	pg_hmac_free(ctx);
+	CurrentResourceOwner = before;
 }
 
 /* msg_put_field appends a text with its length and NUL, or a NULL. */
