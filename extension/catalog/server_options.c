@@ -251,7 +251,7 @@ so_check_url(const ConcordOption *option, const char *value)
 			 (strcmp(scheme, "http") != 0 && strcmp(scheme, "https") != 0))
 		hint = "Only the schemes http and https are allowed.";
 	else if (curl_url_get(url, CURLUPART_USER, &user, 0) == CURLUE_OK)
-		hint = "User name and password belong into the user mapping.";
+		hint = "User name and password belong in the user mapping.";
 	else if (curl_url_get(url, CURLUPART_FRAGMENT, &fragment, 0) == CURLUE_OK)
 		hint = "A fragment (#) is never sent.";
 	curl_free(scheme);

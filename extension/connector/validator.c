@@ -79,7 +79,7 @@ val_server(List *options)
 		ereport(ERROR,
 				(errcode(ERRCODE_FDW_OPTION_NAME_NOT_FOUND),
 				 errmsg("option \"%s\" is missing", "connector"),
-				 errhint("The view concord.connector lists the connectors.")));
+				 errhint("Table concord.connector lists them.")));
 	if (url == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_FDW_OPTION_NAME_NOT_FOUND),
