@@ -162,6 +162,9 @@ typedef struct ConcordProtocol
 							 const ConcordResponse *response);
 } ConcordProtocol;
 
+/* concord_connector_init sets the mapping room's hooks; by _PG_init only. */
+extern void concord_connector_init(void);
+
 /* concord_protocol_find returns the protocol of that name or NULL. */
 extern const ConcordProtocol *concord_protocol_find(const char *name);
 

@@ -9,7 +9,7 @@
  *	  │         │ may exist       │
  *	  │         ▼                 │
  *	  ├─────► PROBE ──exists──► UPDATE ◄──► TAG (412: read the tag again)
- *	  ├─────────────────────────► │
+ *	  ├─────────────────────────► │ ──key changed──► MOVED ──404──► RECREATE
  *	  ├─────► RECREATE (delete the old key) ──► CREATE
  *	  └─────► DELETE ◄──► TAG
  *
@@ -21,6 +21,8 @@
  * - A tag that is missing where the system wants one (428) is replaced by "*";
  *   one that is stale (412) is read again: what is pushed is ours to overwrite.
  * - A deletion of what is not there (404, 410) is done.
+ * - An update that changed the key is followed by a look at the new key: a
+ *   system that took the fields and kept the key gets delete and create.
  *
  * The number of requests is bounded by REC_MAX_REQUESTS; a system that sends
  * us round in circles ends as a retry.
@@ -45,11 +47,12 @@ typedef enum RecPhase
 {
 	REC_START,
 	REC_CREATE,					/* next: done, PROBE */
-	REC_UPDATE,					/* next: done, CREATE, TAG, UPDATE */
+	REC_UPDATE,					/* next: done, CREATE, TAG, UPDATE, MOVED */
 	REC_DELETE,					/* next: done, TAG, DELETE */
 	REC_RECREATE,				/* next: CREATE, TAG, RECREATE */
 	REC_PROBE,					/* next: UPDATE, CREATE */
 	REC_TAG,					/* next: what was refused, or CREATE */
+	REC_MOVED,					/* next: done, RECREATE */
 } RecPhase;
 
 /* exchange->state: what was learned on the way. */
@@ -129,6 +132,9 @@ rec_send(ConcordExchange *exchange, RecPhase phase,
 			break;
 		case REC_RECREATE:
 			verb = CONCORD_VERB_DELETE;
+			break;
+		case REC_MOVED:
+			keys = exchange->mapped->keys;
 			break;
 		default:
 			break;
@@ -373,7 +379,13 @@ rec_after_update(ConcordExchange *exchange, const ConcordResponse *response,
 		return request;
 	concord_outcome_judge(exchange, response);
 	if (exchange->outcome == CONCORD_OUTCOME_DONE)
-		return rec_done(exchange, response, dialect);
+	{
+		rec_done(exchange, response, dialect);
+		if (state->keys == exchange->mapped->keys ||
+			exchange->server->connector->remote_id_assigned)
+			return NULL;
+		return rec_send(exchange, REC_MOVED, dialect);
+	}
 	if (rec_gone(response))
 	{
 		if (exchange->mapped->deleting)
@@ -434,6 +446,20 @@ rec_after_tag(ConcordExchange *exchange, const ConcordResponse *response,
 	return NULL;
 }
 
+/* rec_after_moved judges the look whether a changed key has arrived. */
+static ConcordRequest *
+rec_after_moved(ConcordExchange *exchange, const ConcordResponse *response,
+				const ConcordDialect *dialect)
+{
+	if (rec_gone(response))
+		return rec_send(exchange, REC_RECREATE, dialect);
+	concord_outcome_judge(exchange, response);
+	/* a system that cannot be asked is believed */
+	if (exchange->outcome == CONCORD_OUTCOME_DEAD)
+		concord_outcome_set(exchange, CONCORD_OUTCOME_DONE, "2xx", NULL);
+	return NULL;
+}
+
 /* concord_record_next is next() of the protocols that address records. */
 ConcordRequest *
 concord_record_next(ConcordExchange *exchange, const ConcordResponse *response,
@@ -456,6 +482,8 @@ concord_record_next(ConcordExchange *exchange, const ConcordResponse *response,
 			return rec_after_probe(exchange, response, dialect);
 		case REC_TAG:
 			return rec_after_tag(exchange, response, dialect);
+		case REC_MOVED:
+			return rec_after_moved(exchange, response, dialect);
 	}
 	elog(ERROR, "unexpected phase %d of an exchange", exchange->phase);
 	return NULL;
