@@ -47,7 +47,7 @@ static void opt_flag_word(const OptionDef *def, const char *value, void *field);
 /* Words of enumerations, in the order of their enums. */
 static const char *const format_words[] = {"json", "binary", NULL};
 static const char *const selection_words[] = {"all", "captured", NULL};
-static const char *const origin_words[] = {"any", "none", NULL};
+static const char *const origin_words[] = {"any", "none", "local", NULL};
 static const char *const number_words[] = {"number", "string", NULL};
 static const char *const bytea_words[] = {"base64", "hex", NULL};
 

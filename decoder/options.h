@@ -26,8 +26,9 @@ typedef enum ConcordSelection
 
 typedef enum ConcordOrigin
 {
-	CONCORD_ORIGIN_ANY,
-	CONCORD_ORIGIN_NONE,
+	CONCORD_ORIGIN_ANY,			/* wherever a change came from */
+	CONCORD_ORIGIN_NONE,		/* made here: no replication origin */
+	CONCORD_ORIGIN_LOCAL,		/* took effect here, so the same as any */
 } ConcordOrigin;
 
 /* A table pattern; an unquoted star stands for any run of characters. */

@@ -131,7 +131,8 @@ concord_value_too_large(Datum value, Size max)
 {
 	struct varlena *v = (struct varlena *) DatumGetPointer(value);
 
-	if (VARATT_IS_SHORT(v))
+	/* an external one looks short, too */
+	if (!VARATT_IS_EXTERNAL(v) && VARATT_IS_SHORT(v))
 		return VARSIZE_SHORT(v) - VARHDRSZ_SHORT > max;
 	return toast_raw_datum_size(value) - VARHDRSZ > max;
 }
