@@ -234,12 +234,19 @@ so_parse_duration(const char *value, int *ms)
 static void
 so_check_url(const ConcordOption *option, const char *value)
 {
-	CURLU	   *url = curl_url();
+	CURLU	   *url;
 	char	   *user = NULL;
 	char	   *scheme = NULL;
 	char	   *fragment = NULL;
 	const char *hint = NULL;
 
+	for (const char *p = value; *p; p++)
+	{
+		if ((unsigned char) *p <= ' ' || (unsigned char) *p >= 0x7F)
+			so_bad_value(option, value,
+						 "Blanks and characters beyond ASCII must be percent-encoded.");
+	}
+	url = curl_url();
 	if (url == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OUT_OF_MEMORY),
@@ -259,11 +266,6 @@ so_check_url(const ConcordOption *option, const char *value)
 	curl_free(fragment);
 	curl_url_cleanup(url);
 
-	for (const char *p = value; hint == NULL && *p; p++)
-	{
-		if ((unsigned char) *p <= ' ' || (unsigned char) *p >= 0x7F)
-			hint = "Blanks and characters beyond ASCII must be percent-encoded.";
-	}
 	if (hint != NULL)
 	{
 		/* a password in an address is not repeated */

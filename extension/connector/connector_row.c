@@ -392,7 +392,7 @@ row_missing(const char *name, List *names)
 			 errmsg("connector \"%s\" does not exist", name),
 			 closest != NULL ?
 			 errhint("Perhaps you meant \"%s\".", closest) :
-			 errhint("Table concord.connector lists them.")));
+			 errhint("Table concord.connector lists the connectors.")));
 }
 
 /* concord_connector_load reads and parses the row of that name. */

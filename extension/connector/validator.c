@@ -79,7 +79,7 @@ val_server(List *options)
 		ereport(ERROR,
 				(errcode(ERRCODE_FDW_OPTION_NAME_NOT_FOUND),
 				 errmsg("option \"%s\" is missing", "connector"),
-				 errhint("Table concord.connector lists them.")));
+				 errhint("Table concord.connector lists the connectors.")));
 	if (url == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_FDW_OPTION_NAME_NOT_FOUND),

@@ -121,6 +121,8 @@ req_on_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
 		inet_ntop(address->family, bytes, transfer->refused_address,
 				  sizeof(transfer->refused_address));
 	transfer->refused = true;
+	transfer->refused_always = !concord_address_allowed(&address->addr, true,
+														NULL);
 	return CURL_SOCKET_BAD;
 }
 

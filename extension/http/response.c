@@ -171,8 +171,10 @@ rsp_error(const ConcordTransferState *transfer, CURLcode code)
 	if (transfer->lost)
 		return pstrdup("the connection broke before an answer came");
 	if (transfer->refused && !transfer->begun)
-		return psprintf("address %s is not allowed (see pg_concord.allowed_networks)",
-						transfer->refused_address);
+		return psprintf("address %s is not allowed%s",
+						transfer->refused_address,
+						transfer->refused_always ? "" :
+						" (see pg_concord.allowed_networks)");
 	if (transfer->error[0] != '\0')
 		return concord_safe_text(transfer->error, strlen(transfer->error),
 								 CURL_ERROR_SIZE);

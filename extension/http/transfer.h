@@ -46,6 +46,7 @@ typedef struct ConcordTransferState
 	/* recorded by callbacks */
 	bool		begun;			/* a connection was there, sending began */
 	bool		refused;		/* the policy refused an address */
+	bool		refused_always; /* and no setting can allow it */
 	char		refused_address[64];
 	bool		too_large;
 	bool		out_of_memory;
