@@ -51,6 +51,7 @@
 #include "workers/worker.h"
 
 #define LCH_SURVEY_MS		60000	/* look for databases without being told */
+#define LCH_GAP_MS			20		/* between two surveys */
 #define LCH_TURN_MS			10000	/* longest sleep */
 #define LCH_STOP_MS			50		/* sleep while workers are ending */
 #define LCH_PATIENCE_MS		1000	/* then SIGTERM */
@@ -88,13 +89,16 @@ typedef struct LchState
 {
 	LchEntry	entries[CONCORD_MAX_DATABASES]; /* as in shared memory */
 	BackgroundWorkerHandle *scout;
+	uint32		scout_answer;	/* survey_done when it was sent */
+	int			scout_failures; /* in a row, without an answer */
 	TimestampTz last_survey;
 	TimestampTz last_orphan_check;
 	TimestampTz no_slot_until;	/* no worker slot was free: wait */
 	bool		said_no_slot;
+	bool		said_full;
 	MemoryContext turn;			/* reset after each turn */
 	List	   *databases;		/* of LchDatabase *, in turn */
-	Oid			scout_base;		/* a database that a scout may connect to */
+	List	   *scout_bases;	/* OIDs that a scout may connect to, in turn */
 	long		sleep;			/* ms, found during a turn */
 } LchState;
 
@@ -200,7 +204,7 @@ lch_read_databases(LchState *state)
 	MemoryContext old;
 
 	state->databases = NIL;
-	state->scout_base = InvalidOid;
+	state->scout_bases = NIL;
 
 	StartTransactionCommand();
 	(void) GetTransactionSnapshot();
@@ -217,13 +221,12 @@ lch_read_databases(LchState *state)
 		db->connectable = row->datallowconn && !row->datistemplate &&
 			row->datconnlimit != -2;
 		state->databases = lappend(state->databases, db);
+		/* template1 comes last: it is copied often */
+		if (row->datallowconn && row->datconnlimit != -2)
+			state->scout_bases = row->oid == Template1DbOid ?
+				lappend_oid(state->scout_bases, row->oid) :
+				lcons_oid(row->oid, state->scout_bases);
 		MemoryContextSwitchTo(old);
-
-		/* template1 only where there is nothing else: it is copied often */
-		if (row->datallowconn && row->datconnlimit != -2 &&
-			(!OidIsValid(state->scout_base) ||
-			 state->scout_base == Template1DbOid))
-			state->scout_base = row->oid;
 	}
 	table_endscan(scan);
 	table_close(rel, AccessShareLock);
@@ -279,7 +282,19 @@ lch_forget(Oid dboid)
 	pg_atomic_fetch_add_u32(&concord_shmem->survey_wanted, 1);
 }
 
-/* lch_scout_busy says whether a scout is on its way. */
+/* lch_answer returns which survey was answered last; 0: none yet. */
+static uint32
+lch_answer(void)
+{
+	uint32		answer;
+
+	LWLockAcquire(concord_shmem->lock, LW_SHARED);
+	answer = concord_shmem->survey_done;
+	LWLockRelease(concord_shmem->lock);
+	return answer;
+}
+
+/* lch_scout_busy says whether a scout is on its way; notes how it ended. */
 static bool
 lch_scout_busy(LchState *state)
 {
@@ -291,7 +306,19 @@ lch_scout_busy(LchState *state)
 		return true;
 	pfree(state->scout);
 	state->scout = NULL;
+	if (lch_answer() == state->scout_answer)
+		state->scout_failures++;
+	else
+		state->scout_failures = 0;
 	return false;
+}
+
+/* lch_delay is the pause after a number of failures in a row. */
+static int
+lch_delay(int failures)
+{
+	return Min((int64) LCH_FIRST_DELAY_MS << Min(failures, 16),
+			   LCH_MAX_DELAY_MS);
 }
 
 /* lch_send_scout starts a scout in a database, see registry.c. */
@@ -308,35 +335,39 @@ lch_send_scout(LchState *state, Oid dboid, bool check)
 	lch_fill(&worker, "concord scout", "concord_scout_main");
 	worker.bgw_main_arg = ObjectIdGetDatum(dboid);
 	memcpy(worker.bgw_extra, &check, sizeof(check));
+	state->scout_answer = lch_answer();
 	state->scout = lch_register(state, &worker);
 	state->last_survey = GetCurrentTimestamp();
 }
 
 /*
  * lch_survey sends a scout where somebody asked for one, or after a minute.
- * One that failed is sent again after a second.
+ * After one that brought no answer the next goes to another database (that one
+ * may have been dropped meanwhile), with a growing delay.
  */
 static void
 lch_survey(LchState *state)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	uint32		done;
+	TimestampTz due;
+	int			nbases = list_length(state->scout_bases);
 
-	if (lch_scout_busy(state))
+	if (lch_scout_busy(state) || nbases == 0)
 		return;
-	LWLockAcquire(concord_shmem->lock, LW_SHARED);
-	done = concord_shmem->survey_done;
-	LWLockRelease(concord_shmem->lock);
-
 	if (TimestampDifferenceExceeds(state->last_survey, now, LCH_SURVEY_MS))
 		pg_atomic_fetch_add_u32(&concord_shmem->survey_wanted, 1);
-	if (done == pg_atomic_read_u32(&concord_shmem->survey_wanted) ||
-		!OidIsValid(state->scout_base))
+	if (lch_answer() == pg_atomic_read_u32(&concord_shmem->survey_wanted))
 		return;
-	if (!TimestampDifferenceExceeds(state->last_survey, now, 20))
-		lch_sleep_at_most(state, 20);
+	due = TimestampTzPlusMilliseconds(state->last_survey,
+									  state->scout_failures == 0 ? LCH_GAP_MS :
+									  lch_delay(state->scout_failures));
+	if (now < due)
+		lch_sleep_until(state, due);
 	else
-		lch_send_scout(state, state->scout_base, false);
+		lch_send_scout(state,
+					   list_nth_oid(state->scout_bases,
+									state->scout_failures % nbases),
+					   false);
 }
 
 /* lch_alive says whether a worker runs or is about to; notes its end. */
@@ -356,10 +387,7 @@ lch_alive(LchEntry *entry, ConcordDatabase *db, int slot)
 		if (TimestampDifferenceExceeds(worker->started, now, LCH_HEALTHY_MS))
 			worker->failures = 0;
 		worker->next_start =
-			TimestampTzPlusMilliseconds(now,
-										Min((int64) LCH_FIRST_DELAY_MS
-											<< Min(worker->failures, 16),
-											LCH_MAX_DELAY_MS));
+			TimestampTzPlusMilliseconds(now, lch_delay(worker->failures));
 		worker->failures++;
 	}
 	SpinLockAcquire(&db->mutex);
@@ -384,6 +412,9 @@ lch_start_one(LchState *state, LchEntry *entry, int slot)
 	int			index = slot - kind;
 
 	lch_fill(&worker, lch_kinds[kind].type, lch_kinds[kind].function);
+	if (index > 0)
+		snprintf(worker.bgw_name, BGW_MAXLEN, "%s %d", lch_kinds[kind].type,
+				 index + 1);
 	worker.bgw_main_arg = ObjectIdGetDatum(entry->dboid);
 	memcpy(worker.bgw_extra, &index, sizeof(index));
 	entry->workers[slot].handle = lch_register(state, &worker);
@@ -573,8 +604,15 @@ lch_take(LchState *state)
 
 	for (int i = 0; i < n; i++)
 	{
-		if (lch_database(state, found[i].dboid) != NULL)
-			(void) concord_shmem_take(found[i].dboid);
+		if (lch_database(state, found[i].dboid) == NULL ||
+			concord_shmem_take(found[i].dboid) != NULL)
+			continue;
+		if (!state->said_full)
+			ereport(WARNING,
+					(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+					 errmsg("database %u gets no workers of pg_concord: %d databases have them already",
+							found[i].dboid, CONCORD_MAX_DATABASES)));
+		state->said_full = true;
 	}
 }
 
@@ -619,7 +657,7 @@ lch_check_orphans(LchState *state)
 	TimestampTz now = GetCurrentTimestamp();
 	Oid			orphan;
 
-	if (concord_shmem->survey_done !=
+	if (lch_answer() !=
 		pg_atomic_read_u32(&concord_shmem->survey_wanted) ||
 		lch_scout_busy(state) ||
 		!TimestampDifferenceExceeds(state->last_orphan_check, now, 1000))
@@ -636,16 +674,11 @@ lch_check_orphans(LchState *state)
 static void
 lch_turn(LchState *state)
 {
-	bool		surveyed;
-
 	state->sleep = LCH_TURN_MS;
 	lch_read_databases(state);
 	lch_survey(state);
 
-	LWLockAcquire(concord_shmem->lock, LW_SHARED);
-	surveyed = concord_shmem->survey_done != 0;
-	LWLockRelease(concord_shmem->lock);
-	if (!surveyed)
+	if (lch_answer() == 0)
 	{
 		lch_sleep_at_most(state, 1000);
 		return;
@@ -677,7 +710,7 @@ concord_launcher_main(Datum main_arg)
 	LchState   *state;
 
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
-	pqsignal(SIGTERM, die);
+	pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 	pgstat_report_appname(MyBgworkerEntry->bgw_name);
@@ -695,6 +728,8 @@ concord_launcher_main(Datum main_arg)
 	{
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
+		if (ShutdownRequestPending)
+			proc_exit(1);		/* 0 would mean: never start it again */
 		if (ConfigReloadPending)
 		{
 			ConfigReloadPending = false;

@@ -138,6 +138,8 @@ concord_worker_check(void)
 	bool		stop;
 
 	CHECK_FOR_INTERRUPTS();
+	if (wrk_db == NULL)
+		return;					/* a backend that uses a worker's loop */
 	if (ConfigReloadPending)
 	{
 		ConfigReloadPending = false;
