@@ -12,6 +12,7 @@
 #include "workers/worker.h"
 
 #include "base/bookkeeping.h"
+#include "outbox/retain.h"
 #include "utils/timestamp.h"
 
 #define CLK_TURN_MS			1500
@@ -33,11 +34,20 @@ clk_extension_exists(void)
 void
 concord_clerk_main(Datum main_arg)
 {
+	TimestampTz retained = 0;
+
 	(void) concord_worker_start(main_arg, CONCORD_WORKER_CLERK, 0);
 	for (;;)
 	{
+		TimestampTz now = GetCurrentTimestamp();
+
 		if (!clk_extension_exists())
 			concord_worker_gone();
+		if (TimestampDifferenceExceeds(retained, now, CLK_RETENTION_MS))
+		{
+			concord_outbox_retain();
+			retained = now;
+		}
 		concord_worker_wait(CLK_TURN_MS);
 	}
 }

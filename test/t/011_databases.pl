@@ -113,6 +113,8 @@ ok($node->poll('SELECT count(*) FROM pg_replication_slots', '0'),
 $node->ready('postgres');
 foreach my $kind (qw(decoder capture courier clerk))
 {
+	# the decoder and the capture worker end and start together
+	$node->poll(workers_query('postgres'), $all);
 	my $pid = $node->safe_psql('postgres',
 		"SELECT pid FROM pg_stat_activity WHERE backend_type = 'concord $kind'");
 	$node->safe_psql('postgres', "SELECT pg_terminate_backend($pid)");
