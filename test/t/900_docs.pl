@@ -92,19 +92,18 @@ sub run_file
 	return;
 }
 
+my @files = ('README.md', map { s{^\Q$ENV{CONCORD_SRC}\E/}{}r } glob("$ENV{CONCORD_SRC}/doc/*.md"));
 my $n = 0;
-foreach my $file ('README.md', glob("$ENV{CONCORD_SRC}/doc/*.md"))
+foreach my $file (@files)
 {
-	$file =~ s{^\Q$ENV{CONCORD_SRC}\E/}{};
 	my $runnable = grep { $_->[1] =~ /^sql (run|fails)/ } blocks("$ENV{CONCORD_SRC}/$file");
 	run_file($file, 'docs_' . ++$n) if $runnable > 0;
 }
 cmp_ok($n, '>=', 5, "$n files have examples that run");
 
 # Links between the files lead somewhere.
-foreach my $file ('README.md', glob("$ENV{CONCORD_SRC}/doc/*.md"))
+foreach my $file (@files)
 {
-	$file =~ s{^\Q$ENV{CONCORD_SRC}\E/}{};
 	my ($dir) = $file =~ m{^(.*/)};
 	open my $fh, '<', "$ENV{CONCORD_SRC}/$file" or die $!;
 	my $text = do { local $/; <$fh> };
