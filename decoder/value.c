@@ -38,7 +38,6 @@
 #include "utils/date.h"
 #include "utils/datetime.h"
 #include "utils/float.h"
-#include "utils/jsonb.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -574,12 +573,8 @@ concord_value_text(StringInfo buf, ConcordType *type, Datum value)
 							   strlen(NameStr(*DatumGetName(value))));
 			break;
 		case CONCORD_VALUE_JSONB:
-			{
-				Jsonb	   *jb = DatumGetJsonbP(value);
-
-				(void) JsonbToCString(buf, &jb->root, VARSIZE(jb));
-				break;
-			}
+			concord_value_jsonb(buf, value);
+			break;
 		case CONCORD_VALUE_BYTEA:
 			concord_value_bytea_hex(buf, value, false);
 			break;

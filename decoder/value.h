@@ -73,6 +73,9 @@ extern bool concord_value_scalar(StringInfo buf, ConcordValueKind kind,
 								 Datum value, bool json);
 extern void concord_value_bytea_hex(StringInfo buf, Datum value, bool json);
 
+/* in value_jsonb.c */
+extern void concord_value_jsonb(StringInfo buf, Datum value);
+
 /* in value_json.c */
 extern void concord_value_json(StringInfo buf, ConcordType *type, Datum value,
 							   const ConcordJsonStyle *style);

@@ -312,7 +312,7 @@ concord_value_json(StringInfo buf, ConcordType *type, Datum value,
 			val_json_json(buf, value);
 			break;
 		case CONCORD_VALUE_JSONB:
-			concord_value_text(buf, type, value);
+			concord_value_jsonb(buf, value);
 			break;
 		case CONCORD_VALUE_BYTEA:
 			concord_buf_putc(buf, '"');
