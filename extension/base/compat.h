@@ -47,6 +47,12 @@
 #else
 #define concord_wait_set_create(nevents) \
 	CreateWaitEventSet(NULL, (nevents))
+
+/* 17 numbers processes instead of backends. */
+#if PG_VERSION_NUM >= 170000
+#define concord_vxid_proc(vxid)		ProcNumberGetProc((vxid).procNumber)
+#else
+#define concord_vxid_proc(vxid)		BackendIdGetProc((vxid).backendId)
 #endif
 
 /* 17 added synchronized slots; ours follow to standbys where that exists. */

@@ -58,6 +58,7 @@ typedef struct ConcordMappingOptions
 	ConcordOrdering ordering;
 	char	   *ordering_expression;
 	bool		suppress_unchanged; /* unchanged */
+	bool		unchanged_given;	/* or else the connector's default holds */
 	bool		omit_nulls;		/* nulls */
 	enum
 	{
@@ -77,6 +78,7 @@ typedef struct ConcordMappingOptions
 	bool		recreate_on_key_change; /* on_key_change */
 	bool		block_on_dead;	/* on_dead */
 	bool		replay_events;	/* replay: events rather than state */
+	bool		replay_given;	/* or else the connector's default holds */
 	int			retry_limit;	/* -1: the server's */
 	int			retry_base_ms;	/* -1: the server's */
 	int			retry_cap_ms;	/* -1: the server's */
@@ -105,10 +107,31 @@ typedef struct ConcordMapping
 	int32		version;
 	List	   *fields;			/* of ConcordField * */
 	List	   *key;			/* of ConcordField * */
+	List	   *local_key;		/* of char *, columns in the order of local
+								 * keys; NIL for a topic */
 	char	   *filter;			/* NULL: every row */
 	List	   *checks;			/* of ConcordCheck * */
 	ConcordMappingOptions options;
 } ConcordMapping;
+
+/*
+ * What a section of C code needs that writes our tables on behalf of a user:
+ * SPI, the extension's owner as current user, a search_path that cannot be
+ * led astray.  No SQL that is not ours may run inside.  An error undoes it
+ * with the (sub)transaction.
+ */
+typedef struct ConcordCatalogScope
+{
+	Oid			userid;
+	int			sec_context;
+	int			guc_level;
+} ConcordCatalogScope;
+
+extern void concord_catalog_enter(ConcordCatalogScope *scope);
+extern void concord_catalog_leave(ConcordCatalogScope *scope);
+
+/* concord_catalog_home says who this database is; palloc'd. */
+extern char *concord_catalog_home(void);
 
 /*
  * concord_mapping_load reads all mappings of this database with their current
@@ -119,6 +142,19 @@ extern List *concord_mapping_load(MemoryContext context);
 /* concord_mapping_by_name raises ERRCODE_UNDEFINED_OBJECT with a hint. */
 extern ConcordMapping *concord_mapping_by_name(const char *name,
 											   MemoryContext context);
+
+/* concord_mapping_by_id returns NULL where there is none. */
+extern ConcordMapping *concord_mapping_by_id(int32 id, MemoryContext context);
+
+/*
+ * concord_mapping_source_key sets mapping->local_key, and mapping->key where
+ * the definition gives none, from the source's primary key or replica
+ * identity.  Returns false where the table has neither.
+ */
+extern bool concord_mapping_source_key(ConcordMapping *mapping,
+									   MemoryContext context);
+
+extern const char *concord_mapping_state_name(ConcordMappingState state);
 
 /* concord_mapping_set_state changes state and reason (worker or user). */
 extern void concord_mapping_set_state(int32 mapping, ConcordMappingState state,

@@ -1,0 +1,503 @@
+/*-------------------------------------------------------------------------
+ *
+ * mapping.c
+ *	  Typed rows of concord.mapping and concord.mapping_version.
+ *
+ * Rows are read and written through SPI as the extension's owner, so that a
+ * caller needs no rights on the tables; who may do what is decided above.
+ *
+ * A mapping whose home is another database than this one is a copy: it was
+ * restored from a dump or cloned, and must not send anything.  The trigger
+ * below says so where rows are restored one by one; what was cloned as files
+ * is noticed whenever a row is read.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "catalog/mapping.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/xlog.h"
+#include "base/shmem.h"
+#include "catalog/indexing.h"
+#include "catalog/mapping_definition.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_constraint.h"
+#include "catalog/pg_index.h"
+#include "catalog/pg_type.h"
+#include "commands/trigger.h"
+#include "executor/spi.h"
+#include "foreign/foreign.h"
+#include "miscadmin.h"
+#include "nodes/bitmapset.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/relcache.h"
+#include "utils/syscache.h"
+
+PG_FUNCTION_INFO_V1(concord_mapping_home);
+PG_FUNCTION_INFO_V1(concord_mapping_restored);
+PG_FUNCTION_INFO_V1(concord_definition_changed);
+
+/* Columns of map_query, in order. */
+enum
+{
+	MAP_ID = 1, MAP_NAME, MAP_STATE, MAP_REASON, MAP_SOURCE, MAP_TOPIC,
+	MAP_SERVERID, MAP_SERVER, MAP_OBJECT, MAP_DEFINER, MAP_SEARCH_PATH,
+	MAP_HOME, MAP_VERSION, MAP_DEFINITION
+};
+
+#define MAP_QUERY \
+	"SELECT m.id, m.name::text, m.state, m.state_reason, m.source::oid," \
+	" m.topic, m.serverid, m.server::text, m.object, m.definer::oid," \
+	" m.search_path, m.home, m.version, v.definition" \
+	" FROM concord.mapping m LEFT JOIN concord.mapping_version v" \
+	" ON v.mapping OPERATOR(pg_catalog.=) m.id" \
+	" AND v.version OPERATOR(pg_catalog.=) m.version"
+
+static const char *const map_state_names[] = {
+	[CONCORD_MAPPING_ACTIVE] = "active",
+	[CONCORD_MAPPING_PAUSED] = "paused",
+	[CONCORD_MAPPING_RESTORED] = "restored",
+	[CONCORD_MAPPING_STALE] = "stale",
+	[CONCORD_MAPPING_DENIED] = "denied",
+	[CONCORD_MAPPING_BROKEN] = "broken",
+};
+
+/* concord_mapping_state_name returns a state as it is stored. */
+const char *
+concord_mapping_state_name(ConcordMappingState state)
+{
+	return map_state_names[state];
+}
+
+/* map_state reads a stored state. */
+static ConcordMappingState
+map_state(const char *name)
+{
+	for (int i = 0; i < lengthof(map_state_names); i++)
+	{
+		if (strcmp(name, map_state_names[i]) == 0)
+			return i;
+	}
+	elog(ERROR, "unrecognized mapping state \"%s\"", name);
+}
+
+/* map_owner returns the role that owns our tables. */
+static Oid
+map_owner(void)
+{
+	Oid			relid = get_relname_relid("mapping",
+										  get_namespace_oid("concord", false));
+	HeapTuple	tuple;
+	Oid			owner;
+
+	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	if (!HeapTupleIsValid(tuple))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("extension \"%s\" is not installed in this database",
+						"pg_concord")));
+	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+	return owner;
+}
+
+/* concord_catalog_enter opens a section that reads or writes our tables. */
+void
+concord_catalog_enter(ConcordCatalogScope *scope)
+{
+	Oid			owner = map_owner();
+
+	GetUserIdAndSecContext(&scope->userid, &scope->sec_context);
+	SetUserIdAndSecContext(owner,
+						   scope->sec_context | SECURITY_LOCAL_USERID_CHANGE);
+	scope->guc_level = NewGUCNestLevel();
+	(void) set_config_option("search_path", "pg_catalog, pg_temp",
+							 PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+}
+
+/* concord_catalog_leave closes it. */
+void
+concord_catalog_leave(ConcordCatalogScope *scope)
+{
+	SPI_finish();
+	AtEOXact_GUC(false, scope->guc_level);
+	SetUserIdAndSecContext(scope->userid, scope->sec_context);
+}
+
+/* concord_catalog_home says who this database is. */
+char *
+concord_catalog_home(void)
+{
+	return psprintf(UINT64_FORMAT "/%u", GetSystemIdentifier(), MyDatabaseId);
+}
+
+/* map_text returns a column of the current SPI result as text, or NULL. */
+static char *
+map_text(HeapTuple tuple, TupleDesc desc, int column)
+{
+	return SPI_getvalue(tuple, desc, column);
+}
+
+/* map_oid returns a column of type oid, or InvalidOid. */
+static Oid
+map_oid(HeapTuple tuple, TupleDesc desc, int column)
+{
+	bool		isnull;
+	Datum		value = SPI_getbinval(tuple, desc, column, &isnull);
+
+	return isnull ? InvalidOid : DatumGetObjectId(value);
+}
+
+/*
+ * map_member_order sorts column names as jsonb sorts members, so that a local
+ * key that we write equals the same key read back from a jsonb column.
+ */
+static int
+map_member_order(const ListCell *a, const ListCell *b)
+{
+	const char *x = lfirst(a);
+	const char *y = lfirst(b);
+	size_t		xlen = strlen(x);
+	size_t		ylen = strlen(y);
+
+	if (xlen != ylen)
+		return xlen < ylen ? -1 : 1;
+	return memcmp(x, y, xlen);
+}
+
+/*
+ * map_identity_index returns the index that is a table's replica identity, or
+ * InvalidOid.  It reads the catalog, because opening the table would wait for
+ * whoever is altering it.
+ */
+static Oid
+map_identity_index(Oid relid)
+{
+	Relation	catalog = table_open(IndexRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	Oid			index = InvalidOid;
+
+	ScanKeyInit(&key, Anum_pg_index_indrelid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(relid));
+	scan = systable_beginscan(catalog, IndexIndrelidIndexId, true, NULL, 1,
+							  &key);
+	while (!OidIsValid(index) && HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_index form = (Form_pg_index) GETSTRUCT(tuple);
+
+		if (form->indisreplident)
+			index = form->indexrelid;
+	}
+	systable_endscan(scan);
+	table_close(catalog, AccessShareLock);
+	return index;
+}
+
+/*
+ * map_key_attributes returns the columns that identify a row, offset as usual
+ * by FirstLowInvalidHeapAttributeNumber: those of an index that is the
+ * replica identity, else the primary key's.
+ */
+static Bitmapset *
+map_key_attributes(Oid relid)
+{
+	HeapTuple	tuple;
+	char		replident;
+	Oid			constraint;
+	Bitmapset  *columns = NULL;
+
+	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	if (!HeapTupleIsValid(tuple))
+		return NULL;
+	replident = ((Form_pg_class) GETSTRUCT(tuple))->relreplident;
+	ReleaseSysCache(tuple);
+
+	tuple = NULL;
+	if (replident == REPLICA_IDENTITY_INDEX)
+		tuple = SearchSysCache1(INDEXRELID,
+								ObjectIdGetDatum(map_identity_index(relid)));
+	if (!HeapTupleIsValid(tuple))
+		return get_primary_key_attnos(relid, true, &constraint);
+	for (int i = 0; i < ((Form_pg_index) GETSTRUCT(tuple))->indnkeyatts; i++)
+		columns = bms_add_member(columns,
+								 ((Form_pg_index) GETSTRUCT(tuple))->indkey.values[i] -
+								 FirstLowInvalidHeapAttributeNumber);
+	ReleaseSysCache(tuple);
+	return columns;
+}
+
+/* concord_mapping_source_key sets the local key and the default remote key. */
+bool
+concord_mapping_source_key(ConcordMapping *mapping, MemoryContext context)
+{
+	MemoryContext old;
+	Bitmapset  *columns;
+	int			member = -1;
+	bool		default_key = mapping->key == NIL;
+	ListCell   *lc;
+
+	mapping->local_key = NIL;
+	if (!OidIsValid(mapping->source))
+		return true;
+	columns = map_key_attributes(mapping->source);
+	if (columns == NULL)
+		return false;
+
+	old = MemoryContextSwitchTo(context);
+	while ((member = bms_next_member(columns, member)) >= 0)
+		mapping->local_key =
+			lappend(mapping->local_key,
+					get_attname(mapping->source,
+								member + FirstLowInvalidHeapAttributeNumber,
+								false));
+	list_sort(mapping->local_key, map_member_order);
+
+	foreach(lc, mapping->local_key)
+	{
+		ConcordField *field;
+
+		if (!default_key)
+			break;
+		field = palloc0(sizeof(ConcordField));
+		field->name = lfirst(lc);
+		field->expression = pstrdup(quote_identifier(lfirst(lc)));
+		mapping->key = lappend(mapping->key, field);
+	}
+	MemoryContextSwitchTo(old);
+	return true;
+}
+
+/* map_broken notes why a mapping cannot work, unless it has a state already. */
+static void
+map_broken(ConcordMapping *mapping, const char *reason)
+{
+	if (mapping->state != CONCORD_MAPPING_ACTIVE)
+		return;
+	mapping->state = CONCORD_MAPPING_BROKEN;
+	mapping->state_reason = pstrdup(reason);
+}
+
+/*
+ * map_parse reads the definition.  One that this version cannot read (it came
+ * with a dump of another) breaks its own mapping only.  The code inside the
+ * bracket allocates memory and raises, and takes no lock or resource.
+ */
+static void
+map_parse(ConcordMapping *mapping, Jsonb *definition)
+{
+	MemoryContext context = CurrentMemoryContext;
+
+	PG_TRY();
+	{
+		concord_definition_parse(mapping, definition);
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		map_broken(mapping, error->message);
+		FreeErrorData(error);
+	}
+	PG_END_TRY();
+}
+
+/* map_row makes a mapping of a row of MAP_QUERY, in the current context. */
+static ConcordMapping *
+map_row(HeapTuple tuple, TupleDesc desc)
+{
+	ConcordMapping *mapping = palloc0(sizeof(ConcordMapping));
+	ForeignServer *server;
+	char	   *object;
+	bool		isnull;
+	Datum		value;
+
+	mapping->id = DatumGetInt32(SPI_getbinval(tuple, desc, MAP_ID, &isnull));
+	mapping->version = DatumGetInt32(SPI_getbinval(tuple, desc, MAP_VERSION,
+												   &isnull));
+	mapping->name = map_text(tuple, desc, MAP_NAME);
+	mapping->state = map_state(map_text(tuple, desc, MAP_STATE));
+	mapping->state_reason = map_text(tuple, desc, MAP_REASON);
+	mapping->source = map_oid(tuple, desc, MAP_SOURCE);
+	mapping->topic = map_text(tuple, desc, MAP_TOPIC);
+	mapping->serverid = map_oid(tuple, desc, MAP_SERVERID);
+	mapping->server = map_text(tuple, desc, MAP_SERVER);
+	mapping->definer = map_oid(tuple, desc, MAP_DEFINER);
+	mapping->search_path = map_text(tuple, desc, MAP_SEARCH_PATH);
+	object = map_text(tuple, desc, MAP_OBJECT);
+
+	if (strcmp(map_text(tuple, desc, MAP_HOME), concord_catalog_home()) != 0)
+	{
+		mapping->state = CONCORD_MAPPING_RESTORED;
+		mapping->state_reason = pstrdup("the mapping comes from another database");
+	}
+
+	value = SPI_getbinval(tuple, desc, MAP_DEFINITION, &isnull);
+	if (isnull)
+		map_broken(mapping, "the definition is missing");
+	else
+		map_parse(mapping, DatumGetJsonbPCopy(value));
+	if (mapping->object == NULL)
+		mapping->object = object;
+
+	server = GetForeignServerExtended(mapping->serverid, FSV_MISSING_OK);
+	if (server != NULL)
+		mapping->server = server->servername;
+	else
+		map_broken(mapping, "the server is gone");
+
+	if (OidIsValid(mapping->source) &&
+		!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(mapping->source)))
+		map_broken(mapping, "the table is gone");
+	else if (!concord_mapping_source_key(mapping, CurrentMemoryContext))
+		map_broken(mapping, "the table has no primary key any more");
+	return mapping;
+}
+
+/*
+ * map_read runs MAP_QUERY with a condition on $1 (int4 or text; NULL for all)
+ * and returns the mappings in context.
+ */
+static List *
+map_read(const char *condition, Oid type, Datum value, MemoryContext context)
+{
+	ConcordCatalogScope scope;
+	List	   *mappings = NIL;
+	char	   *query;
+	MemoryContext old;
+
+	concord_catalog_enter(&scope);
+	query = psprintf("%s%s ORDER BY m.id", MAP_QUERY, condition);
+	if (SPI_execute_with_args(query, type == InvalidOid ? 0 : 1, &type, &value,
+							  NULL, false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read concord.mapping");
+	old = MemoryContextSwitchTo(context);
+	for (uint64 i = 0; i < SPI_processed; i++)
+		mappings = lappend(mappings, map_row(SPI_tuptable->vals[i],
+											 SPI_tuptable->tupdesc));
+	MemoryContextSwitchTo(old);
+	concord_catalog_leave(&scope);
+	return mappings;
+}
+
+/* concord_mapping_load reads all mappings of this database. */
+List *
+concord_mapping_load(MemoryContext context)
+{
+	return map_read("", InvalidOid, (Datum) 0, context);
+}
+
+/* concord_mapping_by_name reads one mapping. */
+ConcordMapping *
+concord_mapping_by_name(const char *name, MemoryContext context)
+{
+	List	   *mappings;
+
+	mappings = map_read(" WHERE m.name OPERATOR(pg_catalog.=) $1::pg_catalog.name",
+						TEXTOID, CStringGetTextDatum(name), context);
+	if (mappings == NIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("mapping \"%s\" does not exist", name),
+				 errhint("Mappings are listed in %s.", "concord.mapping")));
+	return linitial(mappings);
+}
+
+/* concord_mapping_by_id reads one mapping, or returns NULL. */
+ConcordMapping *
+concord_mapping_by_id(int32 id, MemoryContext context)
+{
+	List	   *mappings;
+
+	mappings = map_read(" WHERE m.id OPERATOR(pg_catalog.=) $1", INT4OID,
+						Int32GetDatum(id), context);
+	return mappings == NIL ? NULL : linitial(mappings);
+}
+
+/* concord_mapping_set_state changes a mapping's state and reason. */
+void
+concord_mapping_set_state(int32 mapping, ConcordMappingState state,
+						  const char *reason)
+{
+	ConcordCatalogScope scope;
+	Oid			types[3] = {INT4OID, TEXTOID, TEXTOID};
+	Datum		values[3];
+	char		nulls[4] = "   ";
+
+	values[0] = Int32GetDatum(mapping);
+	values[1] = CStringGetTextDatum(map_state_names[state]);
+	values[2] = (Datum) 0;
+	if (reason != NULL)
+		values[2] = CStringGetTextDatum(reason);
+	else
+		nulls[2] = 'n';
+
+	concord_catalog_enter(&scope);
+	if (SPI_execute_with_args("UPDATE concord.mapping"
+							  " SET state = $2, state_reason = $3"
+							  " WHERE id = $1",
+							  3, types, values, nulls, false, 0) != SPI_OK_UPDATE)
+		elog(ERROR, "could not change concord.mapping");
+	concord_catalog_leave(&scope);
+	concord_catalog_changed();
+}
+
+/* concord_mapping_home is concord.home(). */
+Datum
+concord_mapping_home(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_TEXT_P(cstring_to_text(concord_catalog_home()));
+}
+
+/* concord_mapping_restored is the trigger before a row is inserted. */
+Datum
+concord_mapping_restored(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+	TupleDesc	desc;
+	HeapTuple	tuple;
+	char	   *home;
+	int			columns[2];
+	Datum		values[2];
+	bool		nulls[2] = {false, false};
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function \"%s\" must be called as a trigger",
+						"concord.mapping_restored")));
+	tuple = trigger->tg_trigtuple;
+	desc = RelationGetDescr(trigger->tg_relation);
+	home = SPI_getvalue(tuple, desc, SPI_fnumber(desc, "home"));
+	if (home != NULL && strcmp(home, concord_catalog_home()) == 0)
+		return PointerGetDatum(tuple);
+
+	columns[0] = SPI_fnumber(desc, "state");
+	values[0] = CStringGetTextDatum(map_state_names[CONCORD_MAPPING_RESTORED]);
+	columns[1] = SPI_fnumber(desc, "state_reason");
+	values[1] = CStringGetTextDatum("the mapping comes from another database");
+	tuple = heap_modify_tuple_by_cols(tuple, desc, 2, columns, values, nulls);
+	return PointerGetDatum(tuple);
+}
+
+/* concord_definition_changed is the trigger on tables of definitions. */
+Datum
+concord_definition_changed(PG_FUNCTION_ARGS)
+{
+	concord_catalog_changed();
+	return PointerGetDatum(NULL);
+}

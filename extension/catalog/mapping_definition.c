@@ -1,0 +1,392 @@
+/*-------------------------------------------------------------------------
+ *
+ * mapping_definition.c
+ *	  A mapping's definition as JSON, and as the structs of mapping.h.
+ *
+ * A definition is stored as it was given: an object with members object,
+ * fields, key, filter, checks, push and options.  What is absent has its
+ * default when it is read, so that a default that follows the table (the key)
+ * or the connector stays one.  This file knows the shape of the JSON; whether
+ * expressions and options make sense for a table or a protocol is decided in
+ * the rooms above.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "catalog/mapping_definition.h"
+
+#include "utils/builtins.h"
+
+/* Members of a field's object that exist in later versions only. */
+static const char *const def_later_members[] = {
+	"apply", "policy", "children",
+};
+
+/* concord_definition_members lists an object's members. */
+List *
+concord_definition_members(JsonbContainer *container, const char *what)
+{
+	List	   *members = NIL;
+	JsonbIterator *it;
+	JsonbIteratorToken token;
+	JsonbValue	value;
+	ConcordJsonMember *member = NULL;
+
+	if (!JsonContainerIsObject(container))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must be a JSON object", what)));
+
+	it = JsonbIteratorInit(container);
+	token = JsonbIteratorNext(&it, &value, false);
+	while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_DONE)
+	{
+		if (token == WJB_KEY)
+		{
+			member = palloc0(sizeof(ConcordJsonMember));
+			member->name = pnstrdup(value.val.string.val, value.val.string.len);
+		}
+		else if (token == WJB_VALUE)
+		{
+			member->value = value;
+			members = lappend(members, member);
+		}
+	}
+	return members;
+}
+
+/* concord_definition_text returns a string value as text. */
+char *
+concord_definition_text(const JsonbValue *value)
+{
+	Assert(value->type == jbvString);
+	return pnstrdup(value->val.string.val, value->val.string.len);
+}
+
+/* def_is_object says whether a value is an object. */
+static bool
+def_is_object(const JsonbValue *value)
+{
+	return value->type == jbvBinary &&
+		JsonContainerIsObject(value->val.binary.data);
+}
+
+/* def_require_text returns a member's text or raises. */
+static char *
+def_require_text(const JsonbValue *value, const char *member, const char *what,
+				 const char *name)
+{
+	if (value->type != jbvString)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("member \"%s\" of %s \"%s\" must be a string",
+						member, what, name)));
+	return concord_definition_text(value);
+}
+
+/* def_refuse_member raises for a member of a field that is not known here. */
+static void
+def_refuse_member(const char *member, const char *what, const char *name)
+{
+	for (int i = 0; i < lengthof(def_later_members); i++)
+	{
+		if (strcmp(member, def_later_members[i]) == 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("member \"%s\" of %s \"%s\" is not available in this version",
+							member, what, name),
+					 errhint("Available members are value, column, on and owner.")));
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("unrecognized member \"%s\" of %s \"%s\"",
+					member, what, name),
+			 errhint("Valid members are value, column, on and owner.")));
+}
+
+/* def_field_on reads when a field is sent. */
+static ConcordFieldOn
+def_field_on(const char *text, const char *name)
+{
+	if (strcmp(text, "always") == 0)
+		return CONCORD_ON_ALWAYS;
+	if (strcmp(text, "create") == 0)
+		return CONCORD_ON_CREATE;
+	if (strcmp(text, "update") == 0)
+		return CONCORD_ON_UPDATE;
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("invalid value \"%s\" for member \"on\" of field \"%s\"",
+					text, name),
+			 errhint("Valid values are always, create and update.")));
+	return CONCORD_ON_ALWAYS;	/* keep compiler quiet */
+}
+
+/* def_field_object reads a field that is an object. */
+static void
+def_field_object(ConcordField *field, const JsonbValue *value, const char *what)
+{
+	ListCell   *lc;
+	char	   *column = NULL;
+
+	foreach(lc, concord_definition_members(value->val.binary.data, what))
+	{
+		ConcordJsonMember *member = lfirst(lc);
+		char	   *text;
+
+		if (strcmp(member->name, "value") != 0 &&
+			strcmp(member->name, "column") != 0 &&
+			strcmp(member->name, "on") != 0 &&
+			strcmp(member->name, "owner") != 0)
+			def_refuse_member(member->name, what, field->name);
+
+		text = def_require_text(&member->value, member->name, what, field->name);
+		if (strcmp(member->name, "value") == 0)
+			field->expression = text;
+		else if (strcmp(member->name, "column") == 0)
+			column = text;
+		else if (strcmp(member->name, "on") == 0)
+			field->on = def_field_on(text, field->name);
+		else if (strcmp(text, "local") != 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("owner \"%s\" of field \"%s\" is not available in this version",
+							text, field->name),
+					 errhint("The only owner available is \"local\": fields are pushed.")));
+	}
+	if (field->expression == NULL && column != NULL)
+		field->expression = pstrdup(quote_identifier(column));
+	if (field->expression == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s \"%s\" has neither a value nor a column",
+						what, field->name)));
+}
+
+/* def_check_name raises for names that cannot be written as JSON members. */
+static void
+def_check_name(const char *name, const char *what)
+{
+	size_t		len = strlen(name);
+
+	if (len == 0 || name[0] == '/' || name[len - 1] == '/' ||
+		strstr(name, "//") != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid name \"%s\" of a %s", name, what),
+				 errhint("A slash nests: \"Address/Street\" is member Street of object Address.")));
+}
+
+/*
+ * def_check_nesting raises where one field is both a value and an object that
+ * others nest in ("Address" and "Address/Street").
+ */
+static void
+def_check_nesting(List *fields, const char *what)
+{
+	ListCell   *outer;
+	ListCell   *inner;
+
+	foreach(outer, fields)
+	{
+		ConcordField *a = lfirst(outer);
+		size_t		len = strlen(a->name);
+
+		foreach(inner, fields)
+		{
+			ConcordField *b = lfirst(inner);
+
+			if (strncmp(b->name, a->name, len) == 0 && b->name[len] == '/')
+				ereport(ERROR,
+						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						 errmsg("%s \"%s\" is a value and cannot hold \"%s\"",
+								what, a->name, b->name)));
+		}
+	}
+}
+
+/* concord_definition_fields reads an object of fields. */
+List *
+concord_definition_fields(JsonbContainer *container, const char *what,
+						  bool plain)
+{
+	List	   *fields = NIL;
+	ListCell   *lc;
+
+	foreach(lc, concord_definition_members(container, what))
+	{
+		ConcordJsonMember *member = lfirst(lc);
+		ConcordField *field = palloc0(sizeof(ConcordField));
+
+		def_check_name(member->name, what);
+		field->name = member->name;
+		field->on = CONCORD_ON_ALWAYS;
+		if (member->value.type == jbvString)
+			field->expression = concord_definition_text(&member->value);
+		else if (!plain && def_is_object(&member->value))
+			def_field_object(field, &member->value, what);
+		else
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("%s \"%s\" must be a string with an SQL expression%s",
+							what, field->name, plain ? "" : ", or an object"),
+					 member->value.type == jbvNumeric ||
+					 member->value.type == jbvBool ?
+					 errhint("Write a constant as a string: \"42\", \"true\", \"'text'\".") : 0));
+		fields = lappend(fields, field);
+	}
+	def_check_nesting(fields, what);
+	return fields;
+}
+
+/* def_checks reads an object of named checks. */
+static List *
+def_checks(JsonbContainer *container)
+{
+	List	   *checks = NIL;
+	ListCell   *lc;
+
+	foreach(lc, concord_definition_fields(container, "check", true))
+	{
+		ConcordField *field = lfirst(lc);
+		ConcordCheck *check = palloc0(sizeof(ConcordCheck));
+
+		check->name = field->name;
+		check->expression = field->expression;
+		checks = lappend(checks, check);
+	}
+	return checks;
+}
+
+/* def_member finds a member of the definition; NULL where absent or null. */
+static JsonbValue *
+def_member(Jsonb *definition, const char *name)
+{
+	JsonbValue *value;
+
+	value = getKeyJsonValueFromContainer(&definition->root, name, strlen(name),
+										 NULL);
+	return value == NULL || value->type == jbvNull ? NULL : value;
+}
+
+/* def_text_member returns a text member of the definition, or NULL. */
+static char *
+def_text_member(Jsonb *definition, const char *name)
+{
+	JsonbValue *value = def_member(definition, name);
+
+	if (value == NULL)
+		return NULL;
+	return def_require_text(value, name, "mapping", "definition");
+}
+
+/* def_object_member returns an object member of the definition, or NULL. */
+static JsonbContainer *
+def_object_member(Jsonb *definition, const char *name)
+{
+	JsonbValue *value = def_member(definition, name);
+
+	if (value == NULL)
+		return NULL;
+	if (!def_is_object(value))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must be a JSON object", name)));
+	return value->val.binary.data;
+}
+
+/* concord_definition_parse fills what a mapping's definition says. */
+void
+concord_definition_parse(ConcordMapping *mapping, Jsonb *definition)
+{
+	JsonbContainer *container;
+
+	mapping->object = def_text_member(definition, "object");
+	mapping->filter = def_text_member(definition, "filter");
+	mapping->push = def_text_member(definition, "push");
+	if (mapping->push == NULL)
+		mapping->push = pstrdup("event");
+
+	container = def_object_member(definition, "fields");
+	mapping->fields = container == NULL ? NIL :
+		concord_definition_fields(container, "field", false);
+	container = def_object_member(definition, "key");
+	mapping->key = container == NULL ? NIL :
+		concord_definition_fields(container, "key field", true);
+	container = def_object_member(definition, "checks");
+	mapping->checks = container == NULL ? NIL : def_checks(container);
+
+	concord_definition_options(def_object_member(definition, "options"),
+							   &mapping->options);
+}
+
+/* def_merge_object writes the merger of two objects. */
+static JsonbValue *
+def_merge_object(JsonbParseState **state, JsonbContainer *target,
+				 JsonbContainer *patch)
+{
+	List	   *members = NIL;
+	ListCell   *lc;
+	JsonbValue	key;
+
+	if (target != NULL && JsonContainerIsObject(target))
+		members = concord_definition_members(target, "object");
+
+	pushJsonbValue(state, WJB_BEGIN_OBJECT, NULL);
+	foreach(lc, members)
+	{
+		ConcordJsonMember *member = lfirst(lc);
+
+		/* written below where the patch speaks of it */
+		if (getKeyJsonValueFromContainer(patch, member->name,
+										 strlen(member->name), NULL) != NULL)
+			continue;
+		key.type = jbvString;
+		key.val.string.val = member->name;
+		key.val.string.len = strlen(member->name);
+		pushJsonbValue(state, WJB_KEY, &key);
+		pushJsonbValue(state, WJB_VALUE, &member->value);
+	}
+	foreach(lc, concord_definition_members(patch, "object"))
+	{
+		ConcordJsonMember *member = lfirst(lc);
+
+		if (member->value.type == jbvNull)
+			continue;
+		key.type = jbvString;
+		key.val.string.val = member->name;
+		key.val.string.len = strlen(member->name);
+		pushJsonbValue(state, WJB_KEY, &key);
+		if (def_is_object(&member->value))
+		{
+			JsonbValue *old = NULL;
+
+			if (target != NULL && JsonContainerIsObject(target))
+				old = getKeyJsonValueFromContainer(target, member->name,
+												   strlen(member->name), NULL);
+			(void) def_merge_object(state,
+									old != NULL && def_is_object(old) ?
+									old->val.binary.data : NULL,
+									member->value.val.binary.data);
+		}
+		else
+			pushJsonbValue(state, WJB_VALUE, &member->value);
+	}
+	return pushJsonbValue(state, WJB_END_OBJECT, NULL);
+}
+
+/* concord_definition_merge merges as RFC 7396 says. */
+Jsonb *
+concord_definition_merge(Jsonb *target, Jsonb *patch)
+{
+	JsonbParseState *state = NULL;
+
+	if (patch == NULL)
+		return target;
+	if (!JB_ROOT_IS_OBJECT(patch))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("what is merged into a mapping must be a JSON object")));
+	return JsonbValueToJsonb(def_merge_object(&state,
+											  target != NULL ? &target->root : NULL,
+											  &patch->root));
+}

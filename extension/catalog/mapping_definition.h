@@ -1,0 +1,56 @@
+/*-------------------------------------------------------------------------
+ *
+ * mapping_definition.h
+ *	  A mapping's definition as JSON, and as the structs of mapping.h.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef CONCORD_CATALOG_MAPPING_DEFINITION_H
+#define CONCORD_CATALOG_MAPPING_DEFINITION_H
+
+#include "catalog/mapping.h"
+
+#include "utils/jsonb.h"
+
+/* A member of a JSON object. */
+typedef struct ConcordJsonMember
+{
+	char	   *name;
+	JsonbValue	value;
+} ConcordJsonMember;
+
+/*
+ * concord_definition_members lists an object's members in the order in which
+ * jsonb keeps them; raises where container is not an object, naming what.
+ */
+extern List *concord_definition_members(JsonbContainer *container,
+										const char *what);
+
+/* concord_definition_text returns a string value as palloc'd text. */
+extern char *concord_definition_text(const JsonbValue *value);
+
+/*
+ * concord_definition_fields reads {"name": expression or object}; what is
+ * "field" or "key field", for messages.
+ */
+extern List *concord_definition_fields(JsonbContainer *container,
+									   const char *what, bool plain);
+
+/* concord_definition_options reads options over their defaults. */
+extern void concord_definition_options(JsonbContainer *container,
+									   ConcordMappingOptions *options);
+
+/*
+ * concord_definition_parse fills what mapping's definition says.  Raises
+ * where it is not valid, in the user's words.
+ */
+extern void concord_definition_parse(ConcordMapping *mapping,
+									 Jsonb *definition);
+
+/*
+ * concord_definition_merge applies patch to target as RFC 7396 says and
+ * returns the result; either may be NULL (absent).
+ */
+extern Jsonb *concord_definition_merge(Jsonb *target, Jsonb *patch);
+
+#endif							/* CONCORD_CATALOG_MAPPING_DEFINITION_H */

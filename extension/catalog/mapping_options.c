@@ -1,0 +1,408 @@
+/*-------------------------------------------------------------------------
+ *
+ * mapping_options.c
+ *	  Delivery options of a mapping: one table of rows, read from JSON.
+ *
+ * An option is refused by name where it is not known (with the closest one
+ * that is), where it belongs to the server, and where only a later version
+ * has it.  Values are checked as far as their form goes; an expression is
+ * checked when the mapping is compiled, a connector's option by its protocol.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "catalog/mapping_definition.h"
+
+#include "lib/stringinfo.h"
+#include "utils/builtins.h"
+#include "utils/numeric.h"
+#include "utils/timestamp.h"
+#include "utils/varlena.h"
+
+/* An option: how its value is read, and what words it may be. */
+typedef struct MopOption
+{
+	const char *name;
+	void		(*parse) (const struct MopOption *option,
+						  const JsonbValue *value,
+						  ConcordMappingOptions *options);
+	size_t		offset;			/* of the field that parse sets */
+	const char *const *words;	/* NULL-terminated, where only words will do */
+	size_t		given_offset;	/* of a bool that says it was given, or 0 */
+} MopOption;
+
+#define MOP_MAX_EDITS	4
+
+static void mop_word(const MopOption *option, const JsonbValue *value,
+					 ConcordMappingOptions *options);
+static void mop_flag(const MopOption *option, const JsonbValue *value,
+					 ConcordMappingOptions *options);
+static void mop_text_word(const MopOption *option, const JsonbValue *value,
+						  ConcordMappingOptions *options);
+static void mop_ordering(const MopOption *option, const JsonbValue *value,
+						 ConcordMappingOptions *options);
+static void mop_on_delete(const MopOption *option, const JsonbValue *value,
+						  ConcordMappingOptions *options);
+static void mop_count(const MopOption *option, const JsonbValue *value,
+					  ConcordMappingOptions *options);
+static void mop_duration(const MopOption *option, const JsonbValue *value,
+						 ConcordMappingOptions *options);
+static void mop_service(const MopOption *option, const JsonbValue *value,
+						ConcordMappingOptions *options);
+
+/* Words: the position is the value of an enum, or false and true. */
+static const char *const mop_unchanged[] = {"send", "suppress", NULL};
+static const char *const mop_nulls[] = {"null", "omit", NULL};
+static const char *const mop_unmatched[] = {"keep", "delete", "update", NULL};
+static const char *const mop_truncate[] = {"alert", "ignore", "delete", NULL};
+static const char *const mop_key_change[] = {"update", "recreate", NULL};
+static const char *const mop_on_dead[] = {"skip", "block", NULL};
+static const char *const mop_replay[] = {"state", "events", NULL};
+static const char *const mop_numbers[] = {"number", "string", NULL};
+static const char *const mop_upsert[] = {"post", "put", "patch", NULL};
+static const char *const mop_if_match[] = {"etag", "star", "none", NULL};
+static const char *const mop_cloudevents[] = {"binary", "structured", "off", NULL};
+
+#define MOP_AT(field)	offsetof(ConcordMappingOptions, field)
+
+static const MopOption mop_options[] = {
+	{"cloudevents", mop_text_word, MOP_AT(cloudevents), mop_cloudevents, 0},
+	{"if_match", mop_text_word, MOP_AT(if_match), mop_if_match, 0},
+	{"nulls", mop_flag, MOP_AT(omit_nulls), mop_nulls, 0},
+	{"numbers", mop_flag, MOP_AT(numbers_as_strings), mop_numbers, 0},
+	{"on_dead", mop_flag, MOP_AT(block_on_dead), mop_on_dead, 0},
+	{"on_delete", mop_on_delete, 0, NULL, 0},
+	{"on_key_change", mop_flag, MOP_AT(recreate_on_key_change), mop_key_change, 0},
+	{"ordering", mop_ordering, 0, NULL, 0},
+	{"replay", mop_flag, MOP_AT(replay_events), mop_replay, MOP_AT(replay_given)},
+	{"retry_base", mop_duration, MOP_AT(retry_base_ms), NULL, 0},
+	{"retry_cap", mop_duration, MOP_AT(retry_cap_ms), NULL, 0},
+	{"retry_limit", mop_count, MOP_AT(retry_limit), NULL, 0},
+	{"service", mop_service, MOP_AT(service), NULL, 0},
+	{"truncate", mop_word, MOP_AT(truncate), mop_truncate, 0},
+	{"unchanged", mop_flag, MOP_AT(suppress_unchanged), mop_unchanged, MOP_AT(unchanged_given)},
+	{"unmatched", mop_word, MOP_AT(unmatched), mop_unmatched, 0},
+	{"upsert", mop_text_word, MOP_AT(upsert), mop_upsert, 0},
+};
+
+/* Known, but of a later version. */
+static const char *const mop_later[] = {
+	"audit", "batch_bytes", "batch_size", "coalesce", "depends", "linger",
+	"match", "parent", "patch", "path", "pull", "receive", "remote_id",
+	"remote_id_path", "route", "sla", "unit", "wait_limit",
+};
+
+/* What belongs to the server. */
+static const char *const mop_server[] = {
+	"account", "breaker_cooldown", "breaker_failures", "ca_file",
+	"cache_max_age", "call_allow", "cert_file", "concurrency",
+	"connect_timeout", "connector", "environment", "headers", "impersonate",
+	"interactive_share", "key_file", "outage_limit", "proxy", "quota", "rate",
+	"timeout", "url", "verify",
+};
+
+/* mop_invalid raises for a value that an option cannot have. */
+static void
+mop_invalid(const MopOption *option, const char *valid)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("invalid value for mapping option \"%s\"", option->name),
+			 errhint("%s", valid)));
+}
+
+/* mop_word_number returns which of its words an option has. */
+static int
+mop_word_number(const MopOption *option, const JsonbValue *value)
+{
+	StringInfoData hint;
+
+	if (value->type == jbvString)
+	{
+		char	   *text = concord_definition_text(value);
+
+		for (int i = 0; option->words[i] != NULL; i++)
+		{
+			if (strcmp(text, option->words[i]) == 0)
+				return i;
+		}
+	}
+	initStringInfo(&hint);
+	appendStringInfoString(&hint, "Valid values are ");
+	for (int i = 0; option->words[i] != NULL; i++)
+		appendStringInfo(&hint, "%s\"%s\"",
+						 i == 0 ? "" :
+						 option->words[i + 1] == NULL ? " and " : ", ",
+						 option->words[i]);
+	appendStringInfoChar(&hint, '.');
+	mop_invalid(option, hint.data);
+	return 0;					/* keep compiler quiet */
+}
+
+/* mop_word sets an enum from a word. */
+static void
+mop_word(const MopOption *option, const JsonbValue *value,
+		 ConcordMappingOptions *options)
+{
+	*(int *) ((char *) options + option->offset) =
+		mop_word_number(option, value);
+}
+
+/* mop_flag sets a bool from one of two words. */
+static void
+mop_flag(const MopOption *option, const JsonbValue *value,
+		 ConcordMappingOptions *options)
+{
+	*(bool *) ((char *) options + option->offset) =
+		mop_word_number(option, value) == 1;
+}
+
+/* mop_text_word keeps a word as it is, for a connector. */
+static void
+mop_text_word(const MopOption *option, const JsonbValue *value,
+			  ConcordMappingOptions *options)
+{
+	int			number = mop_word_number(option, value);
+
+	*(char **) ((char *) options + option->offset) =
+		pstrdup(option->words[number]);
+}
+
+/* mop_ordering reads what order is kept by. */
+static void
+mop_ordering(const MopOption *option, const JsonbValue *value,
+			 ConcordMappingOptions *options)
+{
+	char	   *text;
+
+	if (value->type != jbvString)
+		mop_invalid(option,
+					"Valid values are \"key\", \"none\" and an SQL expression.");
+	text = concord_definition_text(value);
+	options->ordering_expression = NULL;
+	if (strcmp(text, "key") == 0)
+		options->ordering = CONCORD_ORDER_KEY;
+	else if (strcmp(text, "none") == 0)
+		options->ordering = CONCORD_ORDER_NONE;
+	else
+	{
+		options->ordering = CONCORD_ORDER_EXPRESSION;
+		options->ordering_expression = text;
+	}
+}
+
+/* mop_on_delete reads what a deleted row does there. */
+static void
+mop_on_delete(const MopOption *option, const JsonbValue *value,
+			  ConcordMappingOptions *options)
+{
+	options->on_delete_fields = NIL;
+	if (value->type == jbvBinary &&
+		JsonContainerIsObject(value->val.binary.data))
+	{
+		options->on_delete = CONCORD_DELETE_FIELDS;
+		options->on_delete_fields =
+			concord_definition_fields(value->val.binary.data,
+									  "on_delete field", true);
+		if (options->on_delete_fields != NIL)
+			return;
+	}
+	else if (value->type == jbvString)
+	{
+		char	   *text = concord_definition_text(value);
+
+		if (strcmp(text, "delete") == 0)
+		{
+			options->on_delete = CONCORD_DELETE_DELETE;
+			return;
+		}
+		if (strcmp(text, "ignore") == 0)
+		{
+			options->on_delete = CONCORD_DELETE_IGNORE;
+			return;
+		}
+	}
+	mop_invalid(option,
+				"Valid values are \"delete\", \"ignore\" and an object of fields to write, as {\"IsDeleted\": \"true\"}.");
+}
+
+/* mop_count reads a number of attempts. */
+static void
+mop_count(const MopOption *option, const JsonbValue *value,
+		  ConcordMappingOptions *options)
+{
+	char	   *text = NULL;
+	char	   *end;
+	long		number;
+
+	if (value->type == jbvString)
+		text = concord_definition_text(value);
+	else if (value->type == jbvNumeric)
+		text = DatumGetCString(DirectFunctionCall1(numeric_out,
+												   NumericGetDatum(value->val.numeric)));
+	else
+		mop_invalid(option, "It is a number of attempts, from 0 to 1000000.");
+	errno = 0;
+	number = strtol(text, &end, 10);
+	if (errno != 0 || end == text || *end != '\0' ||
+		number < 0 || number > 1000000)
+		mop_invalid(option, "It is a number of attempts, from 0 to 1000000.");
+	*(int *) ((char *) options + option->offset) = (int) number;
+}
+
+/* mop_duration reads an interval into milliseconds. */
+static void
+mop_duration(const MopOption *option, const JsonbValue *value,
+			 ConcordMappingOptions *options)
+{
+	Interval   *interval;
+	double		ms;
+
+	if (value->type != jbvString)
+		mop_invalid(option, "It is an interval, as \"1s\" or \"5 min\".");
+	interval = DatumGetIntervalP(DirectFunctionCall3(interval_in,
+													 CStringGetDatum(concord_definition_text(value)),
+													 ObjectIdGetDatum(InvalidOid),
+													 Int32GetDatum(-1)));
+	ms = interval->time / 1000.0 +
+		interval->day * (double) SECS_PER_DAY * 1000.0 +
+		interval->month * 30.0 * SECS_PER_DAY * 1000.0;
+	if (ms < 1 || ms > 7 * (double) SECS_PER_DAY * 1000.0)
+		mop_invalid(option, "It is an interval from 1 millisecond to 7 days.");
+	*(int *) ((char *) options + option->offset) = (int) ms;
+}
+
+/* mop_service reads a path under the server's url. */
+static void
+mop_service(const MopOption *option, const JsonbValue *value,
+			ConcordMappingOptions *options)
+{
+	char	   *text;
+
+	if (value->type != jbvString)
+		mop_invalid(option, "It is a path under the server's url.");
+	text = concord_definition_text(value);
+	if (text[0] == '\0' || text[0] == '/' || strstr(text, "://") != NULL ||
+		strstr(text, "..") != NULL || strpbrk(text, "?#\\ \t\r\n") != NULL)
+		mop_invalid(option,
+					"It is a path under the server's url, without a leading slash, as \"API_BUSINESS_PARTNER/\".");
+	*(char **) ((char *) options + option->offset) = text;
+}
+
+/* mop_in says whether a name is in a list. */
+static bool
+mop_in(const char *name, const char *const *list, int n)
+{
+	for (int i = 0; i < n; i++)
+	{
+		if (strcmp(name, list[i]) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* mop_list writes all options that there are, "a, b and c". */
+static char *
+mop_list(void)
+{
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	for (int i = 0; i < lengthof(mop_options); i++)
+		appendStringInfo(&buf, "%s%s",
+						 i == 0 ? "" :
+						 i == lengthof(mop_options) - 1 ? " and " : ", ",
+						 mop_options[i].name);
+	return buf.data;
+}
+
+/* mop_closest returns the option whose name is closest to a mistyped one. */
+static const char *
+mop_closest(const char *name)
+{
+	const char *closest = NULL;
+	int			best = Min(MOP_MAX_EDITS, (int) strlen(name) / 2 + 1);
+
+	if (strlen(name) > NAMEDATALEN)
+		return NULL;
+	for (int i = 0; i < lengthof(mop_options); i++)
+	{
+		const char *candidate = mop_options[i].name;
+		int			edits;
+
+		edits = varstr_levenshtein_less_equal(name, strlen(name), candidate,
+											  strlen(candidate), 1, 1, 1,
+											  best, true);
+		if (edits < best)
+		{
+			best = edits;
+			closest = candidate;
+		}
+	}
+	return closest;
+}
+
+/* mop_refuse raises for an option that is not ours. */
+static void
+mop_refuse(const char *name)
+{
+	const char *closest;
+
+	if (mop_in(name, mop_later, lengthof(mop_later)))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("mapping option \"%s\" is not available in this version",
+						name),
+				 errhint("Available options are %s.", mop_list())));
+	if (mop_in(name, mop_server, lengthof(mop_server)))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("option \"%s\" belongs to the server, not to a mapping",
+						name),
+				 errhint("Use ALTER SERVER ... OPTIONS.")));
+	closest = mop_closest(name);
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("unrecognized mapping option \"%s\"", name),
+			 closest != NULL ?
+			 errhint("Perhaps you meant \"%s\". Available options are %s.",
+					 closest, mop_list()) :
+			 errhint("Available options are %s.", mop_list())));
+}
+
+/* concord_definition_options reads options over their defaults. */
+void
+concord_definition_options(JsonbContainer *container,
+						   ConcordMappingOptions *options)
+{
+	ListCell   *lc;
+
+	memset(options, 0, sizeof(*options));
+	options->suppress_unchanged = true;
+	options->retry_limit = -1;
+	options->retry_base_ms = -1;
+	options->retry_cap_ms = -1;
+	if (container == NULL)
+		return;
+
+	foreach(lc, concord_definition_members(container, "options"))
+	{
+		ConcordJsonMember *member = lfirst(lc);
+		const MopOption *option = NULL;
+
+		for (int i = 0; i < lengthof(mop_options) && option == NULL; i++)
+		{
+			if (strcmp(member->name, mop_options[i].name) == 0)
+				option = &mop_options[i];
+		}
+		if (option == NULL)
+			mop_refuse(member->name);
+		option->parse(option, &member->value, options);
+		if (option->given_offset != 0)
+			*(bool *) ((char *) options + option->given_offset) = true;
+	}
+	if (options->retry_base_ms > 0 && options->retry_cap_ms > 0 &&
+		options->retry_base_ms > options->retry_cap_ms)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("mapping option \"retry_base\" is longer than \"retry_cap\"")));
+}

@@ -1,0 +1,251 @@
+/*-------------------------------------------------------------------------
+ *
+ * compile.h
+ *	  Private to the mapping room: names, expressions and compiled mappings.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef CONCORD_MAPPING_COMPILE_H
+#define CONCORD_MAPPING_COMPILE_H
+
+#include "mapping/eval.h"
+
+#include "access/tupdesc.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "lib/ilist.h"
+#include "nodes/bitmapset.h"
+#include "parser/parse_node.h"
+
+/*
+ * What remote_id() raises while a mapping is evaluated and the link is not
+ * there: the event waits, and is not at fault.
+ */
+#define CONCORD_ERRCODE_NO_LINK		MAKE_SQLSTATE('C', 'N', '0', '0', '1')
+
+/* ---------- names.c: what an expression can name ---------- */
+
+typedef enum ConcordSlotKind
+{
+	CONCORD_SLOT_COLUMN,		/* a column of the row */
+	CONCORD_SLOT_ROW,			/* the row, under its table's name */
+	CONCORD_SLOT_OLD,
+	CONCORD_SLOT_EVENT,
+	CONCORD_SLOT_PAYLOAD,
+	CONCORD_SLOT_KEY,
+	CONCORD_SLOT_HEADERS,
+} ConcordSlotKind;
+
+/* A column of the rows that statements read. */
+typedef struct ConcordSlot
+{
+	ConcordSlotKind kind;
+	AttrNumber	attnum;			/* of a column */
+	Oid			type;
+	int32		typmod;
+	Oid			collation;
+	bool		needed;			/* by an expression that runs as SQL */
+} ConcordSlot;
+
+typedef struct ConcordNames
+{
+	MemoryContext context;
+	Oid			relid;			/* InvalidOid for a topic */
+	char	   *schema;
+	char	   *table;
+	TupleDesc	desc;			/* of the table */
+	Oid			event_type;
+	TupleDesc	event_desc;
+	int			nslots;
+	int			maxslots;
+	ConcordSlot *slots;
+	Bitmapset  *used;			/* slots that were named since it was reset */
+	bool		as_vars;		/* names become Vars of the one relation of a
+								 * statement, rather than Params */
+} ConcordNames;
+
+extern ConcordNames *concord_names_create(Oid relid, MemoryContext context);
+
+/* concord_names_setup is a ParserSetupHook; arg is a ConcordNames. */
+extern void concord_names_setup(ParseState *pstate, void *arg);
+
+/* ---------- environment.c: how user expressions run ---------- */
+
+typedef struct ConcordEnvironment
+{
+	Oid			userid;
+	int			sec_context;
+	int			guc_level;
+} ConcordEnvironment;
+
+extern void concord_environment_enter(ConcordEnvironment *environment,
+									  Oid definer, const char *search_path);
+extern void concord_environment_leave(ConcordEnvironment *environment);
+
+/* ---------- compile.c ---------- */
+
+typedef enum ConcordExpressionKind
+{
+	CONCORD_EXPRESSION_COLUMN,	/* written straight from the image */
+	CONCORD_EXPRESSION_CONSTANT,
+	CONCORD_EXPRESSION_SQL,
+} ConcordExpressionKind;
+
+typedef struct ConcordExpression
+{
+	const char *what;			/* "field", "filter", ... */
+	const char *name;			/* NULL where there is only one */
+	const char *text;
+	ConcordExpressionKind kind;
+	AttrNumber	attnum;			/* of COLUMN */
+	ConcordValue constant;		/* of CONSTANT */
+	Oid			type;			/* base type of the result */
+	int32		typmod;
+	FmgrInfo	output;
+	Bitmapset  *columns;		/* attnums of the row it needs */
+	bool		whole_row;		/* it needs all of them */
+} ConcordExpression;
+
+/* Expressions that are evaluated together, by one statement. */
+typedef struct ConcordSet
+{
+	int			n;
+	int			nsql;
+	ConcordExpression **expressions;
+	SPIPlanPtr	plan;			/* NULL until it is needed */
+} ConcordSet;
+
+/* Where the attnums of one stored definition are found in its images. */
+typedef struct ConcordShape
+{
+	const ConcordRelation *relation;
+	int32		id;
+	int		   *index;			/* [attnum], -1: not in this definition */
+	bool		same;			/* it has all columns of today, as they are */
+} ConcordShape;
+
+struct ConcordCompiled
+{
+	const ConcordMapping *mapping;
+	MemoryContext context;		/* what outlives a recompilation */
+	MemoryContext work;			/* what does not; holds all below */
+	dlist_node	node;			/* in the list of the invalidation callback */
+	bool		valid;
+
+	ConcordNames *names;
+	TupleDesc	row_desc;		/* of the statements' relation */
+	FmgrInfo   *input;			/* [attnum] of the table's columns */
+	Oid		   *ioparam;
+	FmgrInfo   *output;			/* [attnum] */
+	Bitmapset  *identity;		/* attnums that every old image has */
+	bool		identity_full;
+
+	int			nlocal;
+	AttrNumber *local_attnums;	/* of the local key, in its order */
+
+	ConcordSet	filter;			/* one expression or none */
+	ConcordSet	checks;
+	ConcordSet	upsert;			/* keys, ordering if any, fields */
+	ConcordSet	remove;			/* keys, ordering if any, on_delete fields */
+	ConcordSet	keys;			/* keys of the row before */
+	int			nkeys;
+	int			ordering;		/* position in upsert and remove, or -1 */
+
+	SPIPlanPtr	reread;			/* the row as it is in the table now */
+	List	   *shapes;			/* of ConcordShape * */
+};
+
+/*
+ * concord_compile_refresh compiles again where the table or a type changed.
+ * Needs SPI, a snapshot and the mapping's environment.
+ */
+extern void concord_compile_refresh(ConcordCompiled *compiled);
+
+/* concord_compile_prepare makes set->plan; the same needs. */
+extern void concord_compile_prepare(ConcordCompiled *compiled, ConcordSet *set);
+
+/*
+ * concord_compile_check compiles, and runs every expression over no rows, so
+ * that whatever can be known beforehand is refused.  Opens SPI and the
+ * environment itself.
+ */
+extern void concord_compile_check(const ConcordMapping *mapping);
+
+/* ---------- rows.c: from events to what statements read ---------- */
+
+/* A row that a set is evaluated for. */
+typedef struct ConcordRow
+{
+	const ConcordEvent *event;
+	const ConcordShape *shape;
+	const ConcordImageValue *values;	/* the row; NULL for a topic */
+	const ConcordImageValue *old;	/* the row before, or NULL */
+	bool		old_from_new;	/* old: key columns stand in the row itself */
+	bool		current;		/* the row is a new image: what is not in it
+								 * may be read from the table */
+	ConcordImageValue *found;	/* [attnum], where it was read; NULL: not yet */
+	bool		looked;
+	MemoryContext context;		/* of found and unknown */
+	Bitmapset  *unknown;		/* attnums that could not be had */
+} ConcordRow;
+
+extern const ConcordShape *concord_rows_shape(ConcordCompiled *compiled,
+											  const ConcordRelation *relation);
+
+/*
+ * concord_rows_value finds a column's value.  CONCORD_IMAGE_ABSENT says that
+ * it is not known; CONCORD_IMAGE_OVERSIZE that it was too large.
+ */
+extern ConcordImageValue concord_rows_value(ConcordCompiled *compiled,
+											ConcordRow *row,
+											AttrNumber attnum);
+
+/* concord_rows_fill writes the slots of one row. */
+extern void concord_rows_fill(ConcordCompiled *compiled, ConcordRow *row,
+							  Datum *values, bool *nulls);
+
+/* concord_rows_text writes a column's value as a mapped value. */
+extern void concord_rows_text(ConcordCompiled *compiled, ConcordRow *row,
+							  AttrNumber attnum, ConcordValue *value);
+
+/* ---------- run.c: run a set over rows ---------- */
+
+/* One row of a set's evaluation and what came of it. */
+typedef struct ConcordResult
+{
+	ConcordRow *row;
+	ConcordValue *values;		/* [set->n] */
+	int			sqlerrcode;		/* 0: fine */
+	char	   *error;			/* message, with what raised it */
+} ConcordResult;
+
+/*
+ * concord_run_set evaluates a set for rows.  Values are allocated in the
+ * current context.  A row that raises gets its error, the others their
+ * values.  Where nothing would work, raises itself.
+ */
+extern void concord_run_set(ConcordCompiled *compiled, ConcordSet *set,
+							ConcordResult *results, int nresults);
+
+/* concord_run_nothing runs one expression over no rows. */
+extern void concord_run_nothing(ConcordCompiled *compiled,
+								ConcordExpression *expression);
+
+/* concord_run_describe names an expression: field "Name". */
+extern char *concord_run_describe(const ConcordExpression *expression);
+
+/* ---------- eval.c ---------- */
+
+/*
+ * concord_mapping_evaluate is concord_mapping_eval inside the caller's
+ * transaction, with SPI and a snapshot; it enters the environment itself.
+ */
+extern ConcordMapped *concord_mapping_evaluate(ConcordCompiled *compiled,
+											   const ConcordEvent *const *events,
+											   int nevents,
+											   MemoryContext context);
+
+/* Whether expressions are being evaluated now: see remote_id(). */
+extern bool concord_mapping_evaluating;
+
+#endif							/* CONCORD_MAPPING_COMPILE_H */
