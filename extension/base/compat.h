@@ -31,6 +31,23 @@
 	object_ownercheck(DatabaseRelationId, dboid, roleid)
 #endif
 
+/* 16 tells being a member of a role from being able to become it. */
+#if PG_VERSION_NUM < 160000
+#define concord_require_set_role(member, role) \
+	check_is_member_of_role(member, role)
+#else
+#define concord_require_set_role(member, role) \
+	check_can_set_role(member, role)
+#endif
+
+#if PG_VERSION_NUM < 160000
+#define concord_table_owner(relid, roleid) \
+	pg_class_ownercheck(relid, roleid)
+#else
+#define concord_table_owner(relid, roleid) \
+	object_ownercheck(RelationRelationId, relid, roleid)
+#endif
+
 /* ... and of privilege checks */
 #if PG_VERSION_NUM < 160000
 #define concord_server_aclcheck(serverid, roleid) \
@@ -47,6 +64,7 @@
 #else
 #define concord_wait_set_create(nevents) \
 	CreateWaitEventSet(NULL, (nevents))
+#endif
 
 /* 17 numbers processes instead of backends. */
 #if PG_VERSION_NUM >= 170000

@@ -471,9 +471,10 @@ concord_mapping_restored(PG_FUNCTION_ARGS)
 	TupleDesc	desc;
 	HeapTuple	tuple;
 	char	   *home;
-	int			columns[2];
-	Datum		values[2];
-	bool		nulls[2] = {false, false};
+	char	   *state;
+	int			columns[3];
+	Datum		values[3];
+	bool		nulls[3] = {false, false, false};
 
 	if (!CALLED_AS_TRIGGER(fcinfo))
 		ereport(ERROR,
@@ -486,11 +487,18 @@ concord_mapping_restored(PG_FUNCTION_ARGS)
 	if (home != NULL && strcmp(home, concord_catalog_home()) == 0)
 		return PointerGetDatum(tuple);
 
+	state = SPI_getvalue(tuple, desc, SPI_fnumber(desc, "state"));
+	if (state != NULL &&
+		strcmp(state, map_state_names[CONCORD_MAPPING_RESTORED]) == 0)
+		return PointerGetDatum(tuple);
 	columns[0] = SPI_fnumber(desc, "state");
 	values[0] = CStringGetTextDatum(map_state_names[CONCORD_MAPPING_RESTORED]);
 	columns[1] = SPI_fnumber(desc, "state_reason");
 	values[1] = CStringGetTextDatum("the mapping comes from another database");
-	tuple = heap_modify_tuple_by_cols(tuple, desc, 2, columns, values, nulls);
+	columns[2] = SPI_fnumber(desc, "was_paused");
+	values[2] = BoolGetDatum(state != NULL &&
+							 strcmp(state, map_state_names[CONCORD_MAPPING_PAUSED]) == 0);
+	tuple = heap_modify_tuple_by_cols(tuple, desc, 3, columns, values, nulls);
 	return PointerGetDatum(tuple);
 }
 

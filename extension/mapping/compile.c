@@ -327,6 +327,7 @@ cmp_build(ConcordCompiled *compiled)
 
 	cmp_free_plans(compiled);
 	MemoryContextReset(compiled->work);
+	compiled->built = false;
 	compiled->shapes = NIL;
 	compiled->identity = NULL;
 	compiled->nlocal = 0;
@@ -343,6 +344,7 @@ cmp_build(ConcordCompiled *compiled)
 	}
 	cmp_sets(compiled);
 	compiled->row_desc = concord_statement_desc(compiled->names);
+	compiled->built = true;
 	MemoryContextSwitchTo(old);
 }
 
@@ -350,19 +352,9 @@ cmp_build(ConcordCompiled *compiled)
 void
 concord_compile_refresh(ConcordCompiled *compiled)
 {
-	for (int tries = 0; !compiled->valid && tries < 10; tries++)
-	{
-		PG_TRY();
-		{
-			cmp_build(compiled);
-		}
-		PG_CATCH();
-		{
-			compiled->valid = false;
-			PG_RE_THROW();
-		}
-		PG_END_TRY();
-	}
+	for (int tries = 0;
+		 (!compiled->valid || !compiled->built) && tries < 10; tries++)
+		cmp_build(compiled);
 }
 
 /* concord_compile_prepare makes a set's statement. */
@@ -439,10 +431,10 @@ cmp_check_set(ConcordCompiled *compiled, ConcordSet *set)
 	}
 }
 
-/* cmp_old_known says whether an old image always has what is needed. */
-static bool
-cmp_old_known(const ConcordCompiled *compiled,
-			  const ConcordExpression *expression)
+/* concord_compile_old_known says whether an old image always has what is needed. */
+bool
+concord_compile_old_known(const ConcordCompiled *compiled,
+						  const ConcordExpression *expression)
 {
 	return compiled->identity_full ||
 		(!expression->whole_row &&
@@ -473,7 +465,7 @@ cmp_check_identity(ConcordCompiled *compiled)
 	{
 		const ConcordExpression *expression = set->expressions[i];
 
-		if (!cmp_old_known(compiled, expression))
+		if (!concord_compile_old_known(compiled, expression))
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 					 errmsg("%s needs columns that are not known of a deleted row",

@@ -130,7 +130,8 @@ struct ConcordCompiled
 	MemoryContext context;		/* what outlives a recompilation */
 	MemoryContext work;			/* what does not; holds all below */
 	dlist_node	node;			/* in the list of the invalidation callback */
-	bool		valid;
+	bool		valid;			/* cleared by the invalidation callback */
+	bool		built;			/* all below is there */
 
 	ConcordNames *names;
 	TupleDesc	row_desc;		/* of the statements' relation */
@@ -170,6 +171,13 @@ extern void concord_compile_prepare(ConcordCompiled *compiled, ConcordSet *set);
  * environment itself.
  */
 extern void concord_compile_check(const ConcordMapping *mapping);
+
+/*
+ * concord_compile_old_known says whether an old image always has what an
+ * expression needs.
+ */
+extern bool concord_compile_old_known(const ConcordCompiled *compiled,
+									  const ConcordExpression *expression);
 
 /* ---------- rows.c: from events to what statements read ---------- */
 

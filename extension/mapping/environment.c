@@ -58,6 +58,9 @@ concord_environment_enter(ConcordEnvironment *environment, Oid definer,
 	for (int i = 0; i < lengthof(env_settings); i++)
 		env_set(env_settings[i].name, env_settings[i].value);
 	env_set("search_path", search_path);
+	/* a courier must not stand still behind one table's lock */
+	if (MyBackendType == B_BG_WORKER)
+		env_set("lock_timeout", "5s");
 }
 
 /* concord_environment_leave goes back to what was before. */

@@ -38,7 +38,7 @@ CREATE TABLE concord.mapping (
 		CHECK (state IN ('active', 'paused', 'restored', 'stale', 'denied', 'broken')),
 	state_reason text,
 	home text NOT NULL,
-	start_pending bool NOT NULL DEFAULT false,
+	was_paused bool NOT NULL DEFAULT false,
 	comment text,
 	created_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
 	CHECK ((source IS NULL) <> (topic IS NULL))

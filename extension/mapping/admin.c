@@ -1,0 +1,248 @@
+/*-------------------------------------------------------------------------
+ *
+ * admin.c
+ *	  drop_mapping, pause, resume, set_definer, activate.
+ *
+ * A mapping's state, and who moves it:
+ *
+ *		active		pause() -> paused; a worker -> stale, denied, broken
+ *		paused		resume() -> active; a worker -> stale
+ *		stale		resume() -> active, beginning anew
+ *		denied		resume() or set_definer() -> active
+ *		broken		resume() or alter_mapping() -> active
+ *		restored	activate() -> active or paused, beginning anew
+ *
+ * While a mapping is paused its table stays captured and its place is kept.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "mapping/define.h"
+
+#include "base/shmem.h"
+#include "catalog/captured.h"
+#include "catalog/pg_database.h"
+#include "foreign/foreign.h"
+#include "fmgr.h"
+#include "mapping/compile.h"
+#include "mapping/hooks.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/syscache.h"
+
+PG_FUNCTION_INFO_V1(concord_drop_mapping);
+PG_FUNCTION_INFO_V1(concord_pause);
+PG_FUNCTION_INFO_V1(concord_resume);
+PG_FUNCTION_INFO_V1(concord_set_definer);
+PG_FUNCTION_INFO_V1(concord_activate);
+
+/* adm_mapping returns the mapping that is named, which the caller may change. */
+static ConcordMapping *
+adm_mapping(FunctionCallInfo fcinfo)
+{
+	ConcordMapping *mapping;
+	char	   *name;
+
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("argument \"%s\" must not be null or empty", "name")));
+	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	mapping = concord_mapping_by_name(name, CurrentMemoryContext);
+	concord_source_require(mapping);
+	(void) concord_store_lock(mapping->id);
+	return concord_mapping_by_name(name, CurrentMemoryContext);
+}
+
+/* adm_table_exists says whether a mapping's table is still there. */
+static bool
+adm_table_exists(const ConcordMapping *mapping)
+{
+	return OidIsValid(mapping->source) &&
+		SearchSysCacheExists1(RELOID, ObjectIdGetDatum(mapping->source));
+}
+
+/* concord_drop_mapping is concord.drop_mapping(). */
+Datum
+concord_drop_mapping(PG_FUNCTION_ARGS)
+{
+	ConcordMapping *mapping = adm_mapping(fcinfo);
+
+	if (adm_table_exists(mapping))
+		concord_captured_lock(mapping->source);
+	concord_store_delete(mapping->id);
+	if (OidIsValid(mapping->source))
+		concord_captured_release(mapping->source);
+	PG_RETURN_VOID();
+}
+
+/* concord_pause is concord.pause(). */
+Datum
+concord_pause(PG_FUNCTION_ARGS)
+{
+	ConcordMapping *mapping = adm_mapping(fcinfo);
+
+	switch (mapping->state)
+	{
+		case CONCORD_MAPPING_PAUSED:
+			ereport(NOTICE,
+					(errmsg("mapping \"%s\" is paused already", mapping->name)));
+			break;
+		case CONCORD_MAPPING_RESTORED:
+		case CONCORD_MAPPING_STALE:
+			ereport(NOTICE,
+					(errmsg("mapping \"%s\" sends nothing: its state is %s",
+							mapping->name,
+							concord_mapping_state_name(mapping->state))));
+			break;
+		default:
+			concord_mapping_set_state(mapping->id, CONCORD_MAPPING_PAUSED,
+									  psprintf("by %s",
+											   GetUserNameFromId(GetUserId(), false)));
+	}
+	PG_RETURN_VOID();
+}
+
+/* adm_check raises where a mapping could not work now. */
+static void
+adm_check(ConcordMapping *mapping, Oid definer)
+{
+	if (mapping->topic == NULL && !adm_table_exists(mapping))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("the table of mapping \"%s\" is gone", mapping->name),
+				 errhint("Use concord.drop_mapping().")));
+	if (GetForeignServerExtended(mapping->serverid, FSV_MISSING_OK) == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("the server of mapping \"%s\" is gone", mapping->name),
+				 errhint("Use concord.drop_mapping().")));
+	if (mapping->topic == NULL)
+		concord_source_check(mapping->source, definer);
+	(void) concord_source_server(mapping->server, definer);
+	mapping->definer = definer;
+	concord_compile_check(mapping);
+}
+
+/* adm_begin makes a mapping capture its table and begin here. */
+static void
+adm_begin(const ConcordMapping *mapping)
+{
+	if (OidIsValid(mapping->source))
+	{
+		concord_captured_lock(mapping->source);
+		concord_captured_add(mapping->source);
+	}
+	concord_store_start(mapping->id, mapping->version);
+}
+
+/* concord_resume is concord.resume(). */
+Datum
+concord_resume(PG_FUNCTION_ARGS)
+{
+	ConcordMapping *mapping = adm_mapping(fcinfo);
+
+	switch (mapping->state)
+	{
+		case CONCORD_MAPPING_ACTIVE:
+			ereport(NOTICE,
+					(errmsg("mapping \"%s\" is not paused", mapping->name)));
+			PG_RETURN_VOID();
+		case CONCORD_MAPPING_RESTORED:
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("mapping \"%s\" comes from another database",
+							mapping->name),
+					 errdetail("A copy must not write to a system by itself."),
+					 errhint("Use SELECT concord.activate() where this database takes the other's place.")));
+			break;
+		case CONCORD_MAPPING_STALE:
+			adm_check(mapping, mapping->definer);
+			if (concord_mapping_capture_hook != NULL)
+				concord_mapping_capture_hook("concord.resume()");
+			adm_begin(mapping);
+			ereport(NOTICE,
+					(errmsg("mapping \"%s\" begins anew: changes that it missed are not sent",
+							mapping->name)));
+			break;
+		default:
+			adm_check(mapping, mapping->definer);
+	}
+	concord_mapping_set_state(mapping->id, CONCORD_MAPPING_ACTIVE, NULL);
+	PG_RETURN_VOID();
+}
+
+/* concord_set_definer is concord.set_definer(). */
+Datum
+concord_set_definer(PG_FUNCTION_ARGS)
+{
+	ConcordMapping *mapping = adm_mapping(fcinfo);
+	Oid			role;
+
+	if (PG_ARGISNULL(1))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("argument \"%s\" must not be null or empty", "role")));
+	role = get_role_oid(NameStr(*PG_GETARG_NAME(1)), false);
+	concord_require_set_role(GetUserId(), role);
+	adm_check(mapping, role);
+	concord_store_update("UPDATE concord.mapping SET definer = $2::regrole,"
+						 " state_reason = CASE WHEN state = 'denied'"
+						 " THEN NULL ELSE state_reason END,"
+						 " state = CASE WHEN state = 'denied'"
+						 " THEN 'active' ELSE state END WHERE id = $1",
+						 mapping->id, quote_identifier(GetUserNameFromId(role, false)));
+	PG_RETURN_VOID();
+}
+
+/* adm_activate_one makes a mapping of another database one of this. */
+static bool
+adm_activate_one(ConcordMapping *mapping)
+{
+	ForeignServer *server = GetForeignServerByName(mapping->server, true);
+
+	if (server == NULL ||
+		(mapping->topic == NULL && !adm_table_exists(mapping)))
+	{
+		ereport(WARNING,
+				(errmsg("mapping \"%s\" cannot be activated: its %s does not exist",
+						mapping->name, server == NULL ? "server" : "table"),
+				 errhint("Use concord.drop_mapping(), or create what is missing.")));
+		return false;
+	}
+	adm_begin(mapping);
+	concord_store_update("UPDATE concord.mapping SET serverid ="
+						 " (SELECT oid FROM pg_catalog.pg_foreign_server"
+						 " WHERE srvname = concord.mapping.server),"
+						 " home = $2, was_paused = false,"
+						 " state = CASE WHEN was_paused OR state = 'paused'"
+						 " THEN 'paused' ELSE 'active' END,"
+						 " state_reason = NULL WHERE id = $1",
+						 mapping->id, concord_catalog_home());
+	return true;
+}
+
+/* concord_activate is concord.activate(). */
+Datum
+concord_activate(PG_FUNCTION_ARGS)
+{
+	ListCell   *lc;
+	int32		activated = 0;
+
+	if (!concord_database_owner(MyDatabaseId, GetUserId()))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("must be owner of the database to activate its mappings")));
+	if (concord_mapping_capture_hook != NULL)
+		concord_mapping_capture_hook("concord.activate()");
+	foreach(lc, concord_mapping_load(CurrentMemoryContext))
+	{
+		ConcordMapping *mapping = lfirst(lc);
+
+		if (mapping->state == CONCORD_MAPPING_RESTORED &&
+			adm_activate_one(mapping))
+			activated++;
+	}
+	PG_RETURN_INT32(activated);
+}

@@ -1,0 +1,479 @@
+/*-------------------------------------------------------------------------
+ *
+ * define.c
+ *	  create_mapping, create_topic_mapping, alter_mapping, revert_mapping.
+ *
+ * A definition is checked in this order: the caller's rights; the arguments;
+ * every expression, as the definer and in the mapping's environment; what the
+ * connector says.  Only then is anything written.
+ *
+ * Where a mapping begins is exact: its table is locked against writers until
+ * commit, the row in concord.captured and a control message are written in
+ * that transaction, and capture meets the message in commit order.  That only
+ * holds while there is a slot, so creation waits for one, and it does so
+ * before the transaction has an xid: the slot's creation waits for us.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "mapping/define.h"
+
+#include "catalog/captured.h"
+#include "catalog/mapping_definition.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "mapping/compile.h"
+#include "mapping/hooks.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+
+PG_FUNCTION_INFO_V1(concord_create_mapping);
+PG_FUNCTION_INFO_V1(concord_create_topic_mapping);
+PG_FUNCTION_INFO_V1(concord_alter_mapping);
+PG_FUNCTION_INFO_V1(concord_revert_mapping);
+
+/* What create_mapping was called with; NULL where not given. */
+typedef struct DefRequest
+{
+	const char *function;		/* for messages */
+	char	   *name;
+	Oid			source;
+	char	   *topic;
+	char	   *server;
+	char	   *object;
+	Jsonb	   *fields;
+	Jsonb	   *key;
+	char	   *filter;
+	Jsonb	   *checks;
+	char	   *push;
+	char	   *initial;
+	Jsonb	   *options;
+	bool		paused;
+	bool		or_replace;
+	char	   *comment;
+} DefRequest;
+
+/* def_arg_text returns a text argument, or NULL. */
+static char *
+def_arg_text(FunctionCallInfo fcinfo, int n)
+{
+	return PG_ARGISNULL(n) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(n));
+}
+
+/* def_arg_name returns an argument of type name, or NULL. */
+static char *
+def_arg_name(FunctionCallInfo fcinfo, int n)
+{
+	return PG_ARGISNULL(n) ? NULL : pstrdup(NameStr(*PG_GETARG_NAME(n)));
+}
+
+/* def_arg_json returns a jsonb argument, or NULL. */
+static Jsonb *
+def_arg_json(FunctionCallInfo fcinfo, int n)
+{
+	return PG_ARGISNULL(n) ? NULL : PG_GETARG_JSONB_P_COPY(n);
+}
+
+/* def_arg_bool returns a boolean argument; NULL is false. */
+static bool
+def_arg_bool(FunctionCallInfo fcinfo, int n)
+{
+	return !PG_ARGISNULL(n) && PG_GETARG_BOOL(n);
+}
+
+/* def_require raises where an argument that must be given is NULL or empty. */
+static void
+def_require(const char *value, const char *argument)
+{
+	if (value == NULL || value[0] == '\0')
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("argument \"%s\" must not be null or empty", argument)));
+}
+
+/* def_word raises where a word is not the one that this version has. */
+static void
+def_word(const char *value, const char *argument, const char *only,
+		 const char *const *later)
+{
+	if (value == NULL || strcmp(value, only) == 0)
+		return;
+	for (; *later != NULL; later++)
+	{
+		if (strcmp(value, *later) == 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("%s \"%s\" is not available in this version",
+							argument, value),
+					 errhint("The only value available is \"%s\".", only)));
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("invalid value \"%s\" for argument \"%s\"", value, argument),
+			 errhint("The only value available is \"%s\".", only)));
+}
+
+/* def_check_words checks push and initial. */
+static void
+def_check_words(const char *push, const char *initial)
+{
+	static const char *const later_push[] = {"batch", "off", NULL};
+	static const char *const later_initial[] = {"snapshot", "match", NULL};
+
+	def_word(push, "push", "event", later_push);
+	def_word(initial, "initial", "none", later_initial);
+}
+
+/* def_push_text writes a text member of a definition. */
+static void
+def_push_text(JsonbParseState **state, const char *name, const char *text)
+{
+	JsonbValue	value;
+
+	if (text == NULL)
+		return;
+	value.type = jbvString;
+	value.val.string.val = unconstify(char *, name);
+	value.val.string.len = strlen(name);
+	pushJsonbValue(state, WJB_KEY, &value);
+	value.val.string.val = unconstify(char *, text);
+	value.val.string.len = strlen(text);
+	pushJsonbValue(state, WJB_VALUE, &value);
+}
+
+/* def_push_json writes a member of a definition that is JSON. */
+static void
+def_push_json(JsonbParseState **state, const char *name, Jsonb *json)
+{
+	JsonbValue	value;
+
+	if (json == NULL)
+		return;
+	if (!JB_ROOT_IS_OBJECT(json))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must be a JSON object", name)));
+	value.type = jbvString;
+	value.val.string.val = unconstify(char *, name);
+	value.val.string.len = strlen(name);
+	pushJsonbValue(state, WJB_KEY, &value);
+	value.type = jbvBinary;
+	value.val.binary.data = &json->root;
+	value.val.binary.len = VARSIZE_ANY_EXHDR(json);
+	pushJsonbValue(state, WJB_VALUE, &value);
+}
+
+/* def_filter returns a filter, or NULL where it is the one that is none. */
+static const char *
+def_filter(const char *filter)
+{
+	return filter != NULL && pg_strcasecmp(filter, "true") == 0 ? NULL : filter;
+}
+
+/* def_definition writes a definition as it is stored. */
+static Jsonb *
+def_definition(const DefRequest *request)
+{
+	JsonbParseState *state = NULL;
+
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	def_push_text(&state, "object", request->object);
+	def_push_json(&state, "fields", request->fields);
+	def_push_json(&state, "key", request->key);
+	def_push_text(&state, "filter", def_filter(request->filter));
+	def_push_json(&state, "checks", request->checks);
+	def_push_text(&state, "push", request->push);
+	def_push_json(&state, "options", request->options);
+	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+}
+
+/*
+ * def_parse reads a definition into mapping and checks everything that can be
+ * known of it.
+ */
+static void
+def_parse(ConcordMapping *mapping, Jsonb *definition)
+{
+	concord_definition_parse(mapping, definition);
+	if (mapping->fields == NIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("mapping \"%s\" has no fields", mapping->name),
+				 errhint("Name at least one, as in {\"Name\": \"trim(name)\"}.")));
+	if (!concord_mapping_source_key(mapping, CurrentMemoryContext))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("table \"%s\" has no primary key",
+						get_rel_name(mapping->source)),
+				 errdetail("Without a key its rows cannot be told apart."),
+				 errhint("Add a primary key, or use ALTER TABLE ... REPLICA IDENTITY USING INDEX with a unique index.")));
+	concord_compile_check(mapping);
+	if (concord_mapping_check_hook != NULL)
+		concord_mapping_check_hook(mapping);
+}
+
+/* def_existing returns a mapping of that name, or NULL. */
+static ConcordMapping *
+def_existing(const char *name)
+{
+	ListCell   *lc;
+
+	foreach(lc, concord_mapping_load(CurrentMemoryContext))
+	{
+		ConcordMapping *mapping = lfirst(lc);
+
+		if (strcmp(mapping->name, name) == 0)
+			return mapping;
+	}
+	return NULL;
+}
+
+/* def_check_replace raises where a mapping cannot be replaced by another. */
+static void
+def_check_replace(const DefRequest *request, const ConcordMapping *existing,
+				  Oid serverid)
+{
+	if (!request->or_replace)
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_OBJECT),
+				 errmsg("mapping \"%s\" already exists", request->name),
+				 errhint("Use another name, concord.alter_mapping(), or or_replace => true.")));
+	concord_source_require(existing);
+	if (existing->source != request->source ||
+		existing->serverid != serverid ||
+		(existing->topic == NULL) != (request->topic == NULL) ||
+		(existing->topic != NULL && strcmp(existing->topic, request->topic) != 0))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("mapping \"%s\" has another source or server",
+						request->name),
+				 errhint("Use concord.drop_mapping() first: what is pending and the links do not fit the new one.")));
+}
+
+/* def_check_arguments raises where what must be given is not. */
+static void
+def_check_arguments(const DefRequest *request)
+{
+	def_require(request->name, "name");
+	if (strlen(request->name) >= NAMEDATALEN)
+		ereport(ERROR,
+				(errcode(ERRCODE_NAME_TOO_LONG),
+				 errmsg("mapping name \"%s\" is too long", request->name),
+				 errdetail("It may have at most %d bytes.", NAMEDATALEN - 1)));
+	if (request->topic == NULL && !OidIsValid(request->source))
+		def_require(NULL, strcmp(request->function, "concord.create_mapping()") == 0 ?
+					"source" : "topic");
+	if (request->topic != NULL)
+	{
+		def_require(request->topic, "topic");
+		if (strcmp(request->topic, "concord") == 0 ||
+			(strncmp(request->topic, "concord.", 8) == 0 &&
+			 strcmp(request->topic, "concord.alert") != 0))
+			ereport(ERROR,
+					(errcode(ERRCODE_RESERVED_NAME),
+					 errmsg("topic \"%s\" is reserved", request->topic),
+					 errhint("Topics that begin with \"concord.\" are the extension's own.")));
+	}
+	def_require(request->server, "server");
+	def_require(request->object, "object");
+	def_check_words(request->push, request->initial);
+}
+
+/* def_create does what both functions that create a mapping do. */
+static int32
+def_create(DefRequest *request)
+{
+	ConcordMapping *mapping = palloc0(sizeof(ConcordMapping));
+	ConcordMapping *existing;
+	Jsonb	   *definition;
+
+	def_check_arguments(request);
+	if (request->topic == NULL)
+		concord_source_check(request->source, GetUserId());
+	mapping->serverid = concord_source_server(request->server, GetUserId());
+	existing = def_existing(request->name);
+	if (existing != NULL)
+		def_check_replace(request, existing, mapping->serverid);
+	else if (concord_mapping_capture_hook != NULL)
+		concord_mapping_capture_hook(request->function);
+	if (request->topic == NULL)
+	{
+		concord_captured_lock(request->source);
+		concord_source_check(request->source, GetUserId());
+	}
+
+	mapping->name = request->name;
+	mapping->state = request->paused ? CONCORD_MAPPING_PAUSED :
+		CONCORD_MAPPING_ACTIVE;
+	mapping->source = request->source;
+	mapping->topic = request->topic;
+	mapping->server = request->server;
+	mapping->definer = existing != NULL ? existing->definer : GetUserId();
+	mapping->search_path = existing != NULL ? existing->search_path :
+		concord_store_search_path();
+	definition = def_definition(request);
+	def_parse(mapping, definition);
+
+	if (existing != NULL)
+		mapping->id = existing->id;
+	else
+		mapping->id = concord_store_mapping(mapping, request->comment);
+	mapping->version = concord_store_version(mapping, definition,
+											 request->comment);
+	if (existing == NULL)
+	{
+		if (request->topic == NULL)
+			concord_captured_add(request->source);
+		concord_store_start(mapping->id, mapping->version);
+	}
+	return mapping->version;
+}
+
+/* concord_create_mapping is concord.create_mapping(). */
+Datum
+concord_create_mapping(PG_FUNCTION_ARGS)
+{
+	DefRequest	request = {"concord.create_mapping()"};
+
+	request.name = def_arg_text(fcinfo, 0);
+	request.source = PG_ARGISNULL(1) ? InvalidOid : PG_GETARG_OID(1);
+	request.server = def_arg_name(fcinfo, 2);
+	request.object = def_arg_text(fcinfo, 3);
+	request.fields = def_arg_json(fcinfo, 4);
+	request.key = def_arg_json(fcinfo, 5);
+	request.filter = def_arg_text(fcinfo, 6);
+	request.checks = def_arg_json(fcinfo, 7);
+	request.push = def_arg_text(fcinfo, 8);
+	request.initial = def_arg_text(fcinfo, 9);
+	request.options = def_arg_json(fcinfo, 10);
+	request.paused = def_arg_bool(fcinfo, 11);
+	request.or_replace = def_arg_bool(fcinfo, 12);
+	request.comment = def_arg_text(fcinfo, 13);
+	PG_RETURN_INT32(def_create(&request));
+}
+
+/* concord_create_topic_mapping is concord.create_topic_mapping(). */
+Datum
+concord_create_topic_mapping(PG_FUNCTION_ARGS)
+{
+	DefRequest	request = {"concord.create_topic_mapping()"};
+
+	request.name = def_arg_text(fcinfo, 0);
+	request.topic = def_arg_text(fcinfo, 1);
+	request.server = def_arg_name(fcinfo, 2);
+	request.object = def_arg_text(fcinfo, 3);
+	request.fields = def_arg_json(fcinfo, 4);
+	request.key = def_arg_json(fcinfo, 5);
+	request.filter = def_arg_text(fcinfo, 6);
+	request.checks = def_arg_json(fcinfo, 7);
+	request.push = def_arg_text(fcinfo, 8);
+	request.options = def_arg_json(fcinfo, 9);
+	request.paused = def_arg_bool(fcinfo, 10);
+	request.or_replace = def_arg_bool(fcinfo, 11);
+	request.comment = def_arg_text(fcinfo, 12);
+	PG_RETURN_INT32(def_create(&request));
+}
+
+/* def_change loads a mapping that the caller may change, and locks its row. */
+static ConcordMapping *
+def_change(FunctionCallInfo fcinfo)
+{
+	char	   *name = def_arg_text(fcinfo, 0);
+	ConcordMapping *mapping;
+
+	def_require(name, "name");
+	mapping = concord_mapping_by_name(name, CurrentMemoryContext);
+	concord_source_require(mapping);
+	if (!concord_store_lock(mapping->id))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("mapping \"%s\" does not exist", name)));
+	/* another session may have changed it while we waited */
+	return concord_mapping_by_name(name, CurrentMemoryContext);
+}
+
+/* def_new_version checks a definition and makes it a mapping's current one. */
+static int32
+def_new_version(ConcordMapping *mapping, Jsonb *definition,
+				const char *comment)
+{
+	mapping->local_key = NIL;
+	def_parse(mapping, definition);
+	return concord_store_version(mapping, definition, comment);
+}
+
+/* def_object returns an object member of a definition as jsonb, or NULL. */
+static Jsonb *
+def_object(Jsonb *definition, const char *name)
+{
+	JsonbValue *value;
+
+	value = getKeyJsonValueFromContainer(&definition->root, name, strlen(name),
+										 NULL);
+	return value == NULL || value->type == jbvNull ? NULL :
+		JsonbValueToJsonb(value);
+}
+
+/* def_text returns a text member of a definition, or NULL. */
+static char *
+def_text(Jsonb *definition, const char *name)
+{
+	JsonbValue *value;
+
+	value = getKeyJsonValueFromContainer(&definition->root, name, strlen(name),
+										 NULL);
+	return value == NULL || value->type != jbvString ? NULL :
+		concord_definition_text(value);
+}
+
+/* concord_alter_mapping is concord.alter_mapping(). */
+Datum
+concord_alter_mapping(PG_FUNCTION_ARGS)
+{
+	ConcordMapping *mapping = def_change(fcinfo);
+	Jsonb	   *old = concord_store_definition(mapping, 0);
+	DefRequest	request = {"concord.alter_mapping()"};
+	char	   *object = def_arg_text(fcinfo, 6);
+	bool		given = false;
+
+	for (int i = 1; i < 9; i++)
+		given = given || !PG_ARGISNULL(i);
+	if (!given)
+		PG_RETURN_INT32(mapping->version);
+
+	request.fields = concord_definition_merge(def_object(old, "fields"),
+											  def_arg_json(fcinfo, 1));
+	request.key = concord_definition_merge(def_object(old, "key"),
+										   def_arg_json(fcinfo, 2));
+	request.filter = PG_ARGISNULL(3) ? def_text(old, "filter") :
+		def_arg_text(fcinfo, 3);
+	request.checks = concord_definition_merge(def_object(old, "checks"),
+											  def_arg_json(fcinfo, 4));
+	request.push = PG_ARGISNULL(5) ? def_text(old, "push") :
+		def_arg_text(fcinfo, 5);
+	request.object = object == NULL ? mapping->object : object;
+	request.options = concord_definition_merge(def_object(old, "options"),
+											   def_arg_json(fcinfo, 7));
+	def_require(request.object, "object");
+	def_check_words(request.push, NULL);
+	PG_RETURN_INT32(def_new_version(mapping, def_definition(&request),
+									def_arg_text(fcinfo, 8)));
+}
+
+/* concord_revert_mapping is concord.revert_mapping(). */
+Datum
+concord_revert_mapping(PG_FUNCTION_ARGS)
+{
+	ConcordMapping *mapping = def_change(fcinfo);
+	int32		version = PG_ARGISNULL(1) ? 0 : PG_GETARG_INT32(1);
+
+	if (version <= 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("argument \"%s\" must be a positive number", "version")));
+	PG_RETURN_INT32(def_new_version(mapping,
+									concord_store_definition(mapping, version),
+									NULL));
+}

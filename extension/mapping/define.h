@@ -1,0 +1,59 @@
+/*-------------------------------------------------------------------------
+ *
+ * define.h
+ *	  Private to the mapping room: making and changing definitions.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef CONCORD_MAPPING_DEFINE_H
+#define CONCORD_MAPPING_DEFINE_H
+
+#include "catalog/mapping.h"
+
+#include "utils/jsonb.h"
+
+/* ---------- source.c: who may map what to where ---------- */
+
+/* Raises where a table cannot be a source, or role does not own it. */
+extern void concord_source_check(Oid relid, Oid role);
+
+/* Returns a server of our wrapper that role may use, or raises. */
+extern Oid	concord_source_server(const char *name, Oid role);
+
+/* Raises where the current user may not change a mapping. */
+extern void concord_source_require(const ConcordMapping *mapping);
+
+/* ---------- store.c: rows of definitions ---------- */
+
+/* Returns a version's definition (0: the current one), or raises. */
+extern Jsonb *concord_store_definition(const ConcordMapping *mapping,
+									   int32 version);
+
+/* Adds a version, makes it the current one, and returns its number. */
+extern int32 concord_store_version(const ConcordMapping *mapping,
+								   Jsonb *definition, const char *comment);
+
+/* Inserts a mapping, without a version, and returns its id. */
+extern int32 concord_store_mapping(const ConcordMapping *mapping,
+								   const char *comment);
+
+/* Deletes a mapping with all that is known of it. */
+extern void concord_store_delete(int32 mapping);
+
+/* Locks a mapping's row to the end of the transaction; false: it is gone. */
+extern bool concord_store_lock(int32 mapping);
+
+/* Runs a command of ours with a mapping's id as $1 and a text as $2. */
+extern void concord_store_update(const char *command, int32 mapping,
+								 const char *text);
+
+/* Makes the mapping begin at this transaction's place in the WAL. */
+extern void concord_store_start(int32 mapping, int32 version);
+
+/*
+ * Returns the caller's search_path, with pg_temp last where it is not named:
+ * a temporary table must not stand before a real one.
+ */
+extern char *concord_store_search_path(void);
+
+#endif							/* CONCORD_MAPPING_DEFINE_H */

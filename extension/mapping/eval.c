@@ -1,0 +1,696 @@
+/*-------------------------------------------------------------------------
+ *
+ * eval.c
+ *	  Turn a batch of events into what a mapping says about them.
+ *
+ * The order for each event is: does the filter hold; what is to be done then;
+ * do the checks hold; what are key, order and fields.  Each step is done for
+ * all events of the batch before the next, so that it is one statement, and
+ * an event that a step has settled takes no part in later ones (a field of a
+ * row that the filter leaves out must not raise).
+ *
+ * What is known of a row before its change depends on the table's replica
+ * identity.  Where the filter cannot be evaluated for a row that is gone, the
+ * event is sent with only_if_linked: the link knows whether the system has
+ * the record.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "mapping/compile.h"
+
+#include "access/xact.h"
+#include "base/json.h"
+#include "catalog/pg_type.h"
+#include "decoder/protocol.h"
+#include "lib/stringinfo.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/uuid.h"
+
+bool		concord_mapping_evaluating = false;
+
+/* Whether a filter holds. */
+typedef enum EvalMatch
+{
+	EVAL_MATCHES,
+	EVAL_DIFFERS,
+	EVAL_UNKNOWN,				/* the image has not what it needs */
+} EvalMatch;
+
+/* What is to be evaluated for an event. */
+typedef enum EvalPlan
+{
+	EVAL_SETTLED,				/* nothing: the verdict stands */
+	EVAL_UPSERT,
+	EVAL_REMOVE,
+} EvalPlan;
+
+/* One event on its way. */
+typedef struct EvalItem
+{
+	const ConcordEvent *event;
+	ConcordMapped *mapped;
+	EvalPlan	plan;
+	EvalMatch	match;			/* of the row: new image, or that of a delete */
+	bool		has_before;		/* an old image came with an update */
+	bool		before_key_only;
+	ConcordRow	row;
+	ConcordRow	before;			/* the old image as a row of its own */
+} EvalItem;
+
+/* A batch on its way. */
+typedef struct EvalBatch
+{
+	ConcordCompiled *compiled;
+	const ConcordMapping *mapping;
+	EvalItem   *items;
+	int			nitems;
+	ConcordResult *results;		/* scratch: [nitems] */
+	EvalItem  **chosen;			/* scratch: [nitems] */
+	int			nchosen;
+} EvalBatch;
+
+/* ev_settle ends an event's way. */
+static void
+ev_settle(EvalItem *item, ConcordVerdict verdict, const char *rule, char *error)
+{
+	item->plan = EVAL_SETTLED;
+	item->mapped->verdict = verdict;
+	item->mapped->rule = rule == NULL ? NULL : pstrdup(rule);
+	item->mapped->error = error;
+}
+
+/* ev_failed settles an event whose evaluation raised. */
+static void
+ev_failed(EvalItem *item, const ConcordResult *result)
+{
+	if (result->sqlerrcode == CONCORD_ERRCODE_NO_LINK)
+		ev_settle(item, CONCORD_WAIT, "link", result->error);
+	else
+		ev_settle(item, CONCORD_FAIL,
+				  result->sqlerrcode == ERRCODE_PROGRAM_LIMIT_EXCEEDED ?
+				  "size" : "expression", result->error);
+}
+
+/* ev_choose clears the list of chosen items. */
+static void
+ev_choose(EvalBatch *batch)
+{
+	batch->nchosen = 0;
+}
+
+/* ev_add chooses an item, to be evaluated over row. */
+static void
+ev_add(EvalBatch *batch, EvalItem *item, ConcordRow *row)
+{
+	ConcordResult *result = &batch->results[batch->nchosen];
+
+	memset(result, 0, sizeof(*result));
+	result->row = row;
+	batch->chosen[batch->nchosen++] = item;
+}
+
+/* ev_run evaluates a set for the chosen items; failures are settled. */
+static void
+ev_run(EvalBatch *batch, ConcordSet *set)
+{
+	concord_run_set(batch->compiled, set, batch->results, batch->nchosen);
+	for (int i = 0; i < batch->nchosen; i++)
+	{
+		if (batch->results[i].sqlerrcode != 0)
+			ev_failed(batch->chosen[i], &batch->results[i]);
+	}
+}
+
+/* ev_decode splits an image. */
+static ConcordImageValue *
+ev_decode(const ConcordRelation *relation, const char *image, uint32 len)
+{
+	ConcordImageValue *values;
+
+	if (image == NULL)
+		return NULL;
+	values = palloc(sizeof(ConcordImageValue) * Max(relation->ncolumns, 1));
+	concord_image_decode(relation, image, len, values);
+	return values;
+}
+
+/* ev_truncated settles a truncation as option truncate says. */
+static void
+ev_truncated(EvalBatch *batch, EvalItem *item)
+{
+	const ConcordRelation *relation = item->event->relation;
+
+	switch (batch->mapping->options.truncate)
+	{
+		case CONCORD_TRUNCATE_ALERT:
+			ev_settle(item, CONCORD_FAIL, "truncate",
+					  psprintf("table \"%s.%s\" was truncated",
+							   relation->schema, relation->table));
+			break;
+		case CONCORD_TRUNCATE_IGNORE:
+			ev_settle(item, CONCORD_SKIP, NULL, NULL);
+			break;
+		case CONCORD_TRUNCATE_DELETE:
+			ev_settle(item, CONCORD_SEND, NULL, NULL);
+			item->mapped->action = CONCORD_ACTION_EVENT;
+			break;
+	}
+}
+
+/* ev_prepare decodes an event's images. */
+static void
+ev_prepare(EvalBatch *batch, EvalItem *item)
+{
+	const ConcordEvent *event = item->event;
+	ConcordImageValue *old;
+	ConcordImageValue *new;
+
+	item->row.event = item->before.event = event;
+	item->row.context = item->before.context = CurrentMemoryContext;
+	if (event->op == CONCORD_OP_TRUNCATE)
+	{
+		ev_truncated(batch, item);
+		return;
+	}
+	if (event->relation == NULL)
+		return;
+
+	item->row.shape = concord_rows_shape(batch->compiled, event->relation);
+	item->before.shape = item->row.shape;
+	old = ev_decode(event->relation, event->old_image, event->old_len);
+	new = ev_decode(event->relation, event->new_image, event->new_len);
+	item->before_key_only = (event->flags & CONCORD_ROW_OLD_IS_KEY) != 0;
+	item->row.old = old;
+	item->before.values = item->before.old = old;
+	if (event->op == CONCORD_OP_DELETE)
+	{
+		item->row.values = old;
+		if (old == NULL)
+			ev_settle(item, CONCORD_FAIL, "key",
+					  psprintf("the deleted row is not known: table \"%s.%s\" has no replica identity",
+							   event->relation->schema, event->relation->table));
+		return;
+	}
+	item->row.values = new;
+	item->row.current = true;
+	item->row.old_from_new = event->op == CONCORD_OP_UPDATE && old == NULL;
+	item->has_before = event->op == CONCORD_OP_UPDATE && old != NULL;
+	if (new == NULL)
+		ev_settle(item, CONCORD_FAIL, "expression",
+				  pstrdup("the event has no new image"));
+}
+
+/* ev_match reads what a filter said. */
+static EvalMatch
+ev_match(const ConcordValue *value)
+{
+	return !value->isnull && value->text[0] == 't' ?
+		EVAL_MATCHES : EVAL_DIFFERS;
+}
+
+/* ev_filter finds out which rows match. */
+static void
+ev_filter(EvalBatch *batch)
+{
+	ConcordSet *set = &batch->compiled->filter;
+
+	ev_choose(batch);
+	for (int i = 0; i < batch->nitems; i++)
+	{
+		EvalItem   *item = &batch->items[i];
+
+		if (item->plan == EVAL_SETTLED)
+			continue;
+		item->match = EVAL_MATCHES;
+		if (set->n == 0)
+			continue;
+		if (item->event->op == CONCORD_OP_DELETE && item->before_key_only &&
+			!concord_compile_old_known(batch->compiled, set->expressions[0]))
+			item->match = EVAL_UNKNOWN;
+		else
+			ev_add(batch, item, &item->row);
+	}
+	ev_run(batch, set);
+	for (int i = 0; i < batch->nchosen; i++)
+	{
+		if (batch->chosen[i]->plan != EVAL_SETTLED)
+			batch->chosen[i]->match = ev_match(&batch->results[i].values[0]);
+	}
+}
+
+/* ev_remove plans what a row that is gone, or matches no longer, does. */
+static void
+ev_remove(EvalBatch *batch, EvalItem *item, bool only_if_linked)
+{
+	item->plan = EVAL_REMOVE;
+	item->mapped->only_if_linked = only_if_linked;
+	item->mapped->action = CONCORD_ACTION_DELETE;
+	if (batch->mapping->options.on_delete == CONCORD_DELETE_FIELDS)
+	{
+		item->mapped->action = CONCORD_ACTION_UPSERT;
+		item->mapped->deleting = true;
+	}
+}
+
+/* ev_unmatched plans what an update does to a row that does not match. */
+static void
+ev_unmatched(EvalBatch *batch, EvalItem *item, EvalMatch before)
+{
+	if (before == EVAL_DIFFERS)
+		ev_settle(item, CONCORD_SKIP, NULL, NULL);
+	else if (batch->mapping->options.unmatched == CONCORD_UNMATCHED_DELETE)
+		ev_remove(batch, item, before == EVAL_UNKNOWN);
+	else
+		item->mapped->only_if_linked = before == EVAL_UNKNOWN;
+}
+
+/*
+ * ev_plan decides what each event does.  Updates of rows that do not match
+ * are chosen, for what the row was before decides.
+ */
+static void
+ev_plan(EvalBatch *batch)
+{
+	const ConcordMappingOptions *options = &batch->mapping->options;
+	ConcordSet *set = &batch->compiled->filter;
+
+	ev_choose(batch);
+	for (int i = 0; i < batch->nitems; i++)
+	{
+		EvalItem   *item = &batch->items[i];
+
+		if (item->plan == EVAL_SETTLED)
+			continue;
+		if (item->event->op == CONCORD_OP_DELETE)
+		{
+			if (options->on_delete == CONCORD_DELETE_IGNORE ||
+				item->match == EVAL_DIFFERS)
+				ev_settle(item, CONCORD_SKIP, NULL, NULL);
+			else
+				ev_remove(batch, item, item->match == EVAL_UNKNOWN);
+		}
+		else if (item->match == EVAL_MATCHES)
+			continue;
+		else if (item->event->op != CONCORD_OP_UPDATE ||
+				 options->unmatched == CONCORD_UNMATCHED_KEEP)
+			ev_settle(item, CONCORD_SKIP, NULL, NULL);
+		else if (item->has_before &&
+				 (!item->before_key_only ||
+				  concord_compile_old_known(batch->compiled,
+											set->expressions[0])))
+			ev_add(batch, item, &item->before);
+		else
+			ev_unmatched(batch, item, EVAL_UNKNOWN);
+	}
+	ev_run(batch, set);
+	for (int i = 0; i < batch->nchosen; i++)
+	{
+		if (batch->chosen[i]->plan != EVAL_SETTLED)
+			ev_unmatched(batch, batch->chosen[i],
+						 ev_match(&batch->results[i].values[0]));
+	}
+}
+
+/* ev_checks evaluates the checks; NULL passes, as with CHECK constraints. */
+static void
+ev_checks(EvalBatch *batch)
+{
+	ConcordSet *set = &batch->compiled->checks;
+
+	ev_choose(batch);
+	for (int i = 0; i < batch->nitems && set->n > 0; i++)
+	{
+		if (batch->items[i].plan == EVAL_UPSERT)
+			ev_add(batch, &batch->items[i], &batch->items[i].row);
+	}
+	ev_run(batch, set);
+	for (int i = 0; i < batch->nchosen; i++)
+	{
+		for (int j = 0; j < set->n && batch->chosen[i]->plan != EVAL_SETTLED; j++)
+		{
+			const ConcordValue *value = &batch->results[i].values[j];
+
+			if (!value->isnull && value->text[0] != 't')
+				ev_settle(batch->chosen[i], CONCORD_FAIL,
+						  set->expressions[j]->name,
+						  psprintf("check \"%s\" failed",
+								   set->expressions[j]->name));
+		}
+	}
+}
+
+/* ev_is_finite says whether a value is one that JSON can write. */
+static bool
+ev_is_finite(const ConcordValue *value)
+{
+	if (value->isnull)
+		return true;
+	switch (value->typid)
+	{
+		case FLOAT4OID:
+		case FLOAT8OID:
+		case NUMERICOID:
+		case DATEOID:
+		case TIMESTAMPOID:
+		case TIMESTAMPTZOID:
+			return strcmp(value->text, "NaN") != 0 &&
+				pg_strcasecmp(value->text, "infinity") != 0 &&
+				pg_strcasecmp(value->text, "-infinity") != 0;
+	}
+	return true;
+}
+
+/* ev_unknown says whether an expression needs a value that is not known. */
+static bool
+ev_unknown(const ConcordRow *row, const ConcordExpression *expression)
+{
+	return row->unknown != NULL &&
+		(expression->whole_row ||
+		 bms_overlap(row->unknown, expression->columns));
+}
+
+/* ev_keep takes the values of an item's set as its result. */
+static void
+ev_keep(EvalBatch *batch, EvalItem *item, const ConcordSet *set,
+		ConcordValue *values)
+{
+	ConcordCompiled *compiled = batch->compiled;
+	ConcordMapped *mapped = item->mapped;
+	int			first = compiled->nkeys + (compiled->ordering >= 0 ? 1 : 0);
+
+	for (int i = 0; i < set->n; i++)
+	{
+		const ConcordExpression *expression = set->expressions[i];
+		bool		unknown = ev_unknown(&item->row, expression);
+
+		if (i < compiled->nkeys && (values[i].isnull || unknown))
+		{
+			ev_settle(item, CONCORD_FAIL, "key",
+					  psprintf("%s is null", concord_run_describe(expression)));
+			return;
+		}
+		if (!ev_is_finite(&values[i]))
+		{
+			ev_settle(item, CONCORD_FAIL, "number",
+					  psprintf("%s is %s", concord_run_describe(expression),
+							   values[i].text));
+			return;
+		}
+		if (i >= first && unknown)
+		{
+			if (mapped->skip == NULL)
+				mapped->skip = palloc0(sizeof(bool) * (set->n - first));
+			mapped->skip[i - first] = true;
+		}
+	}
+	mapped->keys = values;
+	if (compiled->ordering >= 0 && !values[compiled->ordering].isnull)
+		mapped->ordering_key = values[compiled->ordering].text;
+	mapped->nfields = set->n - first;
+	if (mapped->nfields > 0)
+		mapped->fields = values + first;
+	mapped->field_defs = set == &compiled->upsert ? batch->mapping->fields :
+		batch->mapping->options.on_delete_fields;
+}
+
+/* ev_values evaluates keys, order and fields of all items with a plan. */
+static void
+ev_values(EvalBatch *batch, EvalPlan plan, ConcordSet *set)
+{
+	ev_choose(batch);
+	for (int i = 0; i < batch->nitems; i++)
+	{
+		if (batch->items[i].plan == plan)
+			ev_add(batch, &batch->items[i], &batch->items[i].row);
+	}
+	ev_run(batch, set);
+	for (int i = 0; i < batch->nchosen; i++)
+	{
+		if (batch->chosen[i]->plan != EVAL_SETTLED)
+			ev_keep(batch, batch->chosen[i], set, batch->results[i].values);
+	}
+}
+
+/*
+ * ev_same_columns says whether the columns that the key is made of are the
+ * same in both images; then nothing needs to be evaluated.
+ */
+static bool
+ev_same_columns(EvalBatch *batch, EvalItem *item, bool *known)
+{
+	const ConcordSet *set = &batch->compiled->keys;
+	bool		same = true;
+
+	*known = true;
+	for (int i = 0; i < set->n; i++)
+	{
+		const ConcordExpression *expression = set->expressions[i];
+		int			attnum = -1;
+
+		if (item->before_key_only &&
+			!concord_compile_old_known(batch->compiled, expression))
+			*known = false;
+		if (expression->whole_row)
+			same = false;
+		while ((attnum = bms_next_member(expression->columns, attnum)) >= 0)
+		{
+			int			index = item->row.shape->index[attnum];
+			const ConcordImageValue *a;
+			const ConcordImageValue *b;
+
+			if (index < 0)
+				continue;
+			a = &item->row.values[index];
+			b = &item->before.values[index];
+			if (a->kind != CONCORD_IMAGE_UNCHANGED &&
+				(a->kind != b->kind || a->len != b->len ||
+				 (a->len > 0 && memcmp(a->text, b->text, a->len) != 0)))
+				same = false;
+		}
+	}
+	return same;
+}
+
+/* ev_equal compares two keys. */
+static bool
+ev_equal(const ConcordValue *a, const ConcordValue *b, int n)
+{
+	for (int i = 0; i < n; i++)
+	{
+		if (a[i].isnull != b[i].isnull ||
+			(!a[i].isnull && strcmp(a[i].text, b[i].text) != 0))
+			return false;
+	}
+	return true;
+}
+
+/* ev_old_keys finds the key that a record had before an update. */
+static void
+ev_old_keys(EvalBatch *batch)
+{
+	ConcordSet *set = &batch->compiled->keys;
+
+	ev_choose(batch);
+	for (int i = 0; i < batch->nitems; i++)
+	{
+		EvalItem   *item = &batch->items[i];
+		bool		known;
+
+		if (item->plan != EVAL_SETTLED && item->has_before &&
+			!ev_same_columns(batch, item, &known) && known)
+			ev_add(batch, item, &item->before);
+	}
+	ev_run(batch, set);
+	for (int i = 0; i < batch->nchosen; i++)
+	{
+		EvalItem   *item = batch->chosen[i];
+		ConcordValue *old = batch->results[i].values;
+
+		if (item->plan == EVAL_SETTLED ||
+			ev_equal(old, item->mapped->keys, set->n))
+			continue;
+		item->mapped->old_keys = old;
+	}
+}
+
+/* ev_local_key writes a row's local key, or returns NULL. */
+static char *
+ev_local_key(EvalBatch *batch, ConcordRow *row)
+{
+	ConcordCompiled *compiled = batch->compiled;
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	for (int i = 0; i < compiled->nlocal; i++)
+	{
+		AttrNumber	attnum = compiled->local_attnums[i];
+		const char *name = list_nth(batch->mapping->local_key, i);
+		ConcordImageValue value = concord_rows_value(compiled, row, attnum);
+
+		if (value.kind != CONCORD_IMAGE_TEXT)
+			return NULL;
+		appendStringInfoString(&buf, i == 0 ? "{" : ", ");
+		concord_json_string(&buf, name, strlen(name));
+		appendStringInfoString(&buf, ": ");
+		concord_json_value(&buf,
+						   getBaseType(TupleDescAttr(compiled->names->desc,
+													 attnum - 1)->atttypid),
+						   value.text, value.len, false);
+	}
+	appendStringInfoChar(&buf, '}');
+	return buf.data;
+}
+
+/* ev_message_key makes the local key of an emitted event. */
+static char *
+ev_message_key(const ConcordEvent *event)
+{
+	StringInfoData buf;
+	char	   *text;
+
+	initStringInfo(&buf);
+	if (event->key == NULL)
+	{
+		text = DatumGetCString(DirectFunctionCall1(uuid_out,
+												   UUIDPGetDatum(&event->id)));
+		appendStringInfo(&buf, "{\"event\": \"%s\"}", text);
+		return buf.data;
+	}
+	appendStringInfoString(&buf, "{\"key\": ");
+	concord_json_string(&buf, event->key, strlen(event->key));
+	appendStringInfoChar(&buf, '}');
+	return buf.data;
+}
+
+/* ev_finish sets local key and order of an item. */
+static void
+ev_finish(EvalBatch *batch, EvalItem *item)
+{
+	ConcordMapped *mapped = item->mapped;
+
+	if (item->event->relation == NULL)
+		mapped->local_key = ev_message_key(item->event);
+	else if (item->row.values != NULL)
+		mapped->local_key = ev_local_key(batch, &item->row);
+	if (item->has_before && mapped->local_key != NULL)
+	{
+		char	   *old = ev_local_key(batch, &item->before);
+
+		if (old != NULL && strcmp(old, mapped->local_key) != 0)
+			mapped->old_local_key = old;
+	}
+	if (item->plan != EVAL_SETTLED)
+	{
+		mapped->verdict = CONCORD_SEND;
+		if (mapped->local_key == NULL)
+			ev_settle(item, CONCORD_FAIL, "key",
+					  pstrdup("the key of the row is not known"));
+	}
+	if (batch->mapping->options.ordering == CONCORD_ORDER_KEY)
+		mapped->ordering_key = mapped->local_key;
+
+	/* the record to remove is the one that is there under its old key */
+	if (item->plan == EVAL_REMOVE && mapped->old_keys != NULL)
+	{
+		mapped->keys = mapped->old_keys;
+		mapped->old_keys = NULL;
+		if (mapped->old_local_key != NULL)
+			mapped->local_key = mapped->old_local_key;
+		mapped->old_local_key = NULL;
+	}
+}
+
+/* ev_batch evaluates a batch in the mapping's environment. */
+static void
+ev_batch(EvalBatch *batch)
+{
+	ev_filter(batch);
+	ev_plan(batch);
+	ev_checks(batch);
+	ev_values(batch, EVAL_UPSERT, &batch->compiled->upsert);
+	ev_values(batch, EVAL_REMOVE, &batch->compiled->remove);
+	ev_old_keys(batch);
+	for (int i = 0; i < batch->nitems; i++)
+		ev_finish(batch, &batch->items[i]);
+}
+
+/* ev_open makes a batch of events. */
+static void
+ev_open(EvalBatch *batch, const ConcordEvent *const *events,
+		ConcordMapped *mapped)
+{
+	batch->items = palloc0(sizeof(EvalItem) * Max(batch->nitems, 1));
+	batch->results = palloc(sizeof(ConcordResult) * Max(batch->nitems, 1));
+	batch->chosen = palloc(sizeof(EvalItem *) * Max(batch->nitems, 1));
+	for (int i = 0; i < batch->nitems; i++)
+	{
+		batch->items[i].event = events[i];
+		batch->items[i].mapped = &mapped[i];
+		batch->items[i].plan = EVAL_UPSERT;
+		ev_prepare(batch, &batch->items[i]);
+	}
+}
+
+/* concord_mapping_evaluate evaluates events in the caller's transaction. */
+ConcordMapped *
+concord_mapping_evaluate(ConcordCompiled *compiled,
+						 const ConcordEvent *const *events, int nevents,
+						 MemoryContext context)
+{
+	MemoryContext old = MemoryContextSwitchTo(context);
+	ConcordMapped *mapped = palloc0(sizeof(ConcordMapped) * Max(nevents, 1));
+	ConcordEnvironment environment;
+	EvalBatch	batch = {compiled, compiled->mapping};
+	bool		outer = concord_mapping_evaluating;
+
+	concord_environment_enter(&environment, compiled->mapping->definer,
+							  compiled->mapping->search_path);
+	concord_mapping_evaluating = true;
+	PG_TRY();
+	{
+		/* no ALTER TABLE until the end of the transaction */
+		if (OidIsValid(compiled->mapping->source))
+			LockRelationOid(compiled->mapping->source, AccessShareLock);
+		concord_compile_refresh(compiled);
+		batch.nitems = nevents;
+		ev_open(&batch, events, mapped);
+		ev_batch(&batch);
+	}
+	PG_FINALLY();
+	{
+		concord_mapping_evaluating = outer;
+	}
+	PG_END_TRY();
+	concord_environment_leave(&environment);
+	MemoryContextSwitchTo(old);
+	return mapped;
+}
+
+/* concord_mapping_eval evaluates events in a transaction of its own. */
+ConcordMapped *
+concord_mapping_eval(ConcordCompiled *compiled,
+					 const ConcordEvent *const *events, int nevents,
+					 MemoryContext context)
+{
+	MemoryContext old = CurrentMemoryContext;
+	ConcordMapped *mapped;
+
+	Assert(!IsTransactionState());
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	XactReadOnly = true;
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	PushActiveSnapshot(GetTransactionSnapshot());
+	mapped = concord_mapping_evaluate(compiled, events, nevents, context);
+	PopActiveSnapshot();
+	SPI_finish();
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(old);
+	return mapped;
+}

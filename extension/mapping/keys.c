@@ -1,0 +1,158 @@
+/*-------------------------------------------------------------------------
+ *
+ * keys.c
+ *	  remote_id() and local_key(): the identity map, from SQL.
+ *
+ * Links are delivery's; these two functions only read them.  In a field of a
+ * mapping remote_id() makes the event wait until the link is there: it raises
+ * an error of its own, which evaluation turns into that verdict.  Anywhere
+ * else a link that does not exist is NULL.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "mapping/compile.h"
+
+#include "base/json.h"
+#include "catalog/pg_type.h"
+#include "lib/stringinfo.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+#include "utils/lsyscache.h"
+
+PG_FUNCTION_INFO_V1(concord_remote_id);
+PG_FUNCTION_INFO_V1(concord_local_key);
+
+/* What a call keeps for the rest of its query. */
+typedef struct KeyCache
+{
+	NameData	name;
+	int32		mapping;
+	char	   *column;			/* of a key of one column, else NULL */
+	FmgrInfo	output;			/* of the key's type */
+	Oid			type;
+} KeyCache;
+
+/* key_mapping finds the mapping that a call names, once per query. */
+static KeyCache *
+key_mapping(FunctionCallInfo fcinfo)
+{
+	Name		name = PG_GETARG_NAME(0);
+	KeyCache   *cache = fcinfo->flinfo->fn_extra;
+	ConcordMapping *mapping;
+
+	if (cache != NULL && namestrcmp(&cache->name, NameStr(*name)) == 0)
+		return cache;
+	mapping = concord_mapping_by_name(NameStr(*name), CurrentMemoryContext);
+	cache = MemoryContextAllocZero(fcinfo->flinfo->fn_mcxt, sizeof(KeyCache));
+	cache->name = *name;
+	cache->mapping = mapping->id;
+	if (list_length(mapping->local_key) == 1)
+		cache->column = MemoryContextStrdup(fcinfo->flinfo->fn_mcxt,
+											linitial(mapping->local_key));
+	else if (mapping->topic != NULL)
+		cache->column = MemoryContextStrdup(fcinfo->flinfo->fn_mcxt, "key");
+	fcinfo->flinfo->fn_extra = cache;
+	return cache;
+}
+
+/* key_json writes a key of one column as a local key. */
+static Jsonb *
+key_json(FunctionCallInfo fcinfo, KeyCache *cache)
+{
+	Oid			type = get_fn_expr_argtype(fcinfo->flinfo, 1);
+	StringInfoData buf;
+	char	   *text;
+
+	if (type == JSONBOID &&
+		JB_ROOT_IS_OBJECT(PG_GETARG_JSONB_P(1)))
+		return PG_GETARG_JSONB_P(1);
+	if (cache->column == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("mapping \"%s\" has a key of several columns",
+						NameStr(cache->name)),
+				 errhint("Give it as jsonb: jsonb_build_object('column', value, ...).")));
+	if (cache->type != type)
+	{
+		Oid			output;
+		bool		varlena;
+
+		getTypeOutputInfo(type, &output, &varlena);
+		fmgr_info_cxt(output, &cache->output, fcinfo->flinfo->fn_mcxt);
+		cache->type = type;
+	}
+	text = OutputFunctionCall(&cache->output, PG_GETARG_DATUM(1));
+	initStringInfo(&buf);
+	appendStringInfoChar(&buf, '{');
+	concord_json_string(&buf, cache->column, strlen(cache->column));
+	appendStringInfoString(&buf, ": ");
+	concord_json_value(&buf, getBaseType(type), text, strlen(text), false);
+	appendStringInfoChar(&buf, '}');
+	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in,
+											  CStringGetDatum(buf.data)));
+}
+
+/* key_query runs one query of ours and returns its only value as text. */
+static char *
+key_query(const char *query, int32 mapping, Oid type, Datum value)
+{
+	ConcordCatalogScope scope;
+	MemoryContext context = CurrentMemoryContext;
+	Oid			types[2] = {INT4OID, type};
+	Datum		values[2];
+	char	   *result = NULL;
+
+	values[0] = Int32GetDatum(mapping);
+	values[1] = value;
+	concord_catalog_enter(&scope);
+	if (SPI_execute_with_args(query, 2, types, values, NULL, true, 1) != SPI_OK_SELECT)
+		elog(ERROR, "could not read concord.link_item");
+	if (SPI_processed > 0)
+	{
+		char	   *text = SPI_getvalue(SPI_tuptable->vals[0],
+										SPI_tuptable->tupdesc, 1);
+
+		if (text != NULL)
+			result = MemoryContextStrdup(context, text);
+	}
+	concord_catalog_leave(&scope);
+	MemoryContextSwitchTo(context);
+	return result;
+}
+
+/* concord_remote_id is concord.remote_id(). */
+Datum
+concord_remote_id(PG_FUNCTION_ARGS)
+{
+	KeyCache   *cache = key_mapping(fcinfo);
+	Jsonb	   *key = key_json(fcinfo, cache);
+	char	   *remote_id;
+
+	remote_id = key_query("SELECT remote_id FROM concord.link_item"
+						  " WHERE mapping = $1 AND local_key = $2 AND present",
+						  cache->mapping, JSONBOID, JsonbPGetDatum(key));
+	if (remote_id != NULL)
+		PG_RETURN_TEXT_P(cstring_to_text(remote_id));
+	if (concord_mapping_evaluating)
+		ereport(ERROR,
+				(errcode(CONCORD_ERRCODE_NO_LINK),
+				 errmsg("mapping \"%s\" has no link for %s",
+						NameStr(cache->name),
+						JsonbToCString(NULL, &key->root, VARSIZE(key)))));
+	PG_RETURN_NULL();
+}
+
+/* concord_local_key is concord.local_key(). */
+Datum
+concord_local_key(PG_FUNCTION_ARGS)
+{
+	KeyCache   *cache = key_mapping(fcinfo);
+	char	   *key;
+
+	key = key_query("SELECT local_key FROM concord.link_item"
+					" WHERE mapping = $1 AND remote_id = $2 AND present",
+					cache->mapping, TEXTOID, PG_GETARG_DATUM(1));
+	if (key == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_DATUM(DirectFunctionCall1(jsonb_in, CStringGetDatum(key)));
+}
