@@ -13,6 +13,7 @@
 #include "mapping/statement.h"
 
 #include "access/xact.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "decoder/protocol.h"
 #include "funcapi.h"
@@ -28,12 +29,20 @@
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
 
 #define PV_MAX_ROWS		1000
 
 PG_FUNCTION_INFO_V1(concord_preview);
+
+/* A row of the result. */
+typedef struct PvRow
+{
+	Datum		values[5];
+	bool		nulls[5];
+} PvRow;
 
 /* pv_relation describes rows of a query as capture describes a table. */
 static ConcordRelation *
@@ -101,13 +110,27 @@ pv_event(const ConcordRelation *relation, HeapTuple tuple, TupleDesc desc)
 	return event;
 }
 
+/* pv_natts returns how many columns a table has, dropped ones included. */
+static int
+pv_natts(Oid relid)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	int			natts;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for relation %u", relid);
+	natts = ((Form_pg_class) GETSTRUCT(tuple))->relnatts;
+	ReleaseSysCache(tuple);
+	return natts;
+}
+
 /* pv_query writes the query that reads the table; attnums follows it. */
 static char *
 pv_query(const ConcordMapping *mapping, const char *filter, int max_rows,
 		 int **attnums)
 {
 	StringInfoData buf;
-	int			natts = get_relnatts(mapping->source);
+	int			natts = pv_natts(mapping->source);
 	int			n = 0;
 
 	*attnums = palloc(sizeof(int) * Max(natts, 1));
@@ -240,14 +263,13 @@ pv_json(const char *text, bool *isnull)
 		DirectFunctionCall1(jsonb_in, CStringGetDatum(text));
 }
 
-/* pv_put adds one row of the result. */
-static void
-pv_put(ReturnSetInfo *result, const ConcordMapping *mapping,
-	   const ConcordEvent *event, const ConcordMapped *mapped)
+/* pv_row makes one row of the result. */
+static PvRow *
+pv_row(const ConcordMapping *mapping, const ConcordEvent *event,
+	   const ConcordMapped *mapped)
 {
 	ConcordPreview preview = {NULL};
-	Datum		values[5] = {0};
-	bool		nulls[5];
+	PvRow	   *row = palloc0(sizeof(PvRow));
 
 	if (mapped->verdict != CONCORD_SEND)
 		preview.problems = list_make1(mapped->rule == NULL ? "filter: the row does not match" :
@@ -255,17 +277,16 @@ pv_put(ReturnSetInfo *result, const ConcordMapping *mapping,
 	else if (concord_preview_request_hook != NULL)
 		concord_preview_request_hook(mapping, event, mapped, &preview);
 
-	values[0] = pv_json(mapped->local_key, &nulls[0]);
-	nulls[1] = preview.method == NULL;
-	if (!nulls[1])
-		values[1] = CStringGetTextDatum(preview.method);
-	nulls[2] = preview.url == NULL;
-	if (!nulls[2])
-		values[2] = CStringGetTextDatum(preview.url);
-	values[3] = pv_json(preview.body, &nulls[3]);
-	values[4] = pv_problems(preview.problems);
-	nulls[4] = false;
-	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	row->values[0] = pv_json(mapped->local_key, &row->nulls[0]);
+	row->nulls[1] = preview.method == NULL;
+	if (preview.method != NULL)
+		row->values[1] = CStringGetTextDatum(preview.method);
+	row->nulls[2] = preview.url == NULL;
+	if (preview.url != NULL)
+		row->values[2] = CStringGetTextDatum(preview.url);
+	row->values[3] = pv_json(preview.body, &row->nulls[3]);
+	row->values[4] = pv_problems(preview.problems);
+	return row;
 }
 
 /* pv_events finds the events to preview. */
@@ -302,11 +323,11 @@ pv_events(const ConcordMapping *mapping, FunctionCallInfo fcinfo)
 	return pv_messages(mapping, max_rows);
 }
 
-/* pv_run evaluates the events and writes the result. */
-static void
+/* pv_run evaluates the events and returns the rows of the result. */
+static List *
 pv_run(const ConcordMapping *mapping, FunctionCallInfo fcinfo)
 {
-	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	List	   *rows = NIL;
 	ConcordCompiled *compiled;
 	const ConcordEvent **events;
 	ConcordMapped *mapped;
@@ -320,16 +341,20 @@ pv_run(const ConcordMapping *mapping, FunctionCallInfo fcinfo)
 	compiled = concord_mapping_compile(mapping, CurrentMemoryContext);
 	mapped = concord_mapping_evaluate(compiled, events, n, CurrentMemoryContext);
 	for (int i = 0; i < n; i++)
-		pv_put(result, mapping, events[i], &mapped[i]);
+		rows = lappend(rows, pv_row(mapping, events[i], &mapped[i]));
+	return rows;
 }
 
 /* concord_preview is concord.preview(). */
 Datum
 concord_preview(PG_FUNCTION_ARGS)
 {
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	MemoryContext context;
 	ResourceOwner owner = CurrentResourceOwner;
 	ConcordMapping *mapping;
+	List	   *rows;
+	ListCell   *lc;
 
 	if (PG_ARGISNULL(0))
 		ereport(ERROR,
@@ -352,10 +377,19 @@ concord_preview(PG_FUNCTION_ARGS)
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	MemoryContextSwitchTo(context);
-	pv_run(mapping, fcinfo);
+	rows = pv_run(mapping, fcinfo);
 	SPI_finish();
 	ReleaseCurrentSubTransaction();
 	CurrentResourceOwner = owner;
+
+	/* what a tuplestore spills would go with the subtransaction */
+	foreach(lc, rows)
+	{
+		PvRow	   *row = lfirst(lc);
+
+		tuplestore_putvalues(result->setResult, result->setDesc, row->values,
+							 row->nulls);
+	}
 	MemoryContextSwitchTo(MemoryContextGetParent(context));
 	MemoryContextDelete(context);
 	return (Datum) 0;
