@@ -17,6 +17,7 @@
 #include "base/shmem.h"
 #include "capture/capture.h"
 #include "fmgr.h"
+#include "mapping/hooks.h"
 #include "miscadmin.h"
 #include "workers/launcher.h"
 #include "workers/worker.h"
@@ -30,6 +31,7 @@ void
 _PG_init(void)
 {
 	concord_settings_define();
+	concord_mapping_capture_hook = concord_capture_require;
 	if (!process_shared_preload_libraries_in_progress)
 		return;
 	concord_shmem_request();
