@@ -44,7 +44,7 @@ SELECT * FROM concord.ping('server_local', 'server_stranger');
 SET ROLE server_stranger;
 SELECT * FROM concord.ping('server_local');
 RESET ROLE;
-SELECT ok, error FROM concord.ping('server_local', 'server_pinger');
+SELECT ok, error ~ 'is not allowed' AS refused FROM concord.ping('server_local', 'server_pinger');
 
 -- a server of another environment is not contacted
 ALTER SERVER server_dead OPTIONS (environment 'prod');
