@@ -115,7 +115,7 @@ $node->safe_psql('postgres', qq{
 	DROP USER MAPPING FOR CURRENT_USER SERVER erp;
 	CREATE USER MAPPING FOR CURRENT_USER SERVER erp
 	  OPTIONS (auth 'header', header_name 'X-Api-Key', token 'header-secret')});
-$erp->rule({}, { auth => { 'X-Api-Key' => 'header-secret' } });
+$erp->rule({}, { auth => { 'x-api-key' => 'header-secret' } });
 is(ping('erp'), 't|200|', 'a header of any name');
 $erp->drop_rules;
 
