@@ -173,6 +173,10 @@ RETURNS SETOF record LANGUAGE c STRICT VOLATILE AS 'MODULE_PATHNAME', 'concord_p
 CREATE FUNCTION concord.pending_summary(mapping int, OUT pending bigint, OUT oldest timestamptz)
 RETURNS record LANGUAGE c STRICT VOLATILE AS 'MODULE_PATHNAME', 'concord_pending_summary';
 
+-- About how many bytes of the outbox lie after a position.
+CREATE FUNCTION concord.outbox_bytes_after(cursor bigint)
+RETURNS bigint LANGUAGE c STRICT VOLATILE AS 'MODULE_PATHNAME', 'concord_outbox_bytes_after';
+
 -- ---------------------------------------------------------------------
 -- views
 -- ---------------------------------------------------------------------

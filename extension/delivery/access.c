@@ -1,0 +1,249 @@
+/*-------------------------------------------------------------------------
+ *
+ * access.c
+ *	  Systems, and who may go there as whom.
+ *
+ * A mapping acts as its definer: with that role's user mapping, as long as the
+ * role has USAGE on the server and owns (or is a member of the owner of) the
+ * source.  Rights are looked at when a lane is loaded and then once a second;
+ * a lane without them rests as "denied" and goes on by itself once they are
+ * given again.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "base/compat.h"
+
+#include "access/xact.h"
+#include "auth/auth.h"
+#include "base/bookkeeping.h"
+#include "base/settings.h"
+#include "delivery/delivery.h"
+#include "executor/spi.h"
+#include "foreign/foreign.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+/* One (server, definer) of a reload. */
+typedef struct AccessKnown
+{
+	Oid			serverid;
+	Oid			definer;
+	ConcordAccess *access;
+} AccessKnown;
+
+/* concord_access_release drops a reference and, with the last, the memory. */
+void
+concord_access_release(ConcordAccess *access)
+{
+	if (access != NULL && --access->refs == 0)
+		MemoryContextDelete(access->context);
+}
+
+/*
+ * concord_access_denied says whether a definer lacks a right, and which.
+ * Needs a transaction.
+ */
+bool
+concord_access_denied(Oid serverid, Oid definer, Oid source, char **denial)
+{
+	char	   *role = GetUserNameFromId(definer, true);
+	ForeignServer *server;
+
+	if (role == NULL)
+	{
+		*denial = psprintf("role with OID %u does not exist", definer);
+		return true;
+	}
+	server = GetForeignServerExtended(serverid, FSV_MISSING_OK);
+	if (server != NULL &&
+		concord_server_aclcheck(serverid, definer) != ACLCHECK_OK)
+	{
+		*denial = psprintf("role \"%s\" has no USAGE on server \"%s\"", role,
+						   server->servername);
+		return true;
+	}
+	if (OidIsValid(source) && get_rel_name(source) != NULL &&
+		!concord_table_owner(source, definer))
+	{
+		*denial = psprintf("role \"%s\" does not own table \"%s\"", role,
+						   get_rel_name(source));
+		return true;
+	}
+	return false;
+}
+
+/* acc_load reads server and credentials; raises what is wrong with them. */
+static void
+acc_load(ConcordAccess *access, Oid serverid, Oid definer)
+{
+	access->server = concord_server_load(serverid, access->context);
+	access->auth = concord_auth_load(serverid, definer, access->context);
+}
+
+/*
+ * concord_access_get finds or loads the access of a definer to a server, in a
+ * transaction of its own.  NULL where it cannot: *denial says which right is
+ * missing, *failure what else is wrong.  known is the list of one reload.
+ */
+ConcordAccess *
+concord_access_get(ConcordCourier *courier, List **known, Oid serverid,
+				   Oid definer, Oid source, char **denial, char **failure)
+{
+	ConcordAccess *volatile access = NULL;
+	MemoryContext context;
+	AccessKnown *entry;
+	ListCell   *lc;
+	bool		denied;
+
+	*denial = *failure = NULL;
+	concord_bookkeeping_begin();
+	MemoryContextSwitchTo(courier->turn);
+	denied = concord_access_denied(serverid, definer, source, denial);
+	concord_bookkeeping_commit(false);
+	if (denied)
+		return NULL;
+	foreach(lc, *known)
+	{
+		entry = lfirst(lc);
+		if (entry->serverid == serverid && entry->definer == definer)
+			return entry->access;
+	}
+
+	context = AllocSetContextCreate(courier->context, "concord access",
+									ALLOCSET_SMALL_SIZES);
+	access = MemoryContextAllocZero(context, sizeof(ConcordAccess));
+	access->context = context;
+	PG_TRY();
+	{
+		concord_bookkeeping_begin();
+		acc_load(access, serverid, definer);
+		concord_bookkeeping_commit(false);
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(courier->turn);
+		error = CopyErrorData();
+		if (error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN)
+			PG_RE_THROW();
+		FlushErrorState();
+		AbortOutOfAnyTransaction();
+		concord_bookkeeping_reset();
+		if (error->sqlerrcode == ERRCODE_INSUFFICIENT_PRIVILEGE)
+			*denial = error->message;
+		else
+			*failure = error->message;
+		MemoryContextDelete(context);
+		access = NULL;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(courier->turn);
+
+	if (access == NULL)
+		return NULL;
+	access->refs = 1;			/* the list's, dropped after the reload */
+	entry = palloc(sizeof(AccessKnown));
+	entry->serverid = serverid;
+	entry->definer = definer;
+	entry->access = access;
+	*known = lappend(*known, entry);
+	return access;
+}
+
+/* concord_access_forget drops the references that a reload's list holds. */
+void
+concord_access_forget(List *known)
+{
+	ListCell   *lc;
+
+	foreach(lc, known)
+		concord_access_release(((AccessKnown *) lfirst(lc))->access);
+}
+
+/* concord_system_get finds or makes a system and takes over its options. */
+ConcordSystem *
+concord_system_get(ConcordCourier *courier, const ConcordServer *server)
+{
+	ConcordSystem *system = NULL;
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &courier->systems)
+	{
+		system = dlist_container(ConcordSystem, node, iter.cur);
+		if (system->serverid == server->serverid)
+			break;
+		system = NULL;
+	}
+	if (system == NULL)
+	{
+		system = MemoryContextAllocZero(courier->context, sizeof(ConcordSystem));
+		system->serverid = server->serverid;
+		system->since = courier->now;
+		system->dirty = true;
+		dlist_init(&system->lanes);
+		dlist_push_tail(&courier->systems, &system->node);
+	}
+	system->concurrency = Max(server->concurrency / Max(concord_couriers, 1), 1);
+	system->breaker_failures = Max(server->breaker_failures, 1);
+	system->breaker_cooldown_ms = server->breaker_cooldown_ms;
+	return system;
+}
+
+/* acc_held says why a system must not be contacted now; NULL: it may. */
+static const char *
+acc_held(ConcordSystem *system, const Oid *paused, int npaused)
+{
+	const ConcordLane *lane;
+	const char *why;
+
+	if (!concord_delivery)
+		return "pg_concord.delivery is off";
+	for (int i = 0; i < npaused; i++)
+		if (paused[i] == system->serverid)
+			return "paused";
+	if (dlist_is_empty(&system->lanes))
+		return NULL;
+	lane = dlist_container(ConcordLane, system_node, system->lanes.head.next);
+	if (!concord_server_contactable(lane->access->server, &why))
+		return "the server is for another environment than this one (pg_concord.environment)";
+	return NULL;
+}
+
+/*
+ * concord_systems_check looks which systems may be contacted at all.  Runs in
+ * a bookkeeping transaction.
+ */
+void
+concord_systems_check(ConcordCourier *courier)
+{
+	dlist_iter	iter;
+	Oid		   *paused;
+	int			npaused;
+
+	if (SPI_execute("SELECT serverid FROM concord.system_pause", true, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read concord.system_pause");
+	npaused = (int) SPI_processed;
+	paused = palloc(sizeof(Oid) * Max(npaused, 1));
+	for (int i = 0; i < npaused; i++)
+	{
+		bool		isnull;
+
+		paused[i] = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[i],
+												   SPI_tuptable->tupdesc, 1,
+												   &isnull));
+	}
+	dlist_foreach(iter, &courier->systems)
+	{
+		ConcordSystem *system = dlist_container(ConcordSystem, node, iter.cur);
+		const char *held = acc_held(system, paused, npaused);
+
+		if ((held == NULL) != (system->held == NULL) ||
+			(held != NULL && strcmp(held, system->held) != 0))
+			system->dirty = true;
+		system->held = held;
+	}
+}

@@ -1,0 +1,543 @@
+/*-------------------------------------------------------------------------
+ *
+ * book.c
+ *	  The bookkeeping transaction of a turn.
+ *
+ * All that has ended since the last one goes into one short transaction: log,
+ * links, exceptions, and one UPDATE for the positions of all lanes.  It is
+ * durable where it says something that the outbox could not say again (a dead
+ * letter, a record that exists or has gone at the system); a turn that only
+ * moves positions commits asynchronously, because losing it costs a repetition
+ * of what was under way.  Memory changes after the commit: an ended delivery
+ * stands in its key's queue until then.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "base/compat.h"
+
+#include "access/xlog.h"
+#include "base/bookkeeping.h"
+#include "catalog/pg_type.h"
+#include "delivery/book.h"
+#include "delivery/delivery.h"
+#include "delivery/log.h"
+#include "executor/spi.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+#include "utils/uuid.h"
+
+#define BOOK_MOST			500 /* ends of one turn */
+#define BOOK_WAIT_US		5000	/* while others are under way */
+#define BOOK_GATE_US		1000	/* while somebody waits for the commit */
+#define BOOK_LAZY_LANES		16
+#define BOOK_LAZY_US		1000000
+
+/* ---------------------------------------------------------------------
+ * statements with arrays as parameters
+ * ------------------------------------------------------------------- */
+
+/* concord_book_begin makes empty columns of a statement. */
+void
+concord_book_begin(ConcordBookRows *rows, ConcordBookStatement *statement,
+				   int max)
+{
+	rows->statement = statement;
+	rows->n = 0;
+	rows->max = max;
+	while (rows->ncolumns < CONCORD_BOOK_COLUMNS &&
+		   OidIsValid(statement->types[rows->ncolumns]))
+		rows->ncolumns++;
+	for (int i = 0; i < rows->ncolumns; i++)
+	{
+		rows->values[i] = palloc(sizeof(Datum) * Max(max, 1));
+		rows->nulls[i] = palloc(sizeof(bool) * Max(max, 1));
+	}
+}
+
+/* concord_book_put sets a value of the row that is being made. */
+void
+concord_book_put(ConcordBookRows *rows, int column, Datum value, bool isnull)
+{
+	Assert(rows->n < rows->max && column < rows->ncolumns);
+	rows->values[column][rows->n] = value;
+	rows->nulls[column][rows->n] = isnull;
+}
+
+void
+concord_book_put_text(ConcordBookRows *rows, int column, const char *text)
+{
+	concord_book_put(rows, column,
+					 text ? CStringGetTextDatum(text) : (Datum) 0, text == NULL);
+}
+
+/* book_array makes one parameter of a column. */
+static Datum
+book_array(const ConcordBookRows *rows, int column)
+{
+	Oid			element = get_element_type(rows->statement->types[column]);
+	int			dims[1] = {rows->n};
+	int			lower[1] = {1};
+	int16		len;
+	bool		byval;
+	char		align;
+
+	get_typlenbyvalalign(element, &len, &byval, &align);
+	return PointerGetDatum(construct_md_array(rows->values[column],
+											  rows->nulls[column], 1, dims,
+											  lower, element, len, byval, align));
+}
+
+/* concord_book_run runs the statement for all rows, if there are any. */
+void
+concord_book_run(ConcordBookRows *rows)
+{
+	ConcordBookStatement *statement = rows->statement;
+	Datum		values[CONCORD_BOOK_COLUMNS];
+
+	if (rows->n == 0)
+		return;
+	if (statement->plan == NULL)
+	{
+		statement->plan = SPI_prepare(statement->sql, rows->ncolumns,
+									  statement->types);
+		if (statement->plan == NULL || SPI_keepplan(statement->plan) != 0)
+			elog(ERROR, "could not prepare a bookkeeping statement");
+	}
+	for (int i = 0; i < rows->ncolumns; i++)
+		values[i] = book_array(rows, i);
+	if (SPI_execute_plan(statement->plan, values, NULL, false, 0) < 0)
+		elog(ERROR, "a bookkeeping statement failed");
+}
+
+/* ---------------------------------------------------------------------
+ * the log
+ * ------------------------------------------------------------------- */
+
+#define BOOK_LOG_SQL(table) \
+	"INSERT INTO concord." table " (delivery, mapping, version, seq, op, outcome," \
+	"       attempts, status, elapsed_ms, committed_at, finished_at, local_key)" \
+	" SELECT coalesce(v.delivery, pg_catalog.nextval('concord.delivery_id'))," \
+	"        v.mapping, v.version, v.seq, v.op::\"char\", v.outcome::\"char\"," \
+	"        v.attempts, v.status, v.elapsed_ms, v.committed_at," \
+	"        pg_catalog.clock_timestamp(), v.local_key" \
+	"   FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)" \
+	"     AS v (delivery, mapping, version, seq, op, outcome, attempts, status," \
+	"           elapsed_ms, committed_at, local_key)"
+
+#define BOOK_LOG_TYPES \
+	{INT8ARRAYOID, INT4ARRAYOID, INT4ARRAYOID, INT8ARRAYOID, TEXTARRAYOID, \
+	TEXTARRAYOID, INT4ARRAYOID, INT4ARRAYOID, INT4ARRAYOID, \
+	TIMESTAMPTZARRAYOID, TEXTARRAYOID}
+
+static ConcordBookStatement book_log[] = {
+	{BOOK_LOG_SQL("delivery_log_0"), BOOK_LOG_TYPES},
+	{BOOK_LOG_SQL("delivery_log_1"), BOOK_LOG_TYPES},
+	{BOOK_LOG_SQL("delivery_log_2"), BOOK_LOG_TYPES},
+	{BOOK_LOG_SQL("delivery_log_3"), BOOK_LOG_TYPES},
+};
+
+/* book_outcome is the log's letter, or NULL where the log says nothing. */
+static const char *
+book_outcome(const ConcordDelivery *d)
+{
+	switch (d->end)
+	{
+		case CONCORD_END_DONE:
+			return "d";
+		case CONCORD_END_UNCHANGED:
+			return "u";
+		case CONCORD_END_SUPERSEDED:
+			return d->parked ? NULL : "s";
+		case CONCORD_END_SKIPPED:
+			return d->parked ? "k" : NULL;
+		default:
+			return NULL;
+	}
+}
+
+/* book_write_log writes what is finished. */
+static void
+book_write_log(ConcordCourier *courier)
+{
+	ConcordBookRows rows = {0};
+	dlist_iter	iter;
+
+	concord_book_begin(&rows, &book_log[concord_log_table(courier->now)],
+					   courier->nended);
+	dlist_foreach(iter, &courier->ended)
+	{
+		ConcordDelivery *d = dlist_container(ConcordDelivery, list_node,
+											 iter.cur);
+		const char *outcome = book_outcome(d);
+		char		op[2] = {(char) d->event->op, '\0'};
+
+		if (outcome == NULL)
+			continue;
+		concord_book_put(&rows, 0, Int64GetDatum(d->parked ? d->parked->delivery : 0),
+						 d->parked == NULL);
+		concord_book_put(&rows, 1, Int32GetDatum(d->lane->id), false);
+		concord_book_put(&rows, 2, Int32GetDatum(d->definition->mapping->version), false);
+		concord_book_put(&rows, 3, Int64GetDatum(d->event->seq), false);
+		concord_book_put_text(&rows, 4, op);
+		concord_book_put_text(&rows, 5, outcome);
+		concord_book_put(&rows, 6, Int32GetDatum(d->attempts), false);
+		concord_book_put(&rows, 7, Int32GetDatum(d->status), d->status == 0);
+		concord_book_put(&rows, 8,
+						 Int32GetDatum((d->answered_at - d->sent_at) / 1000),
+						 d->sent_at == 0 || d->answered_at == 0);
+		concord_book_put(&rows, 9, TimestampTzGetDatum(d->event->committed_at), false);
+		concord_book_put_text(&rows, 10, d->mapped->local_key);
+		rows.n++;
+	}
+	concord_book_run(&rows);
+}
+
+/* ---------------------------------------------------------------------
+ * links
+ * ------------------------------------------------------------------- */
+
+static ConcordBookStatement book_link = {
+	"INSERT INTO concord.link_item AS i (mapping, local_key, remote_id, etag, hash, seq, present)"
+	" SELECT DISTINCT ON (v.mapping, v.local_key::pg_catalog.jsonb)"
+	"        v.mapping, v.local_key::pg_catalog.jsonb, v.remote_id, v.etag, v.hash, v.seq, v.present"
+	"   FROM unnest($1, $2, $3, $4, $5, $6, $7)"
+	"     AS v (mapping, local_key, remote_id, etag, hash, seq, present)"
+	"  ORDER BY v.mapping, v.local_key::pg_catalog.jsonb, v.seq DESC"
+	" ON CONFLICT (mapping, local_key) DO UPDATE SET"
+	"    remote_id = excluded.remote_id, etag = excluded.etag,"
+	"    hash = excluded.hash, present = excluded.present,"
+	"    seq = greatest(i.seq, excluded.seq), changed_at = pg_catalog.now()",
+	{INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, BYTEAARRAYOID,
+	INT8ARRAYOID, BOOLARRAYOID}
+};
+
+/* book_put_link adds a row to links. */
+static void
+book_put_link(ConcordBookRows *rows, const ConcordDelivery *d,
+			  const char *local_key, const char *remote_id, const char *etag,
+			  const uint8 *hash, bool present)
+{
+	bytea	   *bytes = NULL;
+
+	if (hash != NULL)
+	{
+		bytes = palloc(VARHDRSZ + sizeof(d->hash));
+		SET_VARSIZE(bytes, VARHDRSZ + sizeof(d->hash));
+		memcpy(VARDATA(bytes), hash, sizeof(d->hash));
+	}
+	concord_book_put(rows, 0, Int32GetDatum(d->lane->id), false);
+	concord_book_put_text(rows, 1, local_key);
+	concord_book_put_text(rows, 2, remote_id);
+	concord_book_put_text(rows, 3, etag);
+	concord_book_put(rows, 4, PointerGetDatum(bytes), bytes == NULL);
+	concord_book_put(rows, 5, Int64GetDatum(d->event->seq), false);
+	concord_book_put(rows, 6, BoolGetDatum(present), false);
+	rows->n++;
+}
+
+/* book_link_done says what a delivered event makes of its record's link. */
+static bool
+book_link_done(ConcordBookRows *rows, ConcordDelivery *d)
+{
+	const ConcordExchange *x = d->exchange;
+	const ConcordMapped *m = d->mapped;
+	const char *remote_id = x->remote_id ? x->remote_id : d->link.remote_id;
+	const char *etag = x->etag ? x->etag : d->link.etag;
+
+	if (etag != NULL && etag[0] == '\0')
+		etag = NULL;
+	if (m->action == CONCORD_ACTION_DELETE)
+	{
+		book_put_link(rows, d, m->local_key, remote_id, NULL, NULL, false);
+		return true;
+	}
+	if (m->action != CONCORD_ACTION_UPSERT)
+		return false;
+	if (!d->has_hash)
+		concord_link_hash(d);
+	book_put_link(rows, d, m->local_key, remote_id, etag,
+				  d->has_hash ? d->hash : NULL, true);
+	if (m->old_local_key != NULL)
+		book_put_link(rows, d, m->old_local_key, NULL, NULL, NULL, false);
+	return !d->link.exists || m->old_local_key != NULL ||
+		(x->remote_id != NULL &&
+		 (d->link.remote_id == NULL ||
+		  strcmp(x->remote_id, d->link.remote_id) != 0));
+}
+
+/*
+ * book_write_links writes the links of what was delivered; true where that
+ * must be durable.
+ */
+static bool
+book_write_links(ConcordCourier *courier)
+{
+	ConcordBookRows rows = {0};
+	dlist_iter	iter;
+	bool		durable = false;
+
+	concord_book_begin(&rows, &book_link, 2 * courier->nended);
+	dlist_foreach(iter, &courier->ended)
+	{
+		ConcordDelivery *d = dlist_container(ConcordDelivery, list_node,
+											 iter.cur);
+
+		if (!d->lane->use_links || d->lane->gone || d->mapped->local_key == NULL)
+			continue;
+		if (d->end == CONCORD_END_DONE && d->exchange != NULL)
+			durable |= book_link_done(&rows, d);
+		else if (d->end == CONCORD_END_UNCHANGED && d->link_stored &&
+				 d->mapped->old_local_key == NULL)
+			book_put_link(&rows, d, d->mapped->local_key, d->link.remote_id,
+						  d->link.etag, d->link_has_hash ? d->link_hash : NULL,
+						  d->link.exists);
+	}
+	concord_book_run(&rows);
+	return durable;
+}
+
+/* ---------------------------------------------------------------------
+ * positions
+ * ------------------------------------------------------------------- */
+
+static ConcordBookStatement book_lane = {
+	"UPDATE concord.lane l SET cursor = v.cursor, done = v.done::pg_catalog.int8multirange,"
+	"       delivered = l.delivered + v.delivered, unchanged = l.unchanged + v.unchanged,"
+	"       skipped = l.skipped + v.skipped, retried = l.retried + v.retried,"
+	"       died = l.died + v.died,"
+	"       last_done_at = coalesce(v.last_done_at, l.last_done_at),"
+	"       last_error = coalesce(v.last_error, l.last_error),"
+	"       last_error_at = coalesce(v.last_error_at, l.last_error_at)"
+	"  FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
+	"    AS v (mapping, cursor, done, delivered, unchanged, skipped, retried, died,"
+	"          last_done_at, last_error, last_error_at)"
+	" WHERE l.mapping = v.mapping",
+	{INT4ARRAYOID, INT8ARRAYOID, TEXTARRAYOID, INT8ARRAYOID, INT8ARRAYOID,
+		INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, TIMESTAMPTZARRAYOID,
+	TEXTARRAYOID, TIMESTAMPTZARRAYOID}
+};
+
+static ConcordBookStatement book_sent = {
+	"UPDATE concord.lane l SET sent_up_to = v.sent_up_to"
+	"  FROM unnest($1, $2) AS v (mapping, sent_up_to)"
+	" WHERE l.mapping = v.mapping",
+	{INT4ARRAYOID, INT8ARRAYOID}
+};
+
+/* book_leave_windows takes what has ended out of the windows' lists. */
+static void
+book_leave_windows(ConcordCourier *courier)
+{
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &courier->ended)
+	{
+		ConcordDelivery *d = dlist_container(ConcordDelivery, list_node,
+											 iter.cur);
+		ConcordLane *lane = d->lane;
+
+		if (!d->in_window)
+			continue;
+		dlist_delete(&d->window_node);
+		d->in_window = false;
+		lane->nwindow--;
+		lane->window_bytes -= d->event->old_len + d->event->new_len;
+		lane->max_done = Max(lane->max_done, d->event->seq);
+	}
+}
+
+/* book_dirty: the table does not say what the lane knows. */
+static bool
+book_dirty(ConcordLane *lane)
+{
+	return lane->state != CONCORD_LANE_CLOSED &&
+		lane->state != CONCORD_LANE_UNSTARTED && !lane->gone &&
+		(lane->dirty || concord_window_cursor(lane) != lane->shown_cursor);
+}
+
+/* book_write_lanes writes the positions of all lanes that have moved. */
+static void
+book_write_lanes(ConcordCourier *courier)
+{
+	ConcordBookRows rows = {0};
+	dlist_iter	iter;
+
+	concord_book_begin(&rows, &book_lane, courier->nlanes);
+	dlist_foreach(iter, &courier->lanes)
+	{
+		ConcordLane *lane = dlist_container(ConcordLane, node, iter.cur);
+
+		if (!book_dirty(lane))
+			continue;
+		lane->shown_cursor = concord_window_cursor(lane);
+		concord_book_put(&rows, 0, Int32GetDatum(lane->id), false);
+		concord_book_put(&rows, 1, Int64GetDatum(lane->shown_cursor), false);
+		concord_book_put_text(&rows, 2, concord_window_done(lane));
+		concord_book_put(&rows, 3, Int64GetDatum(lane->delivered), false);
+		concord_book_put(&rows, 4, Int64GetDatum(lane->unchanged), false);
+		concord_book_put(&rows, 5, Int64GetDatum(lane->skipped), false);
+		concord_book_put(&rows, 6, Int64GetDatum(lane->retried), false);
+		concord_book_put(&rows, 7, Int64GetDatum(lane->died), false);
+		concord_book_put(&rows, 8, TimestampTzGetDatum(lane->last_done_at),
+						 lane->last_done_at == 0);
+		concord_book_put_text(&rows, 9, lane->last_error);
+		concord_book_put(&rows, 10, TimestampTzGetDatum(lane->last_error_at),
+						 lane->last_error == NULL);
+		rows.n++;
+		lane->dirty = false;
+		lane->delivered = lane->unchanged = lane->skipped = 0;
+		lane->retried = lane->died = 0;
+	}
+	concord_book_run(&rows);
+}
+
+/* book_count counts an end. */
+static void
+book_count(ConcordCourier *courier)
+{
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &courier->ended)
+	{
+		ConcordDelivery *d = dlist_container(ConcordDelivery, list_node,
+											 iter.cur);
+		ConcordLane *lane = d->lane;
+
+		lane->delivered += d->end == CONCORD_END_DONE;
+		lane->unchanged += d->end == CONCORD_END_UNCHANGED ||
+			d->end == CONCORD_END_SUPERSEDED;
+		lane->skipped += d->end == CONCORD_END_SKIPPED;
+		lane->retried += d->end == CONCORD_END_RETRY;
+		lane->died += d->end == CONCORD_END_DEAD;
+		if (d->end == CONCORD_END_DONE)
+			lane->last_done_at = courier->now;
+		if (d->end == CONCORD_END_DEAD && d->error != NULL && d->exchange == NULL)
+			concord_lane_error(courier, lane, d->error);
+	}
+}
+
+/*
+ * concord_book_reserve raises sent_up_to, durably, of the lanes that are about
+ * to send beyond it.
+ */
+void
+concord_book_reserve(ConcordCourier *courier)
+{
+	ConcordBookRows rows = {0};
+	dlist_iter	iter;
+
+	concord_bookkeeping_begin();
+	concord_book_begin(&rows, &book_sent, courier->nlanes);
+	dlist_foreach(iter, &courier->lanes)
+	{
+		ConcordLane *lane = dlist_container(ConcordLane, node, iter.cur);
+
+		if (lane->state != CONCORD_LANE_OPEN || lane->read_pos <= lane->sent_limit)
+			continue;
+		lane->sent_limit = lane->read_pos + CONCORD_SENT_AHEAD;
+		concord_book_put(&rows, 0, Int32GetDatum(lane->id), false);
+		concord_book_put(&rows, 1, Int64GetDatum(lane->sent_limit), false);
+		rows.n++;
+	}
+	concord_book_run(&rows);
+	concord_bookkeeping_commit(true);
+}
+
+/* ---------------------------------------------------------------------
+ * the turn
+ * ------------------------------------------------------------------- */
+
+/* book_system_outdated: view system shows something else than what is. */
+static bool
+book_system_outdated(const ConcordCourier *courier, const ConcordSystem *system)
+{
+	return system->dirty ||
+		(system->in_flight != system->shown_in_flight &&
+		 courier->now - system->shown_at > BOOK_LAZY_US);
+}
+
+/* concord_book_wanted says whether it is time for a bookkeeping transaction. */
+bool
+concord_book_wanted(ConcordCourier *courier)
+{
+	int			dirty = 0;
+	dlist_iter	iter;
+
+	if (courier->nended > 0)
+	{
+		TimestampTz age = courier->now - courier->ended_since;
+
+		if (courier->nended >= BOOK_MOST || courier->in_flight == 0 ||
+			age >= BOOK_WAIT_US || (courier->ended_gates && age >= BOOK_GATE_US))
+			return true;
+	}
+	dlist_foreach(iter, &courier->systems)
+		if (book_system_outdated(courier, dlist_container(ConcordSystem, node,
+														  iter.cur)))
+			return true;
+	if (courier->in_flight > 0 && courier->now - courier->booked_at < BOOK_LAZY_US)
+		return false;
+	dlist_foreach(iter, &courier->lanes)
+		dirty += book_dirty(dlist_container(ConcordLane, node, iter.cur));
+	return dirty > 0 && (dirty <= BOOK_LAZY_LANES ||
+						 courier->now - courier->booked_at >= BOOK_LAZY_US);
+}
+
+/* book_apply changes memory after the commit. */
+static void
+book_apply(ConcordCourier *courier, XLogRecPtr lsn)
+{
+	while (!dlist_is_empty(&courier->ended))
+	{
+		ConcordDelivery *d = dlist_container(ConcordDelivery, list_node,
+											 dlist_pop_head_node(&courier->ended));
+		ConcordParked *p = d->parked;
+
+		courier->nended--;
+		if (p != NULL)
+		{
+			p->active = NULL;
+			d->lane->nactive--;
+		}
+		concord_book_apply_exception(courier, d);
+		concord_keys_dequeue(d, lsn);
+		concord_delivery_free(d);
+	}
+	courier->ended_gates = false;
+	courier->want_durable = false;
+}
+
+/* concord_book_turn commits all that has ended. */
+void
+concord_book_turn(ConcordCourier *courier)
+{
+	MemoryContext old = CurrentMemoryContext;
+	bool		durable = courier->want_durable;
+	dlist_iter	iter;
+
+	book_count(courier);
+	book_leave_windows(courier);
+	concord_bookkeeping_begin();
+	if (courier->nended > 0)
+	{
+		book_write_log(courier);
+		durable |= book_write_links(courier);
+		concord_book_exceptions(courier);
+	}
+	book_write_lanes(courier);
+	dlist_foreach(iter, &courier->systems)
+	{
+		ConcordSystem *system = dlist_container(ConcordSystem, node, iter.cur);
+
+		if (book_system_outdated(courier, system))
+			concord_book_system(courier, system);
+	}
+	concord_bookkeeping_commit(durable);
+	MemoryContextSwitchTo(old);
+	book_apply(courier, XactLastCommitEnd);
+	courier->booked_at = courier->now;
+	pg_atomic_fetch_add_u64(&courier->db->delivery_generation, 1);
+}

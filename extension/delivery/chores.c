@@ -1,0 +1,259 @@
+/*-------------------------------------------------------------------------
+ *
+ * chores.c
+ *	  What a courier does once a second, whether or not there is work.
+ *
+ * It looks for what no event announces: a right that was taken or given, a
+ * setting, a row of concord.lane_start, a mapping that was held for too long.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "base/compat.h"
+
+#include "access/xact.h"
+#include "base/bookkeeping.h"
+#include "base/settings.h"
+#include "catalog/pg_type.h"
+#include "delivery/delivery.h"
+#include "executor/spi.h"
+#include "utils/array.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+#include "workers/worker.h"
+
+#define CHORES_US			INT64CONST(1000000)
+#define CHORES_HOLD_US		INT64CONST(30000000)
+
+/*
+ * cho_set_state changes a mapping's state.  A user's open transaction may hold
+ * the row: then it is tried again the next time.
+ */
+static void
+cho_set_state(ConcordCourier *courier, int32 mapping, ConcordMappingState state,
+			  const char *reason)
+{
+	MemoryContext old = CurrentMemoryContext;
+
+	PG_TRY();
+	{
+		concord_bookkeeping_begin();
+		concord_mapping_set_state(mapping, state, reason);
+		concord_bookkeeping_commit(true);
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(courier->turn);
+		error = CopyErrorData();
+		if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)
+			PG_RE_THROW();
+		FlushErrorState();
+		AbortOutOfAnyTransaction();
+		concord_bookkeeping_reset();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(old);
+}
+
+/* cho_denied tells of rights that are missing or have come back. */
+static void
+cho_rights(ConcordCourier *courier)
+{
+	List	   *mappings;
+	ListCell   *lc;
+
+	concord_bookkeeping_begin();
+	mappings = concord_mapping_load(courier->turn);
+	concord_bookkeeping_commit(false);
+	MemoryContextSwitchTo(courier->turn);
+	foreach(lc, mappings)
+	{
+		ConcordMapping *m = lfirst(lc);
+		ConcordLane *lane = concord_lane_find(courier, m->id);
+		char	   *denial = NULL;
+		bool		denied;
+
+		if (lane == NULL || (m->state != CONCORD_MAPPING_ACTIVE &&
+							 m->state != CONCORD_MAPPING_DENIED))
+			continue;
+		concord_bookkeeping_begin();
+		MemoryContextSwitchTo(courier->turn);
+		denied = concord_access_denied(m->serverid, m->definer, m->source,
+									   &denial);
+		concord_bookkeeping_commit(false);
+		MemoryContextSwitchTo(courier->turn);
+		if (!denied && lane->denied && m->state == CONCORD_MAPPING_ACTIVE)
+		{
+			denied = true;
+			denial = lane->denial;
+		}
+		if (denied && m->state == CONCORD_MAPPING_ACTIVE)
+			cho_set_state(courier, m->id, CONCORD_MAPPING_DENIED, denial);
+		else if (!denied && m->state == CONCORD_MAPPING_DENIED)
+		{
+			lane->denied = false;
+			cho_set_state(courier, m->id, CONCORD_MAPPING_ACTIVE, NULL);
+		}
+	}
+}
+
+/* cho_clean removes what belongs to mappings that are gone or gave up. */
+static void
+cho_clean(void)
+{
+	static const char *const statements[] = {
+		"DELETE FROM concord.link_item k USING concord.lane l WHERE l.mapping = k.mapping"
+		" AND NOT EXISTS (SELECT FROM concord.mapping m WHERE m.id = l.mapping)",
+		"DELETE FROM concord.exception e USING concord.lane l WHERE l.mapping = e.mapping"
+		" AND NOT EXISTS (SELECT FROM concord.mapping m WHERE m.id = l.mapping)",
+		"DELETE FROM concord.lane l"
+		" WHERE NOT EXISTS (SELECT FROM concord.mapping m WHERE m.id = l.mapping"
+		"                   AND m.state NOT IN ('stale', 'restored'))",
+		"DELETE FROM concord.system_state t"
+		" WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_foreign_server s WHERE s.oid = t.serverid)",
+	};
+	bool		isnull;
+
+	if (SPI_execute("SELECT EXISTS (SELECT FROM concord.lane l"
+					"  WHERE NOT EXISTS (SELECT FROM concord.mapping m WHERE m.id = l.mapping"
+					"                    AND m.state NOT IN ('stale', 'restored')))"
+					" OR EXISTS (SELECT FROM concord.system_state t WHERE NOT EXISTS"
+					"  (SELECT FROM pg_catalog.pg_foreign_server s WHERE s.oid = t.serverid))",
+					true, 1) != SPI_OK_SELECT || SPI_processed != 1)
+		elog(ERROR, "could not look for what is left of mappings");
+	if (!DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc,
+									1, &isnull)))
+		return;
+	for (int i = 0; i < lengthof(statements); i++)
+		if (SPI_execute(statements[i], false, 0) != SPI_OK_DELETE)
+			elog(ERROR, "could not remove what is left of mappings");
+}
+
+/* cho_overdue lists mappings that are held and whose oldest event is too old. */
+static int32 *
+cho_overdue(ConcordCourier *courier, int *n)
+{
+	Oid			types[] = {INT4ARRAYOID, INT4OID, INT8OID};
+	Datum	   *ids = palloc(sizeof(Datum) * Max(courier->nlanes, 1));
+	int			nids = 0;
+	Datum		values[3];
+	int32	   *result;
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &courier->lanes)
+	{
+		ConcordLane *lane = dlist_container(ConcordLane, node, iter.cur);
+
+		if (lane->state == CONCORD_LANE_CLOSED ||
+			(lane->system != NULL &&
+			 (lane->system->held != NULL ||
+			  lane->system->breaker != CONCORD_BREAKER_CLOSED)) ||
+			lane->hold_until > courier->now)
+			ids[nids++] = Int32GetDatum(lane->id);
+	}
+	values[0] = PointerGetDatum(construct_array(ids, nids, INT4OID, 4, true,
+												TYPALIGN_INT));
+	values[1] = Int32GetDatum(concord_hold_limit_age);
+	values[2] = Int64GetDatum((int64) concord_hold_limit_size * 1024);
+	if (SPI_execute_with_args("SELECT m.id FROM pg_catalog.unnest($1) AS k (id)"
+							  "  JOIN concord.mapping m ON m.id = k.id AND m.state IN ('active', 'paused', 'denied')"
+							  "  JOIN concord.lane l ON l.mapping = m.id"
+							  "  CROSS JOIN LATERAL concord.pending_summary(m.id) p"
+							  " WHERE p.pending > 0"
+							  "   AND ($2 > 0 AND p.oldest < pg_catalog.now() - pg_catalog.make_interval(mins => $2)"
+							  "    OR $3 > 0 AND concord.outbox_bytes_after(l.cursor) > $3)",
+							  3, types, values, NULL, false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not look for mappings that are held too long");
+	*n = (int) SPI_processed;
+	result = MemoryContextAlloc(courier->turn, sizeof(int32) * Max(*n, 1));
+	for (int i = 0; i < *n; i++)
+	{
+		bool		isnull;
+
+		result[i] = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[i],
+												SPI_tuptable->tupdesc, 1, &isnull));
+	}
+	return result;
+}
+
+/*
+ * cho_hold_limit makes mappings stale that were paused, or could not deliver,
+ * for longer than pg_concord.hold_limit: a forgotten mapping never fills the
+ * disk.
+ */
+static void
+cho_hold_limit(ConcordCourier *courier)
+{
+	int32	   *ids;
+	int			n;
+
+	if ((concord_hold_limit_age == 0 && concord_hold_limit_size == 0) ||
+		courier->now < courier->hold_check_at)
+		return;
+	courier->hold_check_at = courier->now + CHORES_HOLD_US;
+	concord_bookkeeping_begin();
+	ids = cho_overdue(courier, &n);
+	concord_bookkeeping_commit(false);
+	for (int i = 0; i < n; i++)
+	{
+		ereport(LOG,
+				(errmsg("mapping with id %d is stale: its oldest event was held for longer than pg_concord.hold_limit",
+						ids[i])));
+		cho_set_state(courier, ids[i], CONCORD_MAPPING_STALE,
+					  "its events were held for longer than pg_concord.hold_limit");
+	}
+}
+
+/* cho_lanes does what is due for the lanes' exceptions. */
+static void
+cho_lanes(ConcordCourier *courier)
+{
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &courier->lanes)
+	{
+		ConcordLane *lane = dlist_container(ConcordLane, node, iter.cur);
+
+		if (lane->state == CONCORD_LANE_OPEN && lane->more_parked &&
+			lane->nparked < CONCORD_PARKED_LIMIT / 2)
+		{
+			concord_bookkeeping_begin();
+			concord_parked_sync(courier, lane, false);
+			concord_bookkeeping_commit(false);
+		}
+		concord_parked_move_blocked(courier, lane);
+		if (lane->wanted && lane->state == CONCORD_LANE_CLOSED && !lane->denied)
+			courier->loaded = false;	/* leased by another, or it failed */
+	}
+}
+
+/* concord_chores does all of it, at most once a second. */
+void
+concord_chores(ConcordCourier *courier)
+{
+	bool		started;
+
+	if (courier->now < courier->chores_at && !courier->look_for_starts)
+		return;
+	concord_bookkeeping_begin();
+	if (!concord_worker_extension_exists())
+		concord_worker_gone();
+	started = concord_lanes_start(courier);
+	if (courier->now >= courier->chores_at)
+	{
+		concord_systems_check(courier);
+		if (courier->index == 0)
+			cho_clean();
+	}
+	concord_bookkeeping_commit(started);
+	if (started)
+		courier->loaded = false;
+	if (courier->now < courier->chores_at)
+		return;
+	courier->chores_at = courier->now + CHORES_US;
+	courier->more_events = true;	/* a look at the outbox, come what may */
+	cho_rights(courier);
+	cho_hold_limit(courier);
+	cho_lanes(courier);
+}

@@ -1,0 +1,462 @@
+/*-------------------------------------------------------------------------
+ *
+ * delivery.h
+ *	  What the files of this room share: a courier and all it holds.
+ *
+ * One process, one ConcordCourier, no locks.  Who owns what:
+ *
+ *	courier ── systems		one per server: limits and breaker (breaker.c)
+ *	   │
+ *	   └────── lanes		one per mapping: position and window (lane.c)
+ *				 ├─ window	deliveries in outbox order, not yet committed as
+ *				 │			finished (window.c)
+ *				 ├─ keys	who may go next for an ordering key (key.c)
+ *				 ├─ ready	deliveries that only wait for their system
+ *				 └─ parked	rows of concord.exception that are alive
+ *							(exception.c)
+ *
+ * A delivery's memory: its event and its mapped values live in batches that
+ * are counted (one context for all events of a read, one for all results of an
+ * evaluation); what one exchange needs lives in a context of its own.
+ *
+ * README.md of this room has the picture of a turn and the crash story.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef CONCORD_DELIVERY_DELIVERY_H
+#define CONCORD_DELIVERY_DELIVERY_H
+
+#include "base/compat.h"
+
+#include "access/xlogdefs.h"
+#include "base/shmem.h"
+#include "connector/connector.h"
+#include "lib/ilist.h"
+#include "lib/pairingheap.h"
+#include "mapping/eval.h"
+#include "outbox/read.h"
+#include "utils/hsearch.h"
+
+struct ConcordAuth;
+
+/* Bounds of what a courier keeps in memory. */
+#define CONCORD_WINDOW_EVENTS	1024	/* unfinished deliveries of a lane */
+#define CONCORD_WINDOW_BYTES	(16 * 1024 * 1024)
+#define CONCORD_READ_EVENTS		512 /* of one read */
+#define CONCORD_READ_BYTES		(1024 * 1024)
+#define CONCORD_PARKED_LIMIT	10000	/* live exceptions of a lane */
+#define CONCORD_BLOCKED_EVENTS	256 /* held behind parked ones: they move */
+#define CONCORD_BLOCKED_MS		30000	/* ... also after this long */
+#define CONCORD_SENT_AHEAD		8192	/* reservation of sent_up_to */
+#define CONCORD_FRESH_MS		2000	/* mapped values older than this are
+										 * mapped again before they are sent */
+
+/* Where a delivery stands.  fsm.c has the table of transitions. */
+typedef enum ConcordDeliveryState
+{
+	CONCORD_DELIVERY_NEW,		/* has its event; is to be mapped */
+	CONCORD_DELIVERY_QUEUED,	/* mapped; waits for its key or system */
+	CONCORD_DELIVERY_SENT,		/* an exchange is under way */
+	CONCORD_DELIVERY_ENDED,		/* waits for the commit of its end */
+} ConcordDeliveryState;
+
+#define CONCORD_DELIVERY_STATES	(CONCORD_DELIVERY_ENDED + 1)
+
+/* How it ended, as far as this process is concerned. */
+typedef enum ConcordEnd
+{
+	CONCORD_END_NONE,
+	CONCORD_END_DONE,
+	CONCORD_END_UNCHANGED,		/* equal to what was sent last */
+	CONCORD_END_SUPERSEDED,		/* something newer was delivered already */
+	CONCORD_END_SKIPPED,		/* the mapping does not want it */
+	CONCORD_END_RETRY,			/* goes to, or stays in, concord.exception */
+	CONCORD_END_WAITING,		/* ditto: for a record that it refers to */
+	CONCORD_END_BLOCKED,		/* ditto: its key is held by an earlier one */
+	CONCORD_END_DEAD,			/* ditto, for a person to look at */
+} ConcordEnd;
+
+/* A counted memory context. */
+typedef struct ConcordBatch
+{
+	MemoryContext context;
+	int			refs;
+} ConcordBatch;
+
+/* A version of a mapping, ready to be evaluated. */
+typedef struct ConcordDefinition
+{
+	MemoryContext context;
+	ConcordMapping *mapping;
+	ConcordCompiled *compiled;	/* NULL until first needed */
+	int			refs;
+} ConcordDefinition;
+
+/* A server's options and the credentials of one definer there. */
+typedef struct ConcordAccess
+{
+	MemoryContext context;
+	ConcordServer *server;
+	struct ConcordAuth *auth;
+	int			refs;
+} ConcordAccess;
+
+typedef enum ConcordBreaker
+{
+	CONCORD_BREAKER_CLOSED,		/* → open */
+	CONCORD_BREAKER_OPEN,		/* → half-open, when the cooldown is over */
+	CONCORD_BREAKER_HALF_OPEN,	/* one probe; → closed, → open */
+} ConcordBreaker;
+
+typedef struct ConcordSystem
+{
+	dlist_node	node;			/* in courier->systems */
+	Oid			serverid;
+	dlist_head	lanes;			/* of ConcordLane.system_node, in turn */
+	int			concurrency;
+	int			in_flight;
+	const char *held;			/* why it must not be contacted, or NULL; a
+								 * constant */
+
+	/* breaker.c */
+	ConcordBreaker breaker;
+	int			breaker_failures;	/* from the server's options */
+	int			breaker_cooldown_ms;
+	int			failures;		/* in a row */
+	int			trips;			/* in a row: doubles the cooldown */
+	int			throttles;		/* in a row */
+	TimestampTz since;			/* of this state */
+	TimestampTz until;			/* open: when a probe may go */
+	TimestampTz throttled_until;
+	TimestampTz last_answer_at;
+	TimestampTz last_error_at;
+	char		reason[256];
+	char		last_error[256];
+	bool		dirty;			/* row in concord.system_state is outdated */
+	int			shown_in_flight;
+	TimestampTz shown_at;
+} ConcordSystem;
+
+struct ConcordLane;
+struct ConcordDelivery;
+struct ConcordParked;
+
+/* An ordering key with something unfinished. */
+typedef struct ConcordKey
+{
+	char	   *text;
+	struct ConcordLane *lane;
+	dlist_head	queue;			/* of ConcordKeyRef: deliveries, first is next */
+	dlist_head	parked;			/* of ConcordKeyRef: parked ones that hold it */
+	XLogRecPtr	commit_lsn;		/* where the last end of this key is on disk */
+	dlist_node	idle_node;		/* in lane->idle_keys while both are empty */
+	bool		idle;
+} ConcordKey;
+
+/* A place in a key's queue or parked list. */
+typedef struct ConcordKeyRef
+{
+	dlist_node	node;
+	ConcordKey *key;
+	void	   *owner;			/* ConcordDelivery or ConcordParked */
+} ConcordKeyRef;
+
+/* A change of key has two: the new and the old. */
+#define CONCORD_KEY_REFS	2
+
+/* A live row of concord.exception; its event stays in the table. */
+typedef struct ConcordParked
+{
+	int64		delivery;
+	int64		seq;
+	struct ConcordLane *lane;
+	bool		again;			/* asked for by retry_dead() or replay() */
+	bool		was_unknown;
+	bool		in_heap;
+	bool		dead;			/* dead, and the mapping says block */
+	bool		seen;			/* by the last look at the table */
+	int			attempts;
+	TimestampTz due;			/* when it may be tried */
+	TimestampTz created_at;
+	struct ConcordDelivery *active; /* its delivery in memory, or NULL */
+	pairingheap_node heap_node; /* in lane->due */
+	dlist_node	node;			/* in lane->parked */
+	int			nrefs;			/* 0 where it does not hold its keys */
+	ConcordKeyRef refs[CONCORD_KEY_REFS];
+	char	   *keys[CONCORD_KEY_REFS]; /* NULL: none */
+} ConcordParked;
+
+typedef struct ConcordDelivery
+{
+	struct ConcordLane *lane;
+	ConcordDeliveryState state;
+	bool		in_window;
+	bool		listed;			/* in lane->fresh or lane->ready, or ended */
+	dlist_node	window_node;	/* in lane->window, by seq */
+	dlist_node	list_node;		/* in lane->fresh, lane->ready, courier->ended */
+	int			nrefs;
+	ConcordKeyRef refs[CONCORD_KEY_REFS];
+	ConcordParked *parked;		/* NULL: comes from the outbox */
+
+	ConcordBatch *events;		/* holds event */
+	const ConcordEvent *event;
+	ConcordBatch *values;		/* holds mapped; NULL until then */
+	ConcordDefinition *definition;	/* that mapped it */
+	const ConcordMapped *mapped;
+	TimestampTz mapped_at;
+	TimestampTz taken_at;
+	bool		was_unknown;
+	int			attempts;
+
+	/* what concord.link_item says; link.c */
+	bool		link_known;
+	bool		link_stored;	/* there is a row */
+	bool		link_has_hash;
+	uint8		link_hash[16];
+	int64		link_seq;
+	ConcordLink link;
+	bool		has_hash;
+	uint8		hash[16];		/* of mapped */
+
+	/* the exchange; all in context */
+	MemoryContext context;
+	ConcordAccess *access;
+	ConcordExchange *exchange;
+	ConcordRequest *request;	/* the last one */
+	TimestampTz sent_at;
+	TimestampTz answered_at;
+
+	/* the end */
+	ConcordEnd	end;
+	int64		number;			/* of its new row in concord.exception */
+	TimestampTz next_try;
+	const char *rule;
+	const char *error;
+	const char *answer;
+	const char *sent;			/* the request as text, redacted */
+	int			status;
+} ConcordDelivery;
+
+typedef enum ConcordLaneState
+{
+	CONCORD_LANE_CLOSED,		/* not leased, or its mapping is not active */
+	CONCORD_LANE_UNSTARTED,		/* leased; capture has not met its start yet */
+	CONCORD_LANE_OPEN,			/* delivers */
+	CONCORD_LANE_DRAINING,		/* sends nothing new; then closed or opened
+								 * anew */
+} ConcordLaneState;
+
+typedef struct ConcordLane
+{
+	dlist_node	node;			/* in courier->lanes */
+	dlist_node	system_node;	/* in system->lanes */
+	int32		id;				/* of the mapping */
+	ConcordLaneState state;
+	bool		wanted;			/* the mapping is active and ours */
+	bool		leased;
+	bool		gone;			/* the mapping was dropped */
+	bool		use_links;
+	bool		denied;			/* the definer lacks a right */
+	char		denial[256];
+	MemoryContext context;		/* of the lane: definition */
+	MemoryContext memory;		/* of all below; reset when it is closed */
+	ConcordDefinition *definition;
+	ConcordAccess *access;
+	ConcordSystem *system;
+	TimestampTz hold_until;		/* something of ours failed: later */
+
+	int64		read_pos;		/* taken into the window up to here */
+	int64		max_done;		/* newest finished */
+	int64		sent_limit;		/* committed sent_up_to */
+	int64		recovered_to;	/* up to here an earlier process may have sent */
+	int			nfinished;		/* ranges finished before this process */
+	int64	   *finished;		/* [from, to) pairs, ascending */
+	ConcordOutboxReader *reader;	/* while it is behind the head */
+
+	dlist_head	window;
+	int			nwindow;
+	Size		window_bytes;
+	dlist_head	fresh;			/* NEW */
+	int			nfresh;
+	dlist_head	ready;
+	int			nready;
+	int			in_flight;
+	struct keys_hash *keys;
+	dlist_head	idle_keys;		/* by commit_lsn */
+	dlist_head	parked;
+	int			nparked;
+	int			nactive;		/* parked ones that are deliveries now */
+	pairingheap *due;
+	bool		more_parked;	/* the table has more than we have loaded */
+
+	/* for the next commit */
+	bool		dirty;
+	int64		shown_cursor;
+	int64		delivered;
+	int64		unchanged;
+	int64		skipped;
+	int64		retried;
+	int64		died;
+	TimestampTz last_done_at;
+	TimestampTz last_error_at;
+	char	   *last_error;		/* malloc'd in courier->context */
+} ConcordLane;
+
+typedef struct ConcordCourier
+{
+	MemoryContext context;		/* as long as the process */
+	MemoryContext turn;			/* reset every turn */
+	ConcordDatabase *db;
+	int			index;			/* of this courier, from 0 */
+	ConcordHttp *http;
+	dlist_head	systems;
+	dlist_head	lanes;
+	int			nlanes;
+	dlist_head	ended;			/* deliveries to be committed */
+	int			nended;
+	TimestampTz ended_since;
+	bool		ended_gates;	/* one of them holds up its key */
+	bool		want_durable;
+	TimestampTz booked_at;
+	int			in_flight;
+
+	ConcordOutboxReader *head;	/* shared by all lanes that are not behind */
+	int64		head_pos;
+	HTAB	   *relations;		/* copies of stored definitions, by id */
+
+	uint64		generation;		/* catalog generation that was loaded */
+	bool		loaded;
+	int64		seen_seq;		/* last_seq when the outbox was last read */
+	bool		more_events;	/* the last read was cut short */
+	bool		look_for_starts;
+	TimestampTz chores_at;		/* next time for what is done once a second */
+	TimestampTz hold_check_at;	/* ... and for pg_concord.hold_limit */
+	TimestampTz now;
+} ConcordCourier;
+
+/* fsm.c */
+extern void concord_delivery_become(ConcordDelivery *d,
+									ConcordDeliveryState state);
+extern const char *concord_end_name(ConcordEnd end);
+
+/* window.c */
+extern ConcordBatch *concord_batch_create(MemoryContext parent);
+extern void concord_batch_release(ConcordBatch *batch);
+extern ConcordDelivery *concord_delivery_create(ConcordLane *lane,
+												ConcordBatch *events,
+												const ConcordEvent *event,
+												TimestampTz now);
+extern void concord_delivery_free(ConcordDelivery *d);
+extern void concord_delivery_forget_mapped(ConcordDelivery *d);
+extern void concord_delivery_forget_exchange(ConcordDelivery *d);
+extern bool concord_window_has_room(const ConcordLane *lane);
+extern void concord_window_take(ConcordCourier *courier, ConcordLane *lane,
+								ConcordBatch *events, const ConcordEvent *event);
+extern int64 concord_window_cursor(ConcordLane *lane);
+extern char *concord_window_done(ConcordLane *lane);
+extern bool concord_lane_finished_before(const ConcordLane *lane, int64 seq);
+extern void concord_fresh_add(ConcordDelivery *d);
+extern void concord_list_remove(ConcordDelivery *d);
+
+/* key.c */
+extern void concord_keys_create(ConcordLane *lane);
+extern void concord_keys_enqueue(ConcordDelivery *d, const char *key,
+								 const char *old_key);
+extern void concord_keys_dequeue(ConcordDelivery *d, XLogRecPtr commit_lsn);
+extern void concord_keys_hold(ConcordParked *p);
+extern void concord_keys_unhold(ConcordParked *p);
+extern void concord_keys_check(ConcordDelivery *d);
+extern XLogRecPtr concord_keys_commit_lsn(const ConcordDelivery *d);
+extern void concord_keys_forget_idle(ConcordLane *lane, XLogRecPtr flushed);
+extern bool concord_keys_waited_for(const ConcordDelivery *d);
+extern bool concord_keys_blocked(const ConcordDelivery *d);
+extern ConcordDelivery *concord_ready_next(ConcordLane *lane);
+
+/* exception.c */
+extern void concord_parked_sync(ConcordCourier *courier, ConcordLane *lane,
+								bool opening);
+extern void concord_parked_init(ConcordLane *lane);
+extern ConcordParked *concord_parked_add(ConcordLane *lane, int64 delivery,
+										 int64 seq, bool again, const char *key,
+										 const char *old_key);
+extern void concord_parked_schedule(ConcordParked *p, TimestampTz due);
+extern void concord_parked_remove(ConcordParked *p);
+extern void concord_parked_wake(ConcordParked *p);
+extern bool concord_parked_due(const ConcordLane *lane, TimestampTz now);
+extern void concord_parked_activate(ConcordCourier *courier);
+extern void concord_parked_move_blocked(ConcordCourier *courier,
+										ConcordLane *lane);
+extern TimestampTz concord_parked_next(const ConcordLane *lane);
+
+/* lane.c */
+extern void concord_lanes_reload(ConcordCourier *courier);
+extern void concord_lanes_advance(ConcordCourier *courier);
+extern bool concord_lanes_start(ConcordCourier *courier);
+extern ConcordLane *concord_lane_find(ConcordCourier *courier, int32 id);
+extern void concord_lane_error(ConcordCourier *courier, ConcordLane *lane,
+							   const char *message);
+extern void concord_access_release(ConcordAccess *access);
+extern void concord_definition_release(ConcordDefinition *definition);
+
+/* access.c */
+extern ConcordAccess *concord_access_get(ConcordCourier *courier, List **known,
+										 Oid serverid, Oid definer, Oid source,
+										 char **denial, char **failure);
+extern ConcordSystem *concord_system_get(ConcordCourier *courier,
+										 const ConcordServer *server);
+extern void concord_systems_check(ConcordCourier *courier);
+extern void concord_access_forget(List *known);
+extern bool concord_access_denied(Oid serverid, Oid definer, Oid source,
+								  char **denial);
+
+/* chores.c */
+extern void concord_chores(ConcordCourier *courier);
+
+/* take.c */
+extern void concord_take_events(ConcordCourier *courier);
+extern void concord_take_map(ConcordCourier *courier);
+extern const ConcordRelation *concord_take_relation(ConcordCourier *courier,
+													const ConcordRelation *relation);
+
+/* link.c */
+extern void concord_links_fetch(ConcordCourier *courier);
+extern ConcordEnd concord_link_decides(ConcordDelivery *d);
+extern void concord_link_hash(ConcordDelivery *d);
+
+/* send.c */
+extern void concord_send_ready(ConcordCourier *courier);
+extern void concord_send_collect(ConcordCourier *courier);
+extern void concord_delivery_end(ConcordCourier *courier, ConcordDelivery *d,
+								 ConcordEnd end);
+
+/* breaker.c */
+extern bool concord_breaker_allows(ConcordSystem *system, TimestampTz now);
+extern bool concord_breaker_result(ConcordSystem *system,
+								   const ConcordExchange *exchange,
+								   TimestampTz now);
+extern TimestampTz concord_breaker_next(const ConcordSystem *system);
+extern const char *concord_breaker_state(const ConcordSystem *system,
+										 TimestampTz now);
+extern const char *concord_breaker_name(ConcordBreaker breaker);
+
+/* backoff.c */
+extern int	concord_backoff_ms(int attempt, int base_ms, int cap_ms);
+
+/* book.c */
+extern bool concord_book_wanted(ConcordCourier *courier);
+extern void concord_book_turn(ConcordCourier *courier);
+extern void concord_book_reserve(ConcordCourier *courier);
+
+
+
+/* pack.c */
+extern bytea *concord_event_pack(const ConcordEvent *event);
+extern ConcordEvent *concord_event_unpack(const bytea *packed,
+										  MemoryContext context);
+
+/* engine.c */
+extern ConcordCourier *concord_courier_create(ConcordDatabase *db, int index);
+extern void concord_courier_turn(ConcordCourier *courier);
+extern void concord_courier_stop(ConcordCourier *courier);
+
+#endif							/* CONCORD_DELIVERY_DELIVERY_H */

@@ -1,0 +1,190 @@
+/*-------------------------------------------------------------------------
+ *
+ * engine.c
+ *	  One turn of a courier.
+ *
+ *		answers ──► send ──► read ──► map ──► send ──► commit ──► wait
+ *
+ * Answers come first and free places are filled at once, so the network works
+ * while we read, map and commit.  Each step opens and ends its own short
+ * transactions; none is open while we wait.  The wait ends with an answer, the
+ * latch (new events, changed definitions), or the next thing that is due.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "base/compat.h"
+
+#include "access/xlog.h"
+#include "base/bookkeeping.h"
+#include "delivery/delivery.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "utils/guc.h"
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#define ENG_WAIT_MOST_MS	1000
+#define ENG_BOOK_WAIT_MS	2
+
+/* concord_courier_create makes a courier that has not loaded anything yet. */
+ConcordCourier *
+concord_courier_create(ConcordDatabase *db, int index)
+{
+	MemoryContext context = AllocSetContextCreate(TopMemoryContext,
+												  "concord courier",
+												  ALLOCSET_DEFAULT_SIZES);
+	ConcordCourier *courier = MemoryContextAllocZero(context,
+													 sizeof(ConcordCourier));
+	HASHCTL		ctl = {.keysize = sizeof(int32),
+	.entrysize = sizeof(int32) + 2 * sizeof(void *), .hcxt = context};
+
+	courier->context = context;
+	courier->turn = AllocSetContextCreate(context, "concord courier turn",
+										  ALLOCSET_DEFAULT_SIZES);
+	courier->db = db;
+	courier->index = index;
+	courier->http = concord_http_create(context);
+	courier->relations = hash_create("concord relations", 64, &ctl,
+									 HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	courier->seen_seq = -1;
+	dlist_init(&courier->systems);
+	dlist_init(&courier->lanes);
+	dlist_init(&courier->ended);
+	SetConfigOption("lock_timeout", "2s", PGC_SUSET, PGC_S_OVERRIDE);
+
+	concord_bookkeeping_begin();
+	if (SPI_execute_with_args("DELETE FROM concord.system_state WHERE courier = $1",
+							  1, (Oid[]) {23}, (Datum[]) {Int32GetDatum(index)},
+							  NULL, false, 0) != SPI_OK_DELETE)
+		elog(ERROR, "could not empty concord.system_state");
+	concord_bookkeeping_commit(false);
+	return courier;
+}
+
+/* eng_forget_keys lets go of keys whose last commit is on disk. */
+static void
+eng_forget_keys(ConcordCourier *courier)
+{
+	XLogRecPtr	flushed = GetFlushRecPtr(NULL);
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &courier->lanes)
+	{
+		ConcordLane *lane = dlist_container(ConcordLane, node, iter.cur);
+
+		if (lane->keys != NULL)
+			concord_keys_forget_idle(lane, flushed);
+	}
+}
+
+/* eng_sooner brings a wait's end forward. */
+static void
+eng_sooner(TimestampTz *until, TimestampTz when)
+{
+	if (when >= 0 && when < *until)
+		*until = when;
+}
+
+/* eng_lane_due says when a lane has something to do again. */
+static TimestampTz
+eng_lane_due(ConcordCourier *courier, const ConcordLane *lane)
+{
+	TimestampTz due = -1;
+	bool		free = lane->system->in_flight < lane->system->concurrency;
+
+	if (lane->state != CONCORD_LANE_OPEN || lane->system->held != NULL)
+		return -1;
+	if (lane->nfresh > 0)
+		due = 0;
+	else if (free && lane->nready > 0)
+		due = concord_breaker_next(lane->system);
+	else if (free && concord_parked_next(lane) >= 0 && lane->nactive == 0)
+		due = Max(concord_parked_next(lane), concord_breaker_next(lane->system));
+	if (due < 0)
+		return -1;
+	if (lane->system->breaker == CONCORD_BREAKER_HALF_OPEN &&
+		lane->system->in_flight > 0 && lane->nfresh == 0)
+		return -1;				/* the probe's answer comes first */
+	return Max(due, lane->hold_until);
+}
+
+/* eng_wait_ms says how long there is nothing to do. */
+static int
+eng_wait_ms(ConcordCourier *courier)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz until = now + ENG_WAIT_MOST_MS * INT64CONST(1000);
+	dlist_iter	iter;
+
+	if (!courier->loaded || courier->more_events || courier->look_for_starts ||
+		courier->generation != pg_atomic_read_u64(&courier->db->catalog_generation))
+		until = now;
+	if (courier->look_for_starts)
+		until = now + 1000;
+	if (courier->nended > 0)
+		eng_sooner(&until, now + ENG_BOOK_WAIT_MS * INT64CONST(1000));
+	eng_sooner(&until, courier->chores_at);
+	dlist_foreach(iter, &courier->lanes)
+	{
+		ConcordLane *lane = dlist_container(ConcordLane, node, iter.cur);
+
+		if (lane->system != NULL)
+			eng_sooner(&until, eng_lane_due(courier, lane));
+	}
+	if (until <= now)
+		return 0;
+	return (int) ((until - now + 999) / 1000);
+}
+
+/* eng_steps does what there is to do. */
+static void
+eng_steps(ConcordCourier *courier)
+{
+	if (!courier->loaded ||
+		courier->generation != pg_atomic_read_u64(&courier->db->catalog_generation))
+		concord_lanes_reload(courier);
+	concord_chores(courier);
+	concord_send_collect(courier);
+	concord_send_ready(courier);
+	concord_take_events(courier);
+	concord_parked_activate(courier);
+	concord_take_map(courier);
+	concord_send_ready(courier);
+	courier->now = GetCurrentTimestamp();
+	if (concord_book_wanted(courier))
+	{
+		concord_book_turn(courier);
+		concord_send_ready(courier);
+	}
+	concord_lanes_advance(courier);
+	eng_forget_keys(courier);
+}
+
+/* concord_courier_turn does one turn and waits for the next. */
+void
+concord_courier_turn(ConcordCourier *courier)
+{
+	courier->now = GetCurrentTimestamp();
+	MemoryContextSwitchTo(courier->turn);
+	eng_steps(courier);
+	MemoryContextSwitchTo(courier->context);
+	MemoryContextReset(courier->turn);
+	concord_http_wait(courier->http, eng_wait_ms(courier), PG_WAIT_EXTENSION);
+	ResetLatch(MyLatch);
+}
+
+/*
+ * concord_courier_stop commits what has ended, when the process is asked to
+ * leave.  What is under way is left to be found out by the next one.
+ */
+void
+concord_courier_stop(ConcordCourier *courier)
+{
+	courier->now = GetCurrentTimestamp();
+	MemoryContextSwitchTo(courier->turn);
+	concord_send_collect(courier);
+	if (courier->nended > 0)
+		concord_book_turn(courier);
+}

@@ -1,0 +1,504 @@
+/*-------------------------------------------------------------------------
+ *
+ * lane.c
+ *	  Lanes: the life of a mapping in a courier.
+ *
+ *		closed ──► unstarted ──► open ──► draining ──► closed
+ *		   └───────────────────────▲
+ *
+ * A courier serves the mappings whose id modulo pg_concord.couriers is its own
+ * number, and holds a session lock for each, so that two couriers never serve
+ * one, whatever the setting does in between.  A lane opens where its row says;
+ * a mapping without a row is unstarted until capture has met its start in the
+ * log (concord.lane_start).
+ *
+ * Any change of a mapping (new version, other server or definer, pause) drains
+ * its lane: nothing new is sent, what is under way ends and is committed, all
+ * else is forgotten and read again.  So nothing in memory outlives the
+ * definition that it was made with.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "base/compat.h"
+
+#include "access/xact.h"
+#include "base/bookkeeping.h"
+#include "base/settings.h"
+#include "catalog/pg_type.h"
+#include "delivery/delivery.h"
+#include "executor/spi.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "storage/lock.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+/* The fourth field of an advisory lock's tag; users have 1 and 2. */
+#define LANE_LOCK_CLASS		3
+#define LANE_ERROR_MAX		1000
+
+/* concord_definition_release drops a reference and, with the last, the memory. */
+void
+concord_definition_release(ConcordDefinition *definition)
+{
+	if (definition == NULL || --definition->refs > 0)
+		return;
+	if (definition->compiled != NULL)
+		concord_mapping_free(definition->compiled);
+	MemoryContextDelete(definition->context);
+}
+
+/* concord_lane_find finds the lane of a mapping, or NULL. */
+ConcordLane *
+concord_lane_find(ConcordCourier *courier, int32 id)
+{
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &courier->lanes)
+	{
+		ConcordLane *lane = dlist_container(ConcordLane, node, iter.cur);
+
+		if (lane->id == id)
+			return lane;
+	}
+	return NULL;
+}
+
+/* lane_create makes a lane that is closed. */
+static ConcordLane *
+lane_create(ConcordCourier *courier, int32 id)
+{
+	MemoryContext context = AllocSetContextCreate(courier->context,
+												  "concord lane",
+												  ALLOCSET_DEFAULT_SIZES);
+	ConcordLane *lane = MemoryContextAllocZero(context, sizeof(ConcordLane));
+
+	lane->id = id;
+	lane->context = context;
+	lane->memory = AllocSetContextCreate(context, "concord lane's window",
+										 ALLOCSET_DEFAULT_SIZES);
+	dlist_push_tail(&courier->lanes, &lane->node);
+	courier->nlanes++;
+	return lane;
+}
+
+/* concord_lane_error notes what failed last, for view status. */
+void
+concord_lane_error(ConcordCourier *courier, ConcordLane *lane,
+				   const char *message)
+{
+	if (lane->last_error != NULL)
+		pfree(lane->last_error);
+	lane->last_error = MemoryContextAlloc(lane->context, LANE_ERROR_MAX);
+	strlcpy(lane->last_error, message, LANE_ERROR_MAX);
+	lane->last_error[pg_mbcliplen(lane->last_error, strlen(lane->last_error),
+								  LANE_ERROR_MAX - 1)] = '\0';
+	lane->last_error_at = courier->now;
+	lane->dirty = true;
+}
+
+/* lane_lease takes or gives back the session lock of a mapping. */
+static bool
+lane_lease(ConcordLane *lane, bool take)
+{
+	LOCKTAG		tag;
+
+	if (lane->leased == take)
+		return true;
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, 0, (uint32) lane->id,
+						 LANE_LOCK_CLASS);
+	if (take)
+		lane->leased = LockAcquire(&tag, ExclusiveLock, true, true) !=
+			LOCKACQUIRE_NOT_AVAIL;
+	else
+	{
+		LockRelease(&tag, ExclusiveLock, true);
+		lane->leased = false;
+	}
+	return lane->leased == take;
+}
+
+/* lane_changed: what the lane works with is not what the catalog says. */
+static bool
+lane_changed(const ConcordLane *lane, const ConcordMapping *m)
+{
+	const ConcordMapping *old = lane->definition->mapping;
+
+	return old->version != m->version || old->serverid != m->serverid ||
+		old->definer != m->definer || old->source != m->source ||
+		strcmp(old->object, m->object) != 0 ||
+		strcmp(old->search_path, m->search_path) != 0;
+}
+
+/* lane_reset empties a lane's memory. */
+static void
+lane_reset(ConcordLane *lane)
+{
+	if (lane->definition != NULL)
+	{
+		lane->definition->refs = 1; /* what batches held goes with memory */
+		concord_definition_release(lane->definition);
+		lane->definition = NULL;
+	}
+	MemoryContextReset(lane->memory);
+	dlist_init(&lane->window);
+	dlist_init(&lane->fresh);
+	dlist_init(&lane->ready);
+	dlist_init(&lane->parked);
+	dlist_init(&lane->idle_keys);
+	lane->nwindow = lane->nfresh = lane->nready = 0;
+	lane->nparked = lane->nactive = 0;
+	lane->window_bytes = 0;
+	lane->reader = NULL;
+	lane->due = NULL;
+	lane->keys = NULL;
+	lane->nfinished = 0;
+	lane->finished = NULL;
+	lane->hold_until = 0;
+	lane->dirty = false;
+}
+
+/* lane_close ends a lane that has nothing under way. */
+static void
+lane_close(ConcordLane *lane)
+{
+	lane_reset(lane);
+	if (lane->system != NULL)
+		dlist_delete(&lane->system_node);
+	lane->system = NULL;
+	concord_access_release(lane->access);
+	lane->access = NULL;
+	lane->state = CONCORD_LANE_CLOSED;
+}
+
+/* lane_drain makes an open lane end. */
+static void
+lane_drain(ConcordLane *lane)
+{
+	if (lane->state == CONCORD_LANE_OPEN)
+		lane->state = CONCORD_LANE_DRAINING;
+	else if (lane->state == CONCORD_LANE_UNSTARTED)
+		lane_close(lane);
+}
+
+/* ---------------------------------------------------------------------
+ * opening
+ * ------------------------------------------------------------------- */
+
+/* lane_read_done reads the ranges that are finished beyond the cursor. */
+static void
+lane_read_done(ConcordLane *lane)
+{
+	Oid			types[] = {INT4OID};
+	Datum		values[] = {Int32GetDatum(lane->id)};
+	bool		isnull;
+
+	if (SPI_execute_with_args("SELECT pg_catalog.lower(r), pg_catalog.upper(r)"
+							  "  FROM concord.lane l, pg_catalog.unnest(l.done) r"
+							  " WHERE l.mapping = $1 ORDER BY 1",
+							  1, types, values, NULL, false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read concord.lane");
+	lane->nfinished = (int) SPI_processed;
+	lane->finished = MemoryContextAlloc(lane->memory,
+										sizeof(int64) * 2 * Max(lane->nfinished, 1));
+	for (int i = 0; i < lane->nfinished; i++)
+		for (int j = 0; j < 2; j++)
+			lane->finished[2 * i + j] =
+				DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i],
+											SPI_tuptable->tupdesc, j + 1, &isnull));
+}
+
+/* lane_read_row reads a lane's position; false where it has none. */
+static bool
+lane_read_row(ConcordLane *lane)
+{
+	Oid			types[] = {INT4OID};
+	Datum		values[] = {Int32GetDatum(lane->id)};
+	HeapTuple	tuple;
+	bool		isnull;
+
+	if (SPI_execute_with_args("SELECT cursor, sent_up_to FROM concord.lane WHERE mapping = $1",
+							  1, types, values, NULL, false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read concord.lane");
+	if (SPI_processed == 0)
+		return false;
+	tuple = SPI_tuptable->vals[0];
+	lane->read_pos = DatumGetInt64(SPI_getbinval(tuple, SPI_tuptable->tupdesc, 1,
+												 &isnull));
+	lane->sent_limit = DatumGetInt64(SPI_getbinval(tuple, SPI_tuptable->tupdesc,
+												   2, &isnull));
+	lane->max_done = lane->shown_cursor = lane->read_pos;
+	lane->recovered_to = Min(lane->sent_limit, concord_outbox_last_seq());
+	lane_read_done(lane);
+	return true;
+}
+
+/* lane_open starts a lane from its row; it stays unstarted without one. */
+static void
+lane_open(ConcordCourier *courier, ConcordLane *lane)
+{
+	concord_bookkeeping_begin();
+	if (lane_read_row(lane))
+	{
+		concord_keys_create(lane);
+		concord_parked_init(lane);
+		concord_parked_sync(courier, lane, true);
+		lane->state = CONCORD_LANE_OPEN;
+		courier->head_pos = Max(courier->head_pos, lane->read_pos);
+		courier->more_events = true;
+		if (courier->head != NULL)
+			concord_outbox_seek(courier->head, courier->head_pos);
+	}
+	else
+	{
+		lane->state = CONCORD_LANE_UNSTARTED;
+		courier->look_for_starts = true;
+	}
+	concord_bookkeeping_commit(false);
+}
+
+/* lane_define loads the mapping into a context of the lane's. */
+static void
+lane_define(ConcordLane *lane, const char *name)
+{
+	MemoryContext context = AllocSetContextCreate(lane->context,
+												  "concord definition",
+												  ALLOCSET_SMALL_SIZES);
+	ConcordDefinition *definition = MemoryContextAllocZero(context,
+														   sizeof(ConcordDefinition));
+
+	definition->context = context;
+	definition->refs = 1;
+	concord_bookkeeping_begin();
+	definition->mapping = concord_mapping_by_name(name, context);
+	concord_bookkeeping_commit(false);
+	lane->definition = definition;
+	lane->use_links = !definition->mapping->options.replay_events ||
+		definition->mapping->options.suppress_unchanged;
+}
+
+/* lane_note_denial remembers which right is missing; chores.c tells it. */
+static void
+lane_note_denial(ConcordLane *lane, const char *denial)
+{
+	lane->denied = denial != NULL;
+	strlcpy(lane->denial, denial ? denial : "", sizeof(lane->denial));
+	lane->denial[pg_mbcliplen(lane->denial, strlen(lane->denial),
+							  sizeof(lane->denial) - 1)] = '\0';
+}
+
+/* lane_use takes over a definer's access, new or loaded anew. */
+static void
+lane_use(ConcordCourier *courier, ConcordLane *lane, ConcordAccess *access)
+{
+	access->refs++;
+	concord_access_release(lane->access);
+	lane->access = access;
+	if (lane->system == NULL)
+	{
+		lane->system = concord_system_get(courier, access->server);
+		dlist_push_tail(&lane->system->lanes, &lane->system_node);
+	}
+	else
+		(void) concord_system_get(courier, access->server);
+}
+
+/* lane_refresh brings one lane in line with its mapping. */
+static void
+lane_refresh(ConcordCourier *courier, ConcordLane *lane, List **known,
+			 const ConcordMapping *m)
+{
+	ConcordAccess *access;
+	char	   *denial;
+	char	   *failure;
+
+	if (!lane->wanted || lane->state == CONCORD_LANE_DRAINING ||
+		!lane_lease(lane, true))
+		return;
+	access = concord_access_get(courier, known, m->serverid, m->definer,
+								m->source, &denial, &failure);
+	lane_note_denial(lane, denial);
+	if (access == NULL)
+	{
+		if (failure != NULL)
+			concord_lane_error(courier, lane, failure);
+		lane_drain(lane);
+		return;
+	}
+	if (lane->state == CONCORD_LANE_CLOSED)
+	{
+		lane_define(lane, m->name);
+		lane_use(courier, lane, access);
+		lane_open(courier, lane);
+		return;
+	}
+	lane_use(courier, lane, access);
+	if (lane->state == CONCORD_LANE_OPEN)
+	{
+		concord_bookkeeping_begin();
+		concord_parked_sync(courier, lane, false);
+		concord_bookkeeping_commit(false);
+	}
+}
+
+/* lane_forget gives up the lane of a mapping that is gone. */
+static void
+lane_forget(ConcordCourier *courier, ConcordLane *lane)
+{
+	lane_lease(lane, false);
+	dlist_delete(&lane->node);
+	courier->nlanes--;
+	MemoryContextDelete(lane->context);
+}
+
+/* lane_survey marks which lanes are wanted and drains those that changed. */
+static void
+lane_survey(ConcordCourier *courier, List *mappings)
+{
+	dlist_iter	iter;
+	ListCell   *lc;
+	int			couriers = Max(concord_couriers, 1);
+
+	dlist_foreach(iter, &courier->lanes)
+	{
+		ConcordLane *lane = dlist_container(ConcordLane, node, iter.cur);
+
+		lane->wanted = false;
+		lane->gone = true;
+	}
+	foreach(lc, mappings)
+	{
+		ConcordMapping *m = lfirst(lc);
+		ConcordLane *lane = concord_lane_find(courier, m->id);
+
+		if (lane == NULL && m->id % couriers == courier->index)
+			lane = lane_create(courier, m->id);
+		if (lane == NULL)
+			continue;
+		lane->gone = false;
+		lane->wanted = m->id % couriers == courier->index &&
+			m->state == CONCORD_MAPPING_ACTIVE &&
+			strcmp(m->push, "event") == 0;
+		if (lane->definition != NULL && lane->state != CONCORD_LANE_CLOSED &&
+			lane_changed(lane, m))
+			lane_drain(lane);
+	}
+	dlist_foreach(iter, &courier->lanes)
+	{
+		ConcordLane *lane = dlist_container(ConcordLane, node, iter.cur);
+
+		if (!lane->wanted)
+			lane_drain(lane);
+	}
+}
+
+/*
+ * concord_lanes_reload reads all mappings and brings the lanes in line.  Opens
+ * and ends transactions of its own.
+ */
+void
+concord_lanes_reload(ConcordCourier *courier)
+{
+	List	   *mappings;
+	List	   *known = NIL;
+	ListCell   *lc;
+
+	courier->generation = pg_atomic_read_u64(&courier->db->catalog_generation);
+	courier->loaded = true;
+	concord_bookkeeping_begin();
+	mappings = concord_mapping_load(courier->turn);
+	concord_bookkeeping_commit(false);
+	MemoryContextSwitchTo(courier->turn);
+
+	lane_survey(courier, mappings);
+	foreach(lc, mappings)
+	{
+		ConcordMapping *m = lfirst(lc);
+		ConcordLane *lane = concord_lane_find(courier, m->id);
+
+		if (lane != NULL)
+			lane_refresh(courier, lane, &known, m);
+	}
+	concord_access_forget(known);
+	concord_bookkeeping_begin();
+	concord_systems_check(courier);
+	concord_bookkeeping_commit(false);
+}
+
+/*
+ * concord_lanes_advance closes the lanes that have drained, after a commit of
+ * all that has ended, and has them loaded again.
+ */
+void
+concord_lanes_advance(ConcordCourier *courier)
+{
+	dlist_mutable_iter iter;
+
+	dlist_foreach_modify(iter, &courier->lanes)
+	{
+		ConcordLane *lane = dlist_container(ConcordLane, node, iter.cur);
+
+		if (lane->state == CONCORD_LANE_DRAINING && lane->in_flight == 0)
+		{
+			if (courier->nended > 0 || lane->dirty)
+				concord_book_turn(courier);
+			lane_close(lane);
+			courier->loaded = false;
+		}
+		if (lane->state == CONCORD_LANE_CLOSED && !lane->wanted)
+			lane_lease(lane, false);
+		if (lane->state == CONCORD_LANE_CLOSED && lane->gone)
+			lane_forget(courier, lane);
+	}
+}
+
+/*
+ * concord_lanes_start gives lanes to the mappings whose start capture has met.
+ * Runs in a bookkeeping transaction; true where a lane may open now.  A start
+ * of an open lane waits until it has drained.
+ */
+bool
+concord_lanes_start(ConcordCourier *courier)
+{
+	bool		found = false;
+	bool		waiting = false;
+	uint64		n;
+	SPITupleTable *rows;
+
+	if (SPI_execute("SELECT DISTINCT ON (mapping) mapping, seq FROM concord.lane_start"
+					" ORDER BY mapping, seq DESC", false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read concord.lane_start");
+	n = SPI_processed;
+	rows = SPI_tuptable;
+	for (uint64 i = 0; i < n; i++)
+	{
+		Oid			types[] = {INT4OID, INT8OID};
+		bool		isnull;
+		Datum		values[] = {
+			SPI_getbinval(rows->vals[i], rows->tupdesc, 1, &isnull),
+			SPI_getbinval(rows->vals[i], rows->tupdesc, 2, &isnull)
+		};
+		ConcordLane *lane = concord_lane_find(courier, DatumGetInt32(values[0]));
+
+		if (lane == NULL || !lane_lease(lane, true))
+			continue;
+		lane_drain(lane);
+		if (lane->state != CONCORD_LANE_CLOSED)
+		{
+			waiting = true;
+			continue;
+		}
+		if (SPI_execute_with_args("INSERT INTO concord.lane AS l (mapping, cursor) VALUES ($1, $2)"
+								  " ON CONFLICT (mapping) DO UPDATE SET cursor = excluded.cursor,"
+								  "    done = '{}', started_at = pg_catalog.now()",
+								  2, types, values, NULL, false, 0) != SPI_OK_INSERT ||
+			SPI_execute_with_args("DELETE FROM concord.lane_start WHERE mapping = $1 AND seq <= $2",
+								  2, types, values, NULL, false, 0) != SPI_OK_DELETE)
+			elog(ERROR, "could not start the lane of mapping %d",
+				 DatumGetInt32(values[0]));
+		found = true;
+	}
+	courier->look_for_starts = waiting;
+	return found;
+}

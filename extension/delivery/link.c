@@ -1,0 +1,243 @@
+/*-------------------------------------------------------------------------
+ *
+ * link.c
+ *	  What was delivered last of a record, and what follows from it.
+ *
+ * concord.link_item holds, for each local key of a mapping that delivers
+ * state, the remote id and tag, a hash of the image that was sent last, and the
+ * position of the newest event delivered.  It is read when a delivery is ready,
+ * that is after the end of the one before it was committed, so it is never
+ * behind.  Two rules stand on it:
+ *
+ *	- an image equal to the last one sent is not sent (option unchanged);
+ *	- an image older than the newest one delivered is never sent.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "base/compat.h"
+
+#include "base/bookkeeping.h"
+#include "catalog/pg_type.h"
+#include "common/cryptohash.h"
+#include "common/sha2.h"
+#include "delivery/delivery.h"
+#include "executor/spi.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+
+#define LINK_FETCH_LIMIT	1024
+
+static SPIPlanPtr link_plan = NULL;
+
+/* link_add puts text with its length into a hash, so that "ab","c" differs
+ * from "a","bc". */
+static void
+link_add(pg_cryptohash_ctx *ctx, const char *text)
+{
+	uint32		len = text ? strlen(text) : 0xFFFFFFFF;
+
+	pg_cryptohash_update(ctx, (const uint8 *) &len, sizeof(len));
+	if (text != NULL)
+		pg_cryptohash_update(ctx, (const uint8 *) text, len);
+}
+
+/* concord_link_hash computes the hash of what a delivery would send. */
+void
+concord_link_hash(ConcordDelivery *d)
+{
+	const ConcordMapped *m = d->mapped;
+	pg_cryptohash_ctx *ctx = pg_cryptohash_create(PG_SHA256);
+	uint8		digest[PG_SHA256_DIGEST_LENGTH];
+	int			nkeys = list_length(d->definition->mapping->key);
+
+	if (ctx == NULL || pg_cryptohash_init(ctx) < 0)
+		elog(ERROR, "could not initialize SHA-256");
+	link_add(ctx, d->definition->mapping->object);
+	for (int i = 0; i < nkeys && m->keys != NULL; i++)
+		link_add(ctx, m->keys[i].isnull ? NULL : m->keys[i].text);
+	d->has_hash = true;
+	for (int i = 0; i < m->nfields; i++)
+	{
+		const ConcordField *field = list_nth(m->field_defs, i);
+
+		if (m->skip != NULL && m->skip[i])
+			d->has_hash = false;	/* not the whole image */
+		if (field->on == CONCORD_ON_CREATE)
+			continue;
+		link_add(ctx, field->name);
+		link_add(ctx, m->fields[i].isnull ? NULL : m->fields[i].text);
+	}
+	if (pg_cryptohash_final(ctx, digest, sizeof(digest)) < 0)
+		elog(ERROR, "could not finish SHA-256");
+	pg_cryptohash_free(ctx);
+	memcpy(d->hash, digest, sizeof(d->hash));
+}
+
+/* link_key says under which key the record is known: before the change. */
+static const char *
+link_key(const ConcordDelivery *d)
+{
+	return d->mapped->old_local_key ? d->mapped->old_local_key
+		: d->mapped->local_key;
+}
+
+/* link_collect finds ready deliveries whose link is not known. */
+static int
+link_collect(ConcordCourier *courier, ConcordDelivery **ds, int max)
+{
+	dlist_iter	iter;
+	int			n = 0;
+
+	dlist_foreach(iter, &courier->lanes)
+	{
+		ConcordLane *lane = dlist_container(ConcordLane, node, iter.cur);
+		dlist_iter	inner;
+
+		if (lane->state != CONCORD_LANE_OPEN || lane->nready == 0)
+			continue;
+		dlist_foreach(inner, &lane->ready)
+		{
+			ConcordDelivery *d = dlist_container(ConcordDelivery, list_node,
+												 inner.cur);
+
+			if (n == max)
+				return n;
+			if (d->link_known)
+				continue;
+			if (lane->use_links && link_key(d) != NULL)
+				ds[n++] = d;
+			else
+				d->link_known = true;
+		}
+	}
+	return n;
+}
+
+/* link_take copies one row into its delivery. */
+static void
+link_take(ConcordDelivery *d, HeapTuple tuple, TupleDesc desc)
+{
+	MemoryContext old;
+	bool		isnull;
+	Datum		hash;
+
+	if (d->context == NULL)
+		d->context = AllocSetContextCreate(d->lane->memory, "concord exchange",
+										   ALLOCSET_SMALL_SIZES);
+	old = MemoryContextSwitchTo(d->context);
+	d->link_stored = true;
+	d->link.remote_id = SPI_getvalue(tuple, desc, 2);
+	d->link.etag = SPI_getvalue(tuple, desc, 3);
+	hash = SPI_getbinval(tuple, desc, 4, &isnull);
+	d->link_has_hash = !isnull;
+	if (!isnull)
+	{
+		bytea	   *bytes = DatumGetByteaPP(hash);
+
+		if (VARSIZE_ANY_EXHDR(bytes) == sizeof(d->link_hash))
+			memcpy(d->link_hash, VARDATA_ANY(bytes), sizeof(d->link_hash));
+		else
+			d->link_has_hash = false;
+	}
+	d->link_seq = DatumGetInt64(SPI_getbinval(tuple, desc, 5, &isnull));
+	d->link.exists = DatumGetBool(SPI_getbinval(tuple, desc, 6, &isnull));
+	MemoryContextSwitchTo(old);
+}
+
+/* link_query reads the rows of n deliveries. */
+static void
+link_query(ConcordDelivery **ds, int n)
+{
+	Oid			types[] = {INT4ARRAYOID, TEXTARRAYOID};
+	Datum	   *mappings = palloc(sizeof(Datum) * n);
+	Datum	   *keys = palloc(sizeof(Datum) * n);
+	Datum		values[2];
+
+	for (int i = 0; i < n; i++)
+	{
+		mappings[i] = Int32GetDatum(ds[i]->lane->id);
+		keys[i] = CStringGetTextDatum(link_key(ds[i]));
+	}
+	values[0] = PointerGetDatum(construct_array(mappings, n, INT4OID, 4, true,
+												TYPALIGN_INT));
+	values[1] = PointerGetDatum(construct_array(keys, n, TEXTOID, -1, false,
+												TYPALIGN_INT));
+	if (link_plan == NULL)
+	{
+		link_plan = SPI_prepare("SELECT k.position, i.remote_id, i.etag, i.hash, i.seq, i.present"
+								"  FROM unnest($1, $2) WITH ORDINALITY k (mapping, local_key, position)"
+								"  JOIN concord.link_item i ON i.mapping = k.mapping"
+								"       AND i.local_key = k.local_key::pg_catalog.jsonb",
+								2, types);
+		if (link_plan == NULL || SPI_keepplan(link_plan) != 0)
+			elog(ERROR, "could not prepare the reading of concord.link_item");
+	}
+	if (SPI_execute_plan(link_plan, values, NULL, true, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read concord.link_item");
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		HeapTuple	tuple = SPI_tuptable->vals[i];
+		TupleDesc	desc = SPI_tuptable->tupdesc;
+		bool		isnull;
+		int64		position = DatumGetInt64(SPI_getbinval(tuple, desc, 1, &isnull));
+
+		link_take(ds[position - 1], tuple, desc);
+	}
+}
+
+/*
+ * concord_links_fetch reads the links of ready deliveries, in one query and a
+ * transaction of its own.
+ */
+void
+concord_links_fetch(ConcordCourier *courier)
+{
+	ConcordDelivery **ds = MemoryContextAlloc(courier->turn,
+											  sizeof(ConcordDelivery *) * LINK_FETCH_LIMIT);
+	int			n = link_collect(courier, ds, LINK_FETCH_LIMIT);
+
+	if (n == 0)
+		return;
+	concord_bookkeeping_begin();
+	link_query(ds, n);
+	concord_bookkeeping_commit(false);
+	for (int i = 0; i < n; i++)
+		ds[i]->link_known = true;
+}
+
+/*
+ * concord_link_decides says how a ready delivery ends without a request, or
+ * CONCORD_END_NONE where it is to be sent.
+ */
+ConcordEnd
+concord_link_decides(ConcordDelivery *d)
+{
+	const ConcordMapping *mapping = d->definition->mapping;
+	bool		again = d->parked != NULL && d->parked->again;
+
+	if (!d->lane->use_links)
+		return CONCORD_END_NONE;
+	if (d->link_stored && mapping->options.ordering == CONCORD_ORDER_KEY)
+	{
+		if (d->link_seq > d->event->seq)
+			return CONCORD_END_SUPERSEDED;
+		if (d->link_seq == d->event->seq && !again)
+			return CONCORD_END_UNCHANGED;	/* delivered before a crash */
+	}
+	if (d->mapped->only_if_linked && !d->link.exists)
+		return CONCORD_END_UNCHANGED;
+	if (!mapping->options.suppress_unchanged || again)
+		return CONCORD_END_NONE;
+	if (d->mapped->action == CONCORD_ACTION_DELETE)
+		return d->link_stored && !d->link.exists && !d->was_unknown ?
+			CONCORD_END_UNCHANGED : CONCORD_END_NONE;
+	if (d->mapped->action != CONCORD_ACTION_UPSERT || !d->link.exists ||
+		!d->link_has_hash || d->mapped->old_local_key != NULL)
+		return CONCORD_END_NONE;
+	if (!d->has_hash)
+		concord_link_hash(d);
+	return d->has_hash &&
+		memcmp(d->hash, d->link_hash, sizeof(d->hash)) == 0 ?
+		CONCORD_END_UNCHANGED : CONCORD_END_NONE;
+}

@@ -1,0 +1,20 @@
+/*-------------------------------------------------------------------------
+ *
+ * log.h
+ *	  The log of finished deliveries: which table, and how long.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef CONCORD_DELIVERY_LOG_H
+#define CONCORD_DELIVERY_LOG_H
+
+#include "base/compat.h"
+
+#include "datatype/timestamp.h"
+
+extern int	concord_log_table(TimestampTz now);
+
+/* concord_delivery_retain truncates what is too old; called by the clerk. */
+extern void concord_delivery_retain(void);
+
+#endif							/* CONCORD_DELIVERY_LOG_H */

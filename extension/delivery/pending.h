@@ -1,0 +1,52 @@
+/*-------------------------------------------------------------------------
+ *
+ * pending.h
+ *	  Read the outbox on behalf of one mapping, from a backend.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef CONCORD_DELIVERY_PENDING_H
+#define CONCORD_DELIVERY_PENDING_H
+
+#include "base/compat.h"
+
+#include "catalog/mapping.h"
+#include "outbox/read.h"
+
+/* What a scan hands each event to; false ends the scan. */
+typedef bool (*ConcordScanEvent) (const ConcordEvent *event, void *arg);
+
+/*
+ * concord_scan_events calls back for each event of the mapping's source after
+ * a position, in order, up to the end of what is committed or last_seq.  Needs
+ * SPI and an active snapshot.
+ */
+extern void concord_scan_events(const ConcordMapping *mapping, int64 after_seq,
+								int64 last_seq, ConcordScanEvent callback,
+								void *arg);
+
+/* What a mapping's courier has finished, as its row of concord.lane says. */
+typedef struct ConcordPosition
+{
+	bool		started;		/* there is a row */
+	int64		cursor;
+	int			nranges;
+	int64	   *ranges;			/* [from, to) pairs beyond cursor */
+} ConcordPosition;
+
+/* Needs SPI. */
+extern void concord_position_load(int32 mapping, ConcordPosition *position);
+extern bool concord_position_finished(const ConcordPosition *position,
+									  int64 seq);
+
+/*
+ * concord_scan_local_key gives the event's local key as the mapping room
+ * writes it, or NULL where the image has not all of it.
+ */
+extern char *concord_scan_local_key(const ConcordMapping *mapping,
+									const ConcordEvent *event);
+
+/* admin.c: raises unless the current user may operate the mapping. */
+extern void concord_operate_check(const ConcordMapping *mapping);
+
+#endif							/* CONCORD_DELIVERY_PENDING_H */

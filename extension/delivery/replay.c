@@ -1,0 +1,307 @@
+/*-------------------------------------------------------------------------
+ *
+ * replay.c
+ *	  concord.replay(): events again, from the outbox.
+ *
+ * A replay writes live rows of concord.exception, marked "again", in the
+ * caller's transaction; the courier takes it from there.  Of a mapping that
+ * replays state, each key that has an event in the span goes once, with its
+ * newest image, wherever in the outbox that is; of one that replays events,
+ * every event of the span goes, in order.  Events that the courier has not
+ * finished yet are left out: they are on their way anyhow.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "base/compat.h"
+
+#include "base/shmem.h"
+#include "catalog/pg_type.h"
+#include "common/hashfn.h"
+#include "delivery/delivery.h"
+#include "delivery/pending.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/hsearch.h"
+#include "utils/jsonb.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+#include "utils/uuid.h"
+
+PG_FUNCTION_INFO_V1(concord_replay);
+
+typedef struct ReplayKey
+{
+	uint64		hash;			/* of the key's text: two keys that share it
+								 * replay both, which does no harm */
+	int64		newest;			/* seq of its newest event, 0: not in the span */
+	bool		wanted;			/* given in keys */
+} ReplayKey;
+
+typedef struct Replay
+{
+	const ConcordMapping *mapping;
+	ConcordPosition position;
+	TimestampTz from;
+	TimestampTz to;
+	bool		by_key;			/* keys were given */
+	bool		events;			/* every event, not the newest image */
+	bool		writing;		/* second pass of state */
+	HTAB	   *keys;
+	MemoryContext scratch;
+	SPIPlanPtr	insert;
+	int64		count;
+} Replay;
+
+/* rpl_hash gives the hash of a key that is in jsonb's own form. */
+static uint64
+rpl_hash(const char *key)
+{
+	return DatumGetUInt64(hash_any_extended((const unsigned char *) key,
+											strlen(key), 0));
+}
+
+/* rpl_key_hash gives the hash of a key as the mapping room writes it. */
+static uint64
+rpl_key_hash(const char *key)
+{
+	Datum		value = DirectFunctionCall1(jsonb_in, CStringGetDatum(key));
+
+	return rpl_hash(DatumGetCString(DirectFunctionCall1(jsonb_out, value)));
+}
+
+/* rpl_op names the kind of an event. */
+static const char *
+rpl_op(ConcordOp op)
+{
+	switch (op)
+	{
+		case CONCORD_OP_INSERT:
+			return "insert";
+		case CONCORD_OP_UPDATE:
+			return "update";
+		case CONCORD_OP_DELETE:
+			return "delete";
+		case CONCORD_OP_TRUNCATE:
+			return "truncate";
+		default:
+			return "emit";
+	}
+}
+
+/* rpl_insert writes the row of one event. */
+static void
+rpl_insert(Replay *replay, const ConcordEvent *event, const char *key)
+{
+	Datum		values[8];
+	char		nulls[8];
+
+	memset(nulls, ' ', sizeof(nulls));
+	values[0] = Int32GetDatum(replay->mapping->id);
+	values[1] = Int32GetDatum(replay->mapping->version);
+	values[2] = Int64GetDatum(event->seq);
+	values[3] = UUIDPGetDatum(&event->id);
+	values[4] = CStringGetTextDatum(rpl_op(event->op));
+	values[5] = TimestampTzGetDatum(event->committed_at);
+	values[6] = key ? CStringGetTextDatum(key) : (Datum) 0;
+	nulls[6] = key ? ' ' : 'n';
+	values[7] = PointerGetDatum(concord_event_pack(event));
+	if (SPI_execute_plan(replay->insert, values, nulls, false, 0) != SPI_OK_INSERT)
+		elog(ERROR, "could not write concord.exception");
+	replay->count++;
+}
+
+/* rpl_in_span says whether an event is what the caller asked for. */
+static bool
+rpl_in_span(const Replay *replay, const ConcordEvent *event,
+			const ReplayKey *entry)
+{
+	if (event->committed_at < replay->from || event->committed_at > replay->to)
+		return false;
+	return !replay->by_key || (entry != NULL && entry->wanted);
+}
+
+/* rpl_event takes one event of the outbox. */
+static bool
+rpl_event(const ConcordEvent *event, void *arg)
+{
+	Replay	   *replay = arg;
+	MemoryContext old = MemoryContextSwitchTo(replay->scratch);
+	char	   *key = concord_scan_local_key(replay->mapping, event);
+	ReplayKey  *entry = NULL;
+	uint64		hash = key ? rpl_key_hash(key) : 0;
+	bool		found;
+
+	if (key != NULL)
+		entry = hash_search(replay->keys, &hash, HASH_FIND, NULL);
+	if (replay->events)
+	{
+		if (rpl_in_span(replay, event, entry) &&
+			concord_position_finished(&replay->position, event->seq))
+			rpl_insert(replay, event, key);
+	}
+	else if (replay->writing)
+	{
+		if (entry != NULL && entry->newest == event->seq &&
+			concord_position_finished(&replay->position, event->seq))
+			rpl_insert(replay, event, key);
+	}
+	else if (entry != NULL && entry->newest > 0)
+		entry->newest = event->seq;
+	else if (key != NULL && rpl_in_span(replay, event, entry))
+	{
+		entry = hash_search(replay->keys, &hash, HASH_ENTER, &found);
+		if (!found)
+			entry->wanted = false;
+		entry->newest = event->seq;
+	}
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(replay->scratch);
+	return true;
+}
+
+/* rpl_keys reads the keys that the caller gives: an object or an array. */
+static void
+rpl_keys(Replay *replay, Jsonb *keys)
+{
+	JsonbIterator *it;
+	JsonbValue	value;
+	JsonbIteratorToken token;
+
+	replay->by_key = true;
+	it = JsonbIteratorInit(&keys->root);
+	if (JB_ROOT_IS_OBJECT(keys))
+	{
+		uint64		hash = rpl_hash(JsonbToCString(NULL, &keys->root, VARSIZE(keys)));
+		ReplayKey  *entry = hash_search(replay->keys, &hash, HASH_ENTER, NULL);
+
+		entry->wanted = true;
+		entry->newest = 0;
+		return;
+	}
+	if (JB_ROOT_IS_SCALAR(keys))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("keys must be a local key or an array of them"),
+				 errhint("For example: '[{\"id\": 7}, {\"id\": 8}]'.")));
+	(void) JsonbIteratorNext(&it, &value, true);
+	while ((token = JsonbIteratorNext(&it, &value, true)) == WJB_ELEM)
+	{
+		Jsonb	   *element = JsonbValueToJsonb(&value);
+		uint64		hash = rpl_hash(JsonbToCString(NULL, &element->root,
+												   VARSIZE(element)));
+		ReplayKey  *entry = hash_search(replay->keys, &hash, HASH_ENTER, NULL);
+
+		entry->wanted = true;
+		entry->newest = 0;
+	}
+}
+
+/* What is the oldest event that is still there. */
+typedef struct ReplayOldest
+{
+	bool		found;
+	TimestampTz at;
+} ReplayOldest;
+
+static bool
+rpl_first(const ConcordEvent *event, void *arg)
+{
+	ReplayOldest *oldest = arg;
+
+	oldest->found = true;
+	oldest->at = event->committed_at;
+	return false;
+}
+
+/* rpl_check_kept raises where the span begins before what is kept. */
+static void
+rpl_check_kept(Replay *replay, int64 first_seq, int64 last_seq)
+{
+	ReplayOldest oldest = {false};
+
+	if (TIMESTAMP_NOT_FINITE(replay->from) || first_seq <= 1)
+		return;
+	concord_scan_events(replay->mapping, first_seq - 1, last_seq, rpl_first,
+						&oldest);
+	if (oldest.found && replay->from < oldest.at)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("events before %s are not kept any more",
+						timestamptz_to_str(oldest.at)),
+				 errhint("Replay from that time, or send rows again from the table.")));
+}
+
+/* rpl_run does the passes over the outbox. */
+static void
+rpl_run(Replay *replay)
+{
+	Oid			types[] = {INT4OID, INT4OID, INT8OID, UUIDOID, TEXTOID,
+	TIMESTAMPTZOID, TEXTOID, BYTEAOID};
+	int64		first;
+	int64		last;
+
+	concord_position_load(replay->mapping->id, &replay->position);
+	if (!replay->position.started)
+		return;
+	replay->insert = SPI_prepare("INSERT INTO concord.exception (mapping, version, seq, event_id, op,"
+								 "       committed_at, ordering_key, local_key, event, state, again, next_try)"
+								 " VALUES ($1, $2, $3, $4, $5, $6, $7, $7::pg_catalog.jsonb, $8,"
+								 "         'retry', true, pg_catalog.now())", 8, types);
+	if (replay->insert == NULL)
+		elog(ERROR, "could not prepare the writing of concord.exception");
+	PushActiveSnapshot(GetTransactionSnapshot());
+	first = concord_outbox_first_seq();
+	last = concord_outbox_last_seq();
+	rpl_check_kept(replay, first, last);
+	concord_scan_events(replay->mapping, first - 1, last, rpl_event, replay);
+	if (!replay->events)
+	{
+		replay->writing = true;
+		concord_scan_events(replay->mapping, first - 1, last, rpl_event, replay);
+	}
+	PopActiveSnapshot();
+}
+
+/* concord_replay is the SQL function. */
+Datum
+concord_replay(PG_FUNCTION_ARGS)
+{
+	Replay		replay = {.from = DT_NOBEGIN, .to = DT_NOEND};
+	ConcordCatalogScope scope;
+	MemoryContext context = CurrentMemoryContext;
+	HASHCTL		ctl = {.keysize = sizeof(uint64),.entrysize = sizeof(ReplayKey),
+	.hcxt = CurrentMemoryContext};
+
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("the name of a mapping must be given")));
+	if (!PG_ARGISNULL(1))
+		replay.from = PG_GETARG_TIMESTAMPTZ(1);
+	if (!PG_ARGISNULL(2))
+		replay.to = PG_GETARG_TIMESTAMPTZ(2);
+	replay.keys = hash_create("concord replay", 1024, &ctl,
+							  HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	replay.scratch = AllocSetContextCreate(CurrentMemoryContext, "concord replay",
+										   ALLOCSET_DEFAULT_SIZES);
+	if (!PG_ARGISNULL(3))
+		rpl_keys(&replay, PG_GETARG_JSONB_P(3));
+
+	concord_catalog_enter(&scope);
+	replay.mapping = concord_mapping_by_name(text_to_cstring(PG_GETARG_TEXT_PP(0)),
+											 context);
+	concord_catalog_leave(&scope);
+	concord_operate_check(replay.mapping);
+	replay.events = replay.mapping->options.replay_events ||
+		replay.mapping->options.ordering != CONCORD_ORDER_KEY;
+
+	concord_catalog_enter(&scope);
+	rpl_run(&replay);
+	concord_catalog_leave(&scope);
+	if (replay.count > 0)
+		concord_catalog_changed();
+	PG_RETURN_INT64(replay.count);
+}

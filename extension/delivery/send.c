@@ -1,0 +1,409 @@
+/*-------------------------------------------------------------------------
+ *
+ * send.c
+ *	  Send what is ready, and make an end of what comes back.
+ *
+ * Before a delivery is sent
+ *	- its link is known (link.c),
+ *	- its values are fresh: mapped a moment ago, not when a backlog began,
+ *	- the end of the delivery before it with the same key is on disk,
+ *	- sent_up_to of its lane, on disk, covers it: after a crash, what may have
+ *	  been sent is known, and the first thing done with it is to look.
+ *
+ * No transaction is open here.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "base/compat.h"
+
+#include "access/xlog.h"
+#include "auth/auth.h"
+#include "delivery/delivery.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#define SEND_ROUNDS			4
+#define SEND_ROUND_LIMIT	256
+#define SEND_ANSWER_MAX		8192
+#define SEND_REQUEST_MAX	(64 * 1024)
+
+/* concord_delivery_end ends a delivery; the next commit makes it so. */
+void
+concord_delivery_end(ConcordCourier *courier, ConcordDelivery *d,
+					 ConcordEnd end)
+{
+	concord_list_remove(d);
+	concord_delivery_become(d, CONCORD_DELIVERY_ENDED);
+	d->end = end;
+	if (courier->nended == 0)
+		courier->ended_since = courier->now;
+	dlist_push_tail(&courier->ended, &d->list_node);
+	courier->nended++;
+	if (end == CONCORD_END_DEAD)
+		courier->want_durable = true;
+	if (concord_keys_waited_for(d))
+		courier->ended_gates = true;
+	d->lane->dirty = true;
+}
+
+/* ---------------------------------------------------------------------
+ * answers
+ * ------------------------------------------------------------------- */
+
+/* send_clean redacts a foreign text and makes it fit for a table. */
+static char *
+send_clean(const ConcordDelivery *d, const char *text, Size len, Size max)
+{
+	if (text == NULL)
+		return NULL;
+	return concord_auth_redact(d->access->auth,
+							   concord_safe_text(text, len, max));
+}
+
+/* send_request_text shows a request: method, address, body. */
+static char *
+send_request_text(const ConcordDelivery *d)
+{
+	const ConcordRequest *request = d->request;
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	appendStringInfo(&buf, "%s %s", request->method, request->url);
+	if (request->body != NULL && request->body_len > 0)
+		appendStringInfo(&buf, "\n\n%s",
+						 concord_safe_text(request->body, request->body_len,
+										   SEND_REQUEST_MAX));
+	return concord_auth_redact(d->access->auth, buf.data);
+}
+
+/* send_note keeps what a person will want to know of a failed attempt. */
+static void
+send_note(ConcordDelivery *d)
+{
+	const ConcordExchange *x = d->exchange;
+	MemoryContext old = MemoryContextSwitchTo(d->context);
+
+	d->status = x->status;
+	d->rule = x->rule;
+	d->error = x->error ? send_clean(d, x->error, strlen(x->error), SEND_ANSWER_MAX)
+		: NULL;
+	if (d->request != NULL)
+	{
+		const ConcordResponse *response = &d->request->response;
+
+		d->answer = send_clean(d, response->body, response->body_len,
+							   SEND_ANSWER_MAX);
+		d->sent = send_request_text(d);
+	}
+	MemoryContextSwitchTo(old);
+}
+
+/* send_lane_error notes the last failure of a lane. */
+static void
+send_lane_error(ConcordCourier *courier, ConcordDelivery *d)
+{
+	if (d->error != NULL)
+		concord_lane_error(courier, d->lane, d->error);
+}
+
+/* send_again puts a delivery back that ended through no fault of its own. */
+static void
+send_again(ConcordDelivery *d)
+{
+	concord_delivery_forget_exchange(d);
+	concord_delivery_become(d, CONCORD_DELIVERY_QUEUED);
+	concord_keys_check(d);
+}
+
+/* send_limit gives an option of the mapping, or the server's. */
+static int
+send_limit(int of_mapping, int of_server)
+{
+	return of_mapping >= 0 ? of_mapping : of_server;
+}
+
+/* send_retry plans another attempt, or ends them. */
+static void
+send_retry(ConcordCourier *courier, ConcordDelivery *d)
+{
+	const ConcordMappingOptions *options = &d->definition->mapping->options;
+	const ConcordServer *server = d->access->server;
+	const ConcordExchange *x = d->exchange;
+	int			delay;
+
+	d->attempts++;
+	send_note(d);
+	send_lane_error(courier, d);
+	if (d->attempts > send_limit(options->retry_limit, server->retry_limit))
+	{
+		if (d->rule == NULL)
+			d->rule = "retry_limit";
+		concord_delivery_end(courier, d, CONCORD_END_DEAD);
+		return;
+	}
+	delay = concord_backoff_ms(d->attempts,
+							   send_limit(options->retry_base_ms, server->retry_base_ms),
+							   send_limit(options->retry_cap_ms, server->retry_cap_ms));
+	d->next_try = courier->now + (int64) Max(delay, x->retry_after_ms) * 1000;
+	concord_delivery_end(courier, d, CONCORD_END_RETRY);
+}
+
+/* send_outage: the system is down; beyond outage_limit the record is dead. */
+static void
+send_outage(ConcordCourier *courier, ConcordDelivery *d)
+{
+	const ConcordSystem *system = d->lane->system;
+	int			limit = d->access->server->outage_limit_ms;
+
+	if (limit < 0 || system->breaker == CONCORD_BREAKER_CLOSED ||
+		courier->now - system->since < (int64) limit * 1000)
+	{
+		send_again(d);
+		return;
+	}
+	send_note(d);
+	d->rule = "outage_limit";
+	concord_delivery_end(courier, d, CONCORD_END_DEAD);
+}
+
+/* send_finish makes an end of an exchange that has an outcome. */
+static void
+send_finish(ConcordCourier *courier, ConcordDelivery *d)
+{
+	const ConcordExchange *x = d->exchange;
+	ConcordLane *lane = d->lane;
+	bool		counts;
+
+	lane->in_flight--;
+	lane->system->in_flight--;
+	courier->in_flight--;
+	d->answered_at = courier->now;
+	counts = concord_breaker_result(lane->system, x, courier->now);
+	if (x->outcome == CONCORD_OUTCOME_UNKNOWN || x->status >= 500)
+		d->was_unknown = true;
+	d->status = x->status;
+	switch (x->outcome)
+	{
+		case CONCORD_OUTCOME_DONE:
+			d->attempts++;
+			concord_delivery_end(courier, d, CONCORD_END_DONE);
+			break;
+		case CONCORD_OUTCOME_RETRY:
+		case CONCORD_OUTCOME_UNKNOWN:
+			if (counts)
+				send_retry(courier, d);
+			else
+				send_outage(courier, d);
+			break;
+		case CONCORD_OUTCOME_THROTTLE:
+		case CONCORD_OUTCOME_DOWN:
+			send_outage(courier, d);
+			break;
+		case CONCORD_OUTCOME_DEAD:
+		case CONCORD_OUTCOME_NONE:
+			d->attempts++;
+			send_note(d);
+			send_lane_error(courier, d);
+			concord_delivery_end(courier, d, CONCORD_END_DEAD);
+			break;
+	}
+}
+
+/* send_failed turns an error of ours while a request was made into an end. */
+static void
+send_failed(ConcordCourier *courier, ConcordDelivery *d, ErrorData *error)
+{
+	ConcordLane *lane = d->lane;
+
+	lane->in_flight--;
+	lane->system->in_flight--;
+	courier->in_flight--;
+	d->attempts++;
+	d->rule = "request";
+	d->error = error->message;
+	send_lane_error(courier, d);
+	concord_delivery_end(courier, d, CONCORD_END_DEAD);
+}
+
+/*
+ * send_step lets the protocol make its next request: the first one where
+ * response is NULL.  An error it raises ends this delivery only.
+ */
+static void
+send_step(ConcordCourier *courier, ConcordDelivery *d,
+		  const ConcordResponse *response)
+{
+	MemoryContext old = MemoryContextSwitchTo(d->context);
+	ConcordRequest *volatile next = NULL;
+	ErrorData  *volatile error = NULL;
+
+	PG_TRY();
+	{
+		if (d->exchange == NULL)
+		{
+			d->exchange = concord_exchange_begin(d->access->server,
+												 d->definition->mapping,
+												 d->event, d->mapped, &d->link,
+												 d->context);
+			d->exchange->was_unknown = d->was_unknown;
+		}
+		next = concord_exchange_next(d->exchange, response, d->access->auth);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(d->context);
+		error = CopyErrorData();
+		if (error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN)
+			PG_RE_THROW();
+		FlushErrorState();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(old);
+
+	if (error != NULL)
+		send_failed(courier, d, error);
+	else if (next == NULL)
+		send_finish(courier, d);
+	else
+	{
+		if (d->request != NULL)
+			concord_request_free(d->request);
+		d->request = next;
+		d->request->owner = d;
+		concord_http_submit(courier->http, d->request);
+	}
+}
+
+/* concord_send_collect takes in what has ended on the network. */
+void
+concord_send_collect(ConcordCourier *courier)
+{
+	ConcordRequest *request;
+
+	while ((request = concord_http_next(courier->http)) != NULL)
+		send_step(courier, request->owner, &request->response);
+}
+
+/* ---------------------------------------------------------------------
+ * sending
+ * ------------------------------------------------------------------- */
+
+typedef struct SendRound
+{
+	ConcordDelivery *chosen[SEND_ROUND_LIMIT];
+	int			n;
+	int			stale;			/* went back to be mapped again */
+	int			ended;			/* needed no request */
+	bool		reserve;		/* a lane's sent_up_to must go up */
+	XLogRecPtr	flush;			/* what must be on disk before */
+} SendRound;
+
+/* send_choose looks at a lane's first ready one; false: nothing to choose. */
+static bool
+send_choose(ConcordCourier *courier, ConcordLane *lane, SendRound *round)
+{
+	ConcordDelivery *d = concord_ready_next(lane);
+	ConcordEnd	end;
+
+	if (d == NULL)
+		return false;
+	if (!d->link_known)
+	{
+		concord_keys_check(d);
+		return false;
+	}
+	if (courier->now - d->mapped_at > CONCORD_FRESH_MS * INT64CONST(1000))
+	{
+		concord_delivery_forget_mapped(d);
+		concord_delivery_become(d, CONCORD_DELIVERY_NEW);
+		concord_fresh_add(d);
+		round->stale++;
+		return true;
+	}
+	end = concord_link_decides(d);
+	if (end != CONCORD_END_NONE)
+	{
+		concord_delivery_end(courier, d, end);
+		round->ended++;
+		return true;
+	}
+	if (d->in_window && d->event->seq > lane->sent_limit)
+	{
+		concord_keys_check(d);
+		round->reserve = true;
+		return false;
+	}
+	round->flush = Max(round->flush, concord_keys_commit_lsn(d));
+	round->chosen[round->n++] = d;
+	concord_delivery_become(d, CONCORD_DELIVERY_SENT);
+	lane->in_flight++;
+	lane->system->in_flight++;
+	courier->in_flight++;
+	return true;
+}
+
+/* send_pick fills a system's free places from its lanes, one each in turn. */
+static void
+send_pick(ConcordCourier *courier, ConcordSystem *system, SendRound *round)
+{
+	int			idle = 0;
+	int			nlanes = 0;
+	int			stale = round->stale + 4 * system->concurrency + 16;
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &system->lanes)
+		nlanes++;
+	while (idle < nlanes && round->n < SEND_ROUND_LIMIT && round->stale < stale &&
+		   concord_breaker_allows(system, courier->now))
+	{
+		dlist_node *node = dlist_pop_head_node(&system->lanes);
+		ConcordLane *lane = dlist_container(ConcordLane, system_node, node);
+
+		dlist_push_tail(&system->lanes, node);
+		if (lane->state == CONCORD_LANE_OPEN &&
+			lane->hold_until <= courier->now &&
+			send_choose(courier, lane, round))
+			idle = 0;
+		else
+			idle++;
+	}
+}
+
+/* send_start begins an exchange. */
+static void
+send_start(ConcordCourier *courier, ConcordDelivery *d)
+{
+	if (d->context == NULL)
+		d->context = AllocSetContextCreate(d->lane->memory, "concord exchange",
+										   ALLOCSET_SMALL_SIZES);
+	d->access = d->lane->access;
+	d->access->refs++;
+	d->sent_at = courier->now;
+	send_step(courier, d, NULL);
+}
+
+/* concord_send_ready sends as much as the systems take now. */
+void
+concord_send_ready(ConcordCourier *courier)
+{
+	SendRound  *round = MemoryContextAlloc(courier->turn, sizeof(SendRound));
+
+	for (int i = 0; i < SEND_ROUNDS; i++)
+	{
+		dlist_iter	iter;
+
+		memset(round, 0, sizeof(SendRound));
+		concord_links_fetch(courier);
+		dlist_foreach(iter, &courier->systems)
+			send_pick(courier, dlist_container(ConcordSystem, node, iter.cur),
+					  round);
+		if (round->reserve)
+			concord_book_reserve(courier);
+		if (round->flush > GetFlushRecPtr(NULL))
+			XLogFlush(round->flush);
+		for (int j = 0; j < round->n; j++)
+			send_start(courier, round->chosen[j]);
+		if (round->n == 0 && !round->reserve)
+			return;
+	}
+}

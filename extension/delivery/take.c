@@ -1,0 +1,427 @@
+/*-------------------------------------------------------------------------
+ *
+ * take.c
+ *	  Take events from the outbox into the lanes' windows, and map them.
+ *
+ * One reader, the head, serves all lanes that have room; a lane that has none
+ * stays behind and gets a reader of its own, which skips chunks without its
+ * sources, until it has caught up.
+ *
+ * Events are copied once for each read and lane.  Mapping is done for all new
+ * deliveries of a lane at once, in a read-only transaction of its own that
+ * concord_mapping_eval makes.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "base/compat.h"
+
+#include "access/xact.h"
+#include "base/bookkeeping.h"
+#include "delivery/delivery.h"
+#include "executor/spi.h"
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#define TAKE_MAP_LIMIT	512		/* mapped at once */
+#define TAKE_HOLD_MS	5000	/* a mapping that raises rests this long */
+#define TAKE_WAIT_MIN_US	INT64CONST(250000)
+#define TAKE_WAIT_MAX_US	INT64CONST(60000000)
+#define TAKE_WAIT_LIMIT_US	USECS_PER_DAY	/* wait_limit's default */
+
+typedef struct TakeRelation
+{
+	int32		id;
+	ConcordRelation *relation;
+} TakeRelation;
+
+/* take_same says whether two definitions are the same. */
+static bool
+take_same(const ConcordRelation *a, const ConcordRelation *b)
+{
+	if (a->relid != b->relid || a->ncolumns != b->ncolumns)
+		return false;
+	for (int i = 0; i < a->ncolumns; i++)
+		if (a->columns[i].attnum != b->columns[i].attnum ||
+			a->columns[i].typid != b->columns[i].typid ||
+			strcmp(a->columns[i].name, b->columns[i].name) != 0)
+			return false;
+	return true;
+}
+
+/*
+ * concord_take_relation returns this process's copy of a stored definition: it
+ * lives as long as the process, while a reader's goes with the reader.
+ */
+const ConcordRelation *
+concord_take_relation(ConcordCourier *courier, const ConcordRelation *relation)
+{
+	TakeRelation *entry;
+	ConcordRelation *copy;
+	MemoryContext old;
+	bool		found;
+
+	if (relation == NULL)
+		return NULL;
+	entry = hash_search(courier->relations, &relation->id, HASH_ENTER, &found);
+	if (found && take_same(entry->relation, relation))
+		return entry->relation;
+	old = MemoryContextSwitchTo(courier->context);
+	copy = palloc(sizeof(ConcordRelation));
+	*copy = *relation;
+	copy->schema = pstrdup(relation->schema);
+	copy->table = pstrdup(relation->table);
+	copy->columns = palloc(sizeof(ConcordColumn) * Max(relation->ncolumns, 1));
+	memcpy(copy->columns, relation->columns,
+		   sizeof(ConcordColumn) * relation->ncolumns);
+	for (int i = 0; i < relation->ncolumns; i++)
+	{
+		copy->columns[i].name = pstrdup(relation->columns[i].name);
+		if (relation->columns[i].typname != NULL)
+			copy->columns[i].typname = pstrdup(relation->columns[i].typname);
+	}
+	MemoryContextSwitchTo(old);
+	entry->relation = copy;
+	return copy;
+}
+
+/* take_wants says whether an event is of the lane's source. */
+static bool
+take_wants(const ConcordLane *lane, const ConcordEvent *event)
+{
+	const ConcordMapping *mapping = lane->definition->mapping;
+
+	if (event->seq <= lane->read_pos ||
+		concord_lane_finished_before(lane, event->seq))
+		return false;
+	if (event->op == CONCORD_OP_CONTROL)
+		return false;
+	if (event->op == CONCORD_OP_EMIT)
+		return mapping->topic != NULL && event->topic != NULL &&
+			strcmp(mapping->topic, event->topic) == 0;
+	return OidIsValid(mapping->source) && event->relation != NULL &&
+		event->relation->relid == mapping->source;
+}
+
+/* take_batch gives a lane its events of one read. */
+static void
+take_batch(ConcordCourier *courier, ConcordLane *lane,
+		   const ConcordEvent *events, int nevents, int64 read_up_to)
+{
+	ConcordBatch *batch = NULL;
+
+	for (int i = 0; i < nevents; i++)
+	{
+		ConcordEvent *copy;
+
+		if (!take_wants(lane, &events[i]))
+			continue;
+		if (batch == NULL)
+			batch = concord_batch_create(lane->memory);
+		copy = concord_event_copy(&events[i], batch->context);
+		copy->relation = concord_take_relation(courier, events[i].relation);
+		concord_window_take(courier, lane, batch, copy);
+	}
+	concord_batch_release(batch);
+	lane->read_pos = Max(lane->read_pos, read_up_to);
+}
+
+/* take_note_starts notices that a mapping's start has gone by. */
+static void
+take_note_starts(ConcordCourier *courier, const ConcordEvent *events,
+				 int nevents)
+{
+	for (int i = 0; i < nevents; i++)
+		if (events[i].op == CONCORD_OP_CONTROL)
+			courier->look_for_starts = true;
+}
+
+/* take_wanted: the lane takes events now. */
+static bool
+take_wanted(ConcordCourier *courier, const ConcordLane *lane)
+{
+	return lane->state == CONCORD_LANE_OPEN &&
+		lane->hold_until <= courier->now && concord_window_has_room(lane);
+}
+
+/* take_head reads once for all lanes that are not behind. */
+static void
+take_head(ConcordCourier *courier)
+{
+	ConcordEvent *events;
+	int			nevents;
+	int64		read_up_to;
+	dlist_iter	iter;
+
+	if (courier->head == NULL)
+		courier->head = concord_outbox_open(courier->context,
+											courier->head_pos, NULL, 0);
+	events = concord_outbox_read(courier->head, CONCORD_READ_EVENTS,
+								 CONCORD_READ_BYTES, &nevents, &read_up_to);
+	take_note_starts(courier, events, nevents);
+	dlist_foreach(iter, &courier->lanes)
+	{
+		ConcordLane *lane = dlist_container(ConcordLane, node, iter.cur);
+
+		if (lane->read_pos >= courier->head_pos && take_wanted(courier, lane))
+			take_batch(courier, lane, events, nevents, read_up_to);
+	}
+	courier->more_events |= nevents > 0;
+	courier->head_pos = Max(courier->head_pos, read_up_to);
+}
+
+/* take_own reads for a lane that is behind the head. */
+static void
+take_own(ConcordCourier *courier, ConcordLane *lane)
+{
+	ConcordEvent *events;
+	int			nevents;
+	int64		read_up_to;
+
+	if (lane->reader == NULL)
+		lane->reader = concord_outbox_open(lane->memory, lane->read_pos,
+										   &lane->definition->mapping->source,
+										   1);
+	events = concord_outbox_read(lane->reader, CONCORD_READ_EVENTS,
+								 CONCORD_READ_BYTES, &nevents, &read_up_to);
+	courier->more_events |= read_up_to > lane->read_pos;
+	take_batch(courier, lane, events, nevents, read_up_to);
+	if (lane->read_pos >= courier->head_pos)
+	{
+		concord_outbox_close(lane->reader);
+		lane->reader = NULL;
+	}
+}
+
+/*
+ * concord_take_events reads what is new, if any lane has room for it.  Opens
+ * and ends its own transaction.
+ */
+void
+concord_take_events(ConcordCourier *courier)
+{
+	bool		head = false;
+	bool		behind = false;
+	int64		last_seq = (int64) pg_atomic_read_u64(&courier->db->last_seq);
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &courier->lanes)
+	{
+		ConcordLane *lane = dlist_container(ConcordLane, node, iter.cur);
+
+		if (!take_wanted(courier, lane))
+			continue;
+		if (lane->read_pos < courier->head_pos)
+			behind = true;
+		else
+			head = true;
+	}
+	head = head && (last_seq != courier->seen_seq || courier->more_events);
+	if (!head && !behind)
+		return;
+
+	courier->more_events = false;
+	concord_bookkeeping_begin();
+	if (head)
+	{
+		courier->seen_seq = last_seq;
+		take_head(courier);
+	}
+	dlist_foreach(iter, &courier->lanes)
+	{
+		ConcordLane *lane = dlist_container(ConcordLane, node, iter.cur);
+
+		if (lane->read_pos < courier->head_pos && take_wanted(courier, lane))
+			take_own(courier, lane);
+	}
+	concord_bookkeeping_commit(false);
+}
+
+/* ---------------------------------------------------------------------
+ * mapping
+ * ------------------------------------------------------------------- */
+
+/* take_order_key says by what order is kept for a mapped event. */
+static void
+take_order_key(const ConcordDelivery *d, const char **key, const char **old_key)
+{
+	const ConcordMapped *m = d->mapped;
+
+	*key = *old_key = NULL;
+	switch (d->definition->mapping->options.ordering)
+	{
+		case CONCORD_ORDER_KEY:
+			*key = m->local_key;
+			*old_key = m->old_local_key;
+			break;
+		case CONCORD_ORDER_EXPRESSION:
+			*key = m->ordering_key;
+			break;
+		case CONCORD_ORDER_NONE:
+			break;
+	}
+}
+
+/*
+ * take_wait puts aside a delivery that refers to a record without a link: it
+ * looks again soon at first and then ever less often, until wait_limit.
+ */
+static void
+take_wait(ConcordCourier *courier, ConcordDelivery *d)
+{
+	TimestampTz since = d->parked ? d->parked->created_at : courier->now;
+	int64		waited = courier->now - since;
+
+	if (concord_keys_blocked(d))
+		return;					/* its turn has not come */
+	d->rule = d->mapped->rule;
+	d->error = d->mapped->error;
+	d->next_try = courier->now +
+		Min(Max(waited / 4, TAKE_WAIT_MIN_US), TAKE_WAIT_MAX_US);
+	concord_delivery_end(courier, d, waited >= TAKE_WAIT_LIMIT_US ?
+						 CONCORD_END_DEAD : CONCORD_END_WAITING);
+}
+
+/* take_mapped puts one result where it belongs. */
+static void
+take_mapped(ConcordCourier *courier, ConcordDelivery *d)
+{
+	const ConcordMapped *m = d->mapped;
+
+	concord_delivery_become(d, CONCORD_DELIVERY_QUEUED);
+	if (d->nrefs > 0)
+		concord_keys_check(d);	/* mapped again: its keys stay */
+	else if (d->parked != NULL)
+		concord_keys_enqueue(d, d->parked->keys[0], d->parked->keys[1]);
+	else
+	{
+		const char *key;
+		const char *old_key;
+
+		take_order_key(d, &key, &old_key);
+		concord_keys_enqueue(d, key, old_key);
+	}
+
+	if (m->verdict == CONCORD_SKIP)
+		concord_delivery_end(courier, d, CONCORD_END_SKIPPED);
+	else if (m->verdict == CONCORD_WAIT)
+		take_wait(courier, d);
+	else if (m->verdict == CONCORD_FAIL)
+	{
+		d->rule = m->rule;
+		d->error = m->error;
+		concord_delivery_end(courier, d, CONCORD_END_DEAD);
+	}
+}
+
+/* take_compile compiles the mapping's version; raises what the parser does. */
+static void
+take_compile(ConcordDefinition *definition)
+{
+	if (definition->compiled != NULL)
+		return;
+	StartTransactionCommand();
+	XactReadOnly = true;
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	PushActiveSnapshot(GetTransactionSnapshot());
+	definition->compiled = concord_mapping_compile(definition->mapping,
+												   definition->context);
+	PopActiveSnapshot();
+	SPI_finish();
+	CommitTransactionCommand();
+}
+
+/* take_eval maps n deliveries; false where the mapping as a whole failed. */
+static bool
+take_eval(ConcordCourier *courier, ConcordLane *lane, ConcordDelivery **ds, int n)
+{
+	const ConcordEvent **events = MemoryContextAlloc(courier->turn,
+													 sizeof(ConcordEvent *) * n);
+	ConcordBatch *values = concord_batch_create(lane->memory);
+	ConcordMapped *mapped = NULL;
+	MemoryContext caller = CurrentMemoryContext;
+	char	   *volatile failure = NULL;
+
+	for (int i = 0; i < n; i++)
+		events[i] = ds[i]->event;
+	PG_TRY();
+	{
+		take_compile(lane->definition);
+		mapped = concord_mapping_eval(lane->definition->compiled, events, n,
+									  values->context);
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(courier->turn);
+		error = CopyErrorData();
+		if (error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN)
+			PG_RE_THROW();
+		FlushErrorState();
+		AbortOutOfAnyTransaction();
+		concord_bookkeeping_reset();
+		failure = error->message;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(caller);
+
+	if (failure != NULL)
+	{
+		concord_batch_release(values);
+		lane->hold_until = courier->now + TAKE_HOLD_MS * INT64CONST(1000);
+		concord_lane_error(courier, lane, failure);
+		return false;
+	}
+	for (int i = 0; i < n; i++)
+	{
+		ds[i]->values = values;
+		values->refs++;
+		ds[i]->definition = lane->definition;
+		lane->definition->refs++;
+		ds[i]->mapped = &mapped[i];
+		ds[i]->mapped_at = courier->now;
+	}
+	concord_batch_release(values);
+	return true;
+}
+
+/* take_map_lane maps what is new in a lane; up to a bound. */
+static void
+take_map_lane(ConcordCourier *courier, ConcordLane *lane)
+{
+	ConcordDelivery *ds[TAKE_MAP_LIMIT];
+	int			n = 0;
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &lane->fresh)
+	{
+		ds[n++] = dlist_container(ConcordDelivery, list_node, iter.cur);
+		if (n == TAKE_MAP_LIMIT)
+			break;
+	}
+	if (n == 0 || !take_eval(courier, lane, ds, n))
+		return;
+	for (int i = 0; i < n; i++)
+		concord_list_remove(ds[i]);
+	for (int i = 0; i < n; i++)
+		take_mapped(courier, ds[i]);
+}
+
+/* concord_take_map maps what is new in all lanes. */
+void
+concord_take_map(ConcordCourier *courier)
+{
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &courier->lanes)
+	{
+		ConcordLane *lane = dlist_container(ConcordLane, node, iter.cur);
+
+		if (lane->state == CONCORD_LANE_OPEN &&
+			lane->hold_until <= courier->now && lane->nfresh > 0)
+			take_map_lane(courier, lane);
+	}
+}

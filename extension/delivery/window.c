@@ -1,0 +1,243 @@
+/*-------------------------------------------------------------------------
+ *
+ * window.c
+ *	  The window of a lane: what it has taken from the outbox and not finished.
+ *
+ * The window is a list in outbox order.  A delivery leaves it when its end is
+ * committed, so what the table shall say follows from the list alone:
+ *
+ *		cursor	everything before the first of the window is finished; with an
+ *				empty window, everything that was read
+ *		done	the gaps between the window's deliveries, up to the newest that
+ *				has finished
+ *
+ * The window is bounded by number and bytes; a key that is held for long does
+ * not fill it, its deliveries move to the exceptions (exception.c).  While a
+ * system is down nothing moves and the cursor stands.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "base/compat.h"
+
+#include "delivery/delivery.h"
+#include "utils/memutils.h"
+
+/* concord_batch_create makes a counted context with one reference. */
+ConcordBatch *
+concord_batch_create(MemoryContext parent)
+{
+	MemoryContext context = AllocSetContextCreate(parent, "concord batch",
+												  ALLOCSET_DEFAULT_SIZES);
+	ConcordBatch *batch = MemoryContextAlloc(context, sizeof(ConcordBatch));
+
+	batch->context = context;
+	batch->refs = 1;
+	return batch;
+}
+
+/* concord_batch_release drops a reference and, with the last, the memory. */
+void
+concord_batch_release(ConcordBatch *batch)
+{
+	if (batch != NULL && --batch->refs == 0)
+		MemoryContextDelete(batch->context);
+}
+
+/* concord_delivery_create makes a delivery of an event that batch holds. */
+ConcordDelivery *
+concord_delivery_create(ConcordLane *lane, ConcordBatch *events,
+						const ConcordEvent *event, TimestampTz now)
+{
+	ConcordDelivery *d = MemoryContextAllocZero(lane->memory,
+												sizeof(ConcordDelivery));
+
+	d->lane = lane;
+	d->state = CONCORD_DELIVERY_NEW;
+	d->events = events;
+	d->event = event;
+	d->taken_at = now;
+	events->refs++;
+	return d;
+}
+
+/* concord_delivery_forget_exchange gives back what one exchange took. */
+void
+concord_delivery_forget_exchange(ConcordDelivery *d)
+{
+	if (d->request != NULL)
+		concord_request_free(d->request);
+	d->request = NULL;
+	d->exchange = NULL;
+	if (d->context != NULL)
+		MemoryContextDelete(d->context);
+	d->context = NULL;
+	memset(&d->link, 0, sizeof(d->link));
+	d->link_known = d->link_stored = d->link_has_hash = false;
+	concord_access_release(d->access);
+	d->access = NULL;
+}
+
+/* concord_delivery_forget_mapped drops mapped values that are too old. */
+void
+concord_delivery_forget_mapped(ConcordDelivery *d)
+{
+	concord_batch_release(d->values);
+	concord_definition_release(d->definition);
+	d->values = NULL;
+	d->definition = NULL;
+	d->mapped = NULL;
+	d->has_hash = false;
+}
+
+/* concord_delivery_free ends a delivery that is in no list any more. */
+void
+concord_delivery_free(ConcordDelivery *d)
+{
+	ConcordLane *lane = d->lane;
+
+	Assert(!d->listed && d->nrefs == 0);
+	if (d->in_window)
+	{
+		dlist_delete(&d->window_node);
+		lane->nwindow--;
+		lane->window_bytes -= d->event->old_len + d->event->new_len;
+		lane->max_done = Max(lane->max_done, d->event->seq);
+	}
+	concord_delivery_forget_exchange(d);
+	concord_delivery_forget_mapped(d);
+	concord_batch_release(d->events);
+	pfree(d);
+}
+
+/* concord_window_has_room says whether the lane wants more events. */
+bool
+concord_window_has_room(const ConcordLane *lane)
+{
+	return lane->nwindow < CONCORD_WINDOW_EVENTS &&
+		lane->window_bytes < CONCORD_WINDOW_BYTES &&
+		lane->nready + lane->nfresh < CONCORD_READ_EVENTS &&
+		lane->nparked < CONCORD_PARKED_LIMIT;
+}
+
+/* concord_lane_finished_before: an earlier process finished this event. */
+bool
+concord_lane_finished_before(const ConcordLane *lane, int64 seq)
+{
+	int			low = 0;
+	int			high = lane->nfinished;
+
+	while (low < high)
+	{
+		int			middle = (low + high) / 2;
+
+		if (seq < lane->finished[2 * middle])
+			high = middle;
+		else if (seq >= lane->finished[2 * middle + 1])
+			low = middle + 1;
+		else
+			return true;
+	}
+	return false;
+}
+
+/* concord_window_take adds an event, which batch holds, at the window's end. */
+void
+concord_window_take(ConcordCourier *courier, ConcordLane *lane,
+					ConcordBatch *events, const ConcordEvent *event)
+{
+	ConcordDelivery *d = concord_delivery_create(lane, events, event,
+												 courier->now);
+
+	d->in_window = true;
+	d->was_unknown = event->seq <= lane->recovered_to;
+	dlist_push_tail(&lane->window, &d->window_node);
+	lane->nwindow++;
+	lane->window_bytes += event->old_len + event->new_len;
+	concord_fresh_add(d);
+}
+
+/* concord_fresh_add puts a delivery in line to be mapped. */
+void
+concord_fresh_add(ConcordDelivery *d)
+{
+	Assert(d->state == CONCORD_DELIVERY_NEW && !d->listed);
+	dlist_push_tail(&d->lane->fresh, &d->list_node);
+	d->lane->nfresh++;
+	d->listed = true;
+}
+
+/* concord_list_remove takes a delivery out of fresh or ready. */
+void
+concord_list_remove(ConcordDelivery *d)
+{
+	if (!d->listed)
+		return;
+	dlist_delete(&d->list_node);
+	d->listed = false;
+	if (d->state == CONCORD_DELIVERY_NEW)
+		d->lane->nfresh--;
+	else
+		d->lane->nready--;
+}
+
+/* concord_window_cursor gives the seq up to which all is finished. */
+int64
+concord_window_cursor(ConcordLane *lane)
+{
+	ConcordDelivery *first;
+
+	if (dlist_is_empty(&lane->window))
+		return lane->read_pos;
+	first = dlist_container(ConcordDelivery, window_node,
+							lane->window.head.next);
+	return first->event->seq - 1;
+}
+
+/* win_range appends [from, to) to a multirange's text. */
+static void
+win_range(StringInfo buf, int64 from, int64 to)
+{
+	if (from < to)
+		appendStringInfo(buf, "%s[" INT64_FORMAT "," INT64_FORMAT ")",
+						 buf->len > 1 ? "," : "", from, to);
+}
+
+/*
+ * concord_window_done gives what is finished beyond the cursor as the text of
+ * an int8multirange, in the current context.  What an earlier process finished
+ * and this one has not come to yet stays in it.
+ */
+char *
+concord_window_done(ConcordLane *lane)
+{
+	StringInfoData buf;
+	dlist_iter	iter;
+	int64		from = -1;
+
+	initStringInfo(&buf);
+	appendStringInfoChar(&buf, '{');
+	dlist_foreach(iter, &lane->window)
+	{
+		ConcordDelivery *d = dlist_container(ConcordDelivery, window_node,
+											 iter.cur);
+
+		if (from >= 0)
+			win_range(&buf, from, d->event->seq);
+		from = d->event->seq + 1;
+		if (from > lane->max_done)
+			break;
+	}
+	if (from >= 0)
+		win_range(&buf, from, lane->max_done + 1);
+	for (int i = 0; i < lane->nfinished; i++)
+	{
+		int64		low = lane->finished[2 * i];
+		int64		high = lane->finished[2 * i + 1];
+
+		if (high > lane->read_pos + 1)
+			win_range(&buf, Max(low, Max(lane->read_pos, lane->max_done) + 1),
+					  high);
+	}
+	appendStringInfoChar(&buf, '}');
+	return buf.data;
+}
