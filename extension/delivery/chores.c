@@ -14,12 +14,12 @@
 #include "base/bookkeeping.h"
 #include "base/settings.h"
 #include "catalog/pg_type.h"
+#include "commands/extension.h"
 #include "delivery/delivery.h"
 #include "executor/spi.h"
 #include "utils/array.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
-#include "workers/worker.h"
 
 #define CHORES_US			INT64CONST(1000000)
 #define CHORES_HOLD_US		INT64CONST(30000000)
@@ -237,8 +237,12 @@ concord_chores(ConcordCourier *courier)
 	if (courier->now < courier->chores_at && !courier->look_for_starts)
 		return;
 	concord_bookkeeping_begin();
-	if (!concord_worker_extension_exists())
-		concord_worker_gone();
+	if (!OidIsValid(get_extension_oid("pg_concord", true)))
+	{
+		courier->gone = true;
+		concord_bookkeeping_commit(false);
+		return;
+	}
 	started = concord_lanes_start(courier);
 	if (courier->now >= courier->chores_at)
 	{

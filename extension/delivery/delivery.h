@@ -326,6 +326,7 @@ typedef struct ConcordCourier
 
 	uint64		generation;		/* catalog generation that was loaded */
 	bool		loaded;
+	bool		gone;			/* the extension was dropped */
 	int64		seen_seq;		/* last_seq when the outbox was last read */
 	bool		more_events;	/* the last read was cut short */
 	bool		look_for_starts;

@@ -146,6 +146,8 @@ eng_steps(ConcordCourier *courier)
 		courier->generation != pg_atomic_read_u64(&courier->db->catalog_generation))
 		concord_lanes_reload(courier);
 	concord_chores(courier);
+	if (courier->gone)
+		return;
 	concord_send_collect(courier);
 	concord_send_ready(courier);
 	concord_take_events(courier);
@@ -171,6 +173,8 @@ concord_courier_turn(ConcordCourier *courier)
 	eng_steps(courier);
 	MemoryContextSwitchTo(courier->context);
 	MemoryContextReset(courier->turn);
+	if (courier->gone)
+		return;
 	concord_http_wait(courier->http, eng_wait_ms(courier), PG_WAIT_EXTENSION);
 	ResetLatch(MyLatch);
 }

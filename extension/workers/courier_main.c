@@ -37,6 +37,8 @@ crm_loop(ConcordDatabase *db, int index)
 	{
 		concord_worker_check();
 		concord_courier_turn(courier);
+		if (courier->gone)
+			concord_worker_gone();
 	}
 	if (ProcDiePending)
 	{
