@@ -431,10 +431,10 @@ cmp_check_set(ConcordCompiled *compiled, ConcordSet *set)
 	}
 }
 
-/* concord_compile_old_known says whether an old image always has what is needed. */
-bool
-concord_compile_old_known(const ConcordCompiled *compiled,
-						  const ConcordExpression *expression)
+/* cmp_old_known says whether an old image always has what is needed. */
+static bool
+cmp_old_known(const ConcordCompiled *compiled,
+			  const ConcordExpression *expression)
 {
 	return compiled->identity_full ||
 		(!expression->whole_row &&
@@ -465,7 +465,7 @@ cmp_check_identity(ConcordCompiled *compiled)
 	{
 		const ConcordExpression *expression = set->expressions[i];
 
-		if (!concord_compile_old_known(compiled, expression))
+		if (!cmp_old_known(compiled, expression))
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 					 errmsg("%s needs columns that are not known of a deleted row",

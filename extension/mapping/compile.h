@@ -82,6 +82,9 @@ extern void concord_environment_enter(ConcordEnvironment *environment,
 									  Oid definer, const char *search_path);
 extern void concord_environment_leave(ConcordEnvironment *environment);
 
+extern MemoryContext concord_environment_dry_run(void (*work) (void *arg),
+												 void *arg);
+
 /* ---------- compile.c ---------- */
 
 typedef enum ConcordExpressionKind
@@ -172,13 +175,6 @@ extern void concord_compile_prepare(ConcordCompiled *compiled, ConcordSet *set);
  */
 extern void concord_compile_check(const ConcordMapping *mapping);
 
-/*
- * concord_compile_old_known says whether an old image always has what an
- * expression needs.
- */
-extern bool concord_compile_old_known(const ConcordCompiled *compiled,
-									  const ConcordExpression *expression);
-
 /* ---------- rows.c: from events to what statements read ---------- */
 
 /* A row that a set is evaluated for. */
@@ -207,6 +203,9 @@ extern const ConcordShape *concord_rows_shape(ConcordCompiled *compiled,
 extern ConcordImageValue concord_rows_value(ConcordCompiled *compiled,
 											ConcordRow *row,
 											AttrNumber attnum);
+
+/* concord_rows_op_name says what happened, as event.op. */
+extern const char *concord_rows_op_name(ConcordOp op);
 
 /* concord_rows_fill writes the slots of one row. */
 extern void concord_rows_fill(ConcordCompiled *compiled, ConcordRow *row,

@@ -13,8 +13,11 @@
  */
 #include "mapping/compile.h"
 
+#include "access/xact.h"
 #include "miscadmin.h"
 #include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
 
 /* Settings that the text of values, or their meaning, depends on. */
 static const struct
@@ -69,4 +72,30 @@ concord_environment_leave(ConcordEnvironment *environment)
 {
 	AtEOXact_GUC(false, environment->guc_level);
 	SetUserIdAndSecContext(environment->userid, environment->sec_context);
+}
+
+/*
+ * concord_environment_dry_run calls work in a read-only subtransaction of the
+ * caller's transaction, with SPI, and in a memory context of its own, which is
+ * returned; what it changed of settings and role ends with it.
+ */
+MemoryContext
+concord_environment_dry_run(void (*work) (void *arg), void *arg)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	MemoryContext context = AllocSetContextCreate(caller, "concord dry run",
+												  ALLOCSET_DEFAULT_SIZES);
+
+	BeginInternalSubTransaction(NULL);
+	XactReadOnly = true;
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	MemoryContextSwitchTo(context);
+	work(arg);
+	SPI_finish();
+	ReleaseCurrentSubTransaction();
+	CurrentResourceOwner = owner;
+	MemoryContextSwitchTo(caller);
+	return context;
 }

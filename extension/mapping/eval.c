@@ -213,6 +213,31 @@ ev_match(const ConcordValue *value)
 		EVAL_MATCHES : EVAL_DIFFERS;
 }
 
+/*
+ * ev_known says whether an old image has what an expression needs.  What it
+ * has depends on the replica identity at the time of the change, so the image
+ * itself is asked.
+ */
+static bool
+ev_known(const EvalItem *item, const ConcordExpression *expression)
+{
+	int			attnum = -1;
+
+	if (!item->before_key_only)
+		return true;
+	if (expression->whole_row)
+		return false;
+	while ((attnum = bms_next_member(expression->columns, attnum)) >= 0)
+	{
+		int			index = item->before.shape->index[attnum];
+
+		if (index < 0 ||
+			item->before.values[index].kind == CONCORD_IMAGE_ABSENT)
+			return false;
+	}
+	return true;
+}
+
 /* ev_filter finds out which rows match. */
 static void
 ev_filter(EvalBatch *batch)
@@ -229,8 +254,8 @@ ev_filter(EvalBatch *batch)
 		item->match = EVAL_MATCHES;
 		if (set->n == 0)
 			continue;
-		if (item->event->op == CONCORD_OP_DELETE && item->before_key_only &&
-			!concord_compile_old_known(batch->compiled, set->expressions[0]))
+		if (item->event->op == CONCORD_OP_DELETE &&
+			!ev_known(item, set->expressions[0]))
 			item->match = EVAL_UNKNOWN;
 		else
 			ev_add(batch, item, &item->row);
@@ -299,10 +324,7 @@ ev_plan(EvalBatch *batch)
 		else if (item->event->op != CONCORD_OP_UPDATE ||
 				 options->unmatched == CONCORD_UNMATCHED_KEEP)
 			ev_settle(item, CONCORD_SKIP, NULL, NULL);
-		else if (item->has_before &&
-				 (!item->before_key_only ||
-				  concord_compile_old_known(batch->compiled,
-											set->expressions[0])))
+		else if (item->has_before && ev_known(item, set->expressions[0]))
 			ev_add(batch, item, &item->before);
 		else
 			ev_unmatched(batch, item, EVAL_UNKNOWN);
@@ -452,8 +474,7 @@ ev_same_columns(EvalBatch *batch, EvalItem *item, bool *known)
 		const ConcordExpression *expression = set->expressions[i];
 		int			attnum = -1;
 
-		if (item->before_key_only &&
-			!concord_compile_old_known(batch->compiled, expression))
+		if (!ev_known(item, expression))
 			*known = false;
 		if (expression->whole_row)
 			same = false;
@@ -591,9 +612,6 @@ ev_finish(EvalBatch *batch, EvalItem *item)
 			ev_settle(item, CONCORD_FAIL, "key",
 					  pstrdup("the key of the row is not known"));
 	}
-	if (batch->mapping->options.ordering == CONCORD_ORDER_KEY)
-		mapped->ordering_key = mapped->local_key;
-
 	/* the record to remove is the one that is there under its old key */
 	if (item->plan == EVAL_REMOVE && mapped->old_keys != NULL)
 	{
@@ -603,6 +621,8 @@ ev_finish(EvalBatch *batch, EvalItem *item)
 			mapped->local_key = mapped->old_local_key;
 		mapped->old_local_key = NULL;
 	}
+	if (batch->mapping->options.ordering == CONCORD_ORDER_KEY)
+		mapped->ordering_key = mapped->local_key;
 }
 
 /* ev_batch evaluates a batch in the mapping's environment. */

@@ -12,7 +12,6 @@
  */
 #include "mapping/statement.h"
 
-#include "access/xact.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "decoder/protocol.h"
@@ -26,9 +25,6 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
-#include "utils/memutils.h"
-#include "utils/resowner.h"
-#include "utils/snapmgr.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
@@ -210,11 +206,16 @@ static List *
 pv_messages(const ConcordMapping *mapping, int max_rows)
 {
 	static const Oid messages[] = {InvalidOid};
+	MemoryContext context = CurrentMemoryContext;
+	ConcordCatalogScope scope;
 	ConcordOutboxReader *reader;
 	List	   *events = NIL;
-	int64		last = concord_outbox_last_seq();
+	int64		last;
 	int64		read_up_to = 0;
 
+	concord_catalog_enter(&scope);
+	MemoryContextSwitchTo(context);
+	last = concord_outbox_last_seq();
 	reader = concord_outbox_open(CurrentMemoryContext, Max(last - 10000, 0),
 								 messages, lengthof(messages));
 	while (read_up_to < last)
@@ -236,7 +237,9 @@ pv_messages(const ConcordMapping *mapping, int max_rows)
 				events = list_delete_first(events);
 		}
 	}
-	concord_outbox_close(reader);
+	/* the reader, and the definitions that events point to, go with context */
+	concord_catalog_leave(&scope);
+	MemoryContextSwitchTo(context);
 	return events;
 }
 
@@ -323,26 +326,34 @@ pv_events(const ConcordMapping *mapping, FunctionCallInfo fcinfo)
 	return pv_messages(mapping, max_rows);
 }
 
-/* pv_run evaluates the events and returns the rows of the result. */
-static List *
-pv_run(const ConcordMapping *mapping, FunctionCallInfo fcinfo)
+/* What the dry run works on. */
+typedef struct PvRun
 {
-	List	   *rows = NIL;
+	const ConcordMapping *mapping;
+	FunctionCallInfo fcinfo;
+	List	   *rows;			/* of PvRow * */
+} PvRun;
+
+/* pv_run evaluates the events and makes the rows of the result. */
+static void
+pv_run(void *arg)
+{
+	PvRun	   *run = arg;
 	ConcordCompiled *compiled;
 	const ConcordEvent **events;
 	ConcordMapped *mapped;
-	List	   *list = pv_events(mapping, fcinfo);
+	List	   *list = pv_events(run->mapping, run->fcinfo);
 	int			n = 0;
 	ListCell   *lc;
 
 	events = palloc(sizeof(ConcordEvent *) * Max(list_length(list), 1));
 	foreach(lc, list)
 		events[n++] = lfirst(lc);
-	compiled = concord_mapping_compile(mapping, CurrentMemoryContext);
+	compiled = concord_mapping_compile(run->mapping, CurrentMemoryContext);
 	mapped = concord_mapping_evaluate(compiled, events, n, CurrentMemoryContext);
 	for (int i = 0; i < n; i++)
-		rows = lappend(rows, pv_row(mapping, events[i], &mapped[i]));
-	return rows;
+		run->rows = lappend(run->rows,
+							pv_row(run->mapping, events[i], &mapped[i]));
 }
 
 /* concord_preview is concord.preview(). */
@@ -350,10 +361,9 @@ Datum
 concord_preview(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	MemoryContext context;
-	ResourceOwner owner = CurrentResourceOwner;
+	PvRun		run = {NULL, fcinfo, NIL};
 	ConcordMapping *mapping;
-	List	   *rows;
+	MemoryContext context;
 	ListCell   *lc;
 
 	if (PG_ARGISNULL(0))
@@ -369,28 +379,17 @@ concord_preview(PG_FUNCTION_ARGS)
 				 errmsg("mapping \"%s\" is broken: %s", mapping->name,
 						mapping->state_reason != NULL ? mapping->state_reason : "")));
 	InitMaterializedSRF(fcinfo, 0);
-
-	context = AllocSetContextCreate(CurrentMemoryContext, "concord preview",
-									ALLOCSET_DEFAULT_SIZES);
-	BeginInternalSubTransaction(NULL);
-	XactReadOnly = true;
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-	MemoryContextSwitchTo(context);
-	rows = pv_run(mapping, fcinfo);
-	SPI_finish();
-	ReleaseCurrentSubTransaction();
-	CurrentResourceOwner = owner;
+	run.mapping = mapping;
+	context = concord_environment_dry_run(pv_run, &run);
 
 	/* what a tuplestore spills would go with the subtransaction */
-	foreach(lc, rows)
+	foreach(lc, run.rows)
 	{
 		PvRow	   *row = lfirst(lc);
 
 		tuplestore_putvalues(result->setResult, result->setDesc, row->values,
 							 row->nulls);
 	}
-	MemoryContextSwitchTo(MemoryContextGetParent(context));
 	MemoryContextDelete(context);
 	return (Datum) 0;
 }

@@ -201,7 +201,7 @@ concord_rows_value(ConcordCompiled *compiled, ConcordRow *row,
  * came without an old image its key is unchanged, and so known.
  */
 static ConcordImageValue
-row_old_value(ConcordCompiled *compiled, ConcordRow *row, AttrNumber attnum)
+row_old_value(ConcordRow *row, AttrNumber attnum)
 {
 	static const ConcordImageValue absent = {CONCORD_IMAGE_ABSENT, NULL, 0};
 	int			index = row->shape->index[attnum];
@@ -210,7 +210,8 @@ row_old_value(ConcordCompiled *compiled, ConcordRow *row, AttrNumber attnum)
 		return absent;
 	if (row->old != NULL)
 		return row->old[index];
-	if (row->old_from_new && bms_is_member(attnum, compiled->identity))
+	if (row->old_from_new &&
+		(row->shape->relation->columns[index].flags & CONCORD_COL_IDENTITY) != 0)
 		return row->values[index];
 	return absent;
 }
@@ -253,16 +254,16 @@ row_whole(ConcordCompiled *compiled, ConcordRow *row, bool old)
 		nulls[i] = true;
 		if (TupleDescAttr(desc, i)->attisdropped)
 			continue;
-		value = old ? row_old_value(compiled, row, i + 1) :
+		value = old ? row_old_value(row, i + 1) :
 			concord_rows_value(compiled, row, i + 1);
 		row_column(compiled, i + 1, value, &values[i], &nulls[i]);
 	}
 	return heap_copy_tuple_as_datum(heap_form_tuple(desc, values, nulls), desc);
 }
 
-/* row_op_name says what happened, as event.op. */
-static const char *
-row_op_name(ConcordOp op)
+/* concord_rows_op_name says what happened, as event.op. */
+const char *
+concord_rows_op_name(ConcordOp op)
 {
 	switch (op)
 	{
@@ -291,7 +292,7 @@ row_event(ConcordCompiled *compiled, const ConcordEvent *event)
 	bool		nulls[5] = {false, false, false, false, false};
 
 	values[0] = UUIDPGetDatum(&event->id);
-	values[1] = CStringGetTextDatum(row_op_name(event->op));
+	values[1] = CStringGetTextDatum(concord_rows_op_name(event->op));
 	values[2] = TimestampTzGetDatum(event->committed_at);
 	values[3] = Int64GetDatum((int64) event->xid);
 	nulls[4] = event->topic == NULL;

@@ -88,6 +88,17 @@ CREATE FUNCTION concord.preview(
 COMMENT ON FUNCTION concord.preview IS
 	'what a mapping would send now for rows of its table, or for a delivery';
 
+CREATE FUNCTION concord.explain(
+	name text, from_seq bigint = NULL, max_rows int = 100,
+	OUT seq bigint, OUT op text, OUT verdict text, OUT action text,
+	OUT local_key jsonb, OUT old_local_key jsonb, OUT ordering_key text,
+	OUT keys jsonb, OUT old_keys jsonb, OUT fields jsonb,
+	OUT only_if_linked bool, OUT rule text, OUT error text)
+	RETURNS SETOF record
+	AS 'MODULE_PATHNAME', 'concord_explain' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION concord.explain IS
+	'what a mapping makes of the events in the outbox, from a position on or the newest';
+
 CREATE FUNCTION concord.remote_id(mapping name, key anyelement)
 	RETURNS text
 	AS 'MODULE_PATHNAME', 'concord_remote_id' LANGUAGE C STABLE STRICT;
