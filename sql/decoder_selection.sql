@@ -105,6 +105,16 @@ SELECT data FROM pg_logical_slot_peek_changes('regress_decoder', NULL, NULL, :ma
 SELECT count(*) FROM pg_logical_slot_peek_changes('regress_decoder', NULL, NULL, 'tables', 'concord.*');
 SELECT count(*) FROM pg_logical_slot_peek_changes('regress_decoder', NULL, NULL) WHERE data::json ->> 'schema' = 'concord';
 SELECT count(*) FROM pg_logical_slot_get_changes('regress_decoder', NULL, NULL);
+-- a table of that name that cannot be read then is an error, not silence
+ALTER TABLE concord.captured RESET (user_catalog_table);
+INSERT INTO a_three VALUES (18);
+SELECT data FROM pg_logical_slot_peek_changes('regress_decoder', NULL, NULL, :mask, 'selection', 'captured');
+DROP TABLE concord.captured;
+INSERT INTO a_three VALUES (19);
+CREATE TABLE concord.captured (table_name name PRIMARY KEY) WITH (user_catalog_table = true);
+SELECT count(*) FROM pg_logical_slot_get_changes('regress_decoder', NULL, NULL, 'tables', 'public.*');
+INSERT INTO a_two VALUES (20);
+SELECT data FROM pg_logical_slot_get_changes('regress_decoder', NULL, NULL, :mask, 'selection', 'captured');
 
 SELECT pg_drop_replication_slot('regress_decoder');
 \c :home
