@@ -197,7 +197,7 @@ static void
 opt_tables(const OptionDef *def, const char *value, void *field)
 {
 	const char *hint =
-	"Give a list such as \"public.orders, sales.*\"; a name with other characters goes in double quotes.";
+		"Give a list such as \"public.orders, sales.*\"; a name with other characters goes in double quotes.";
 	const char *p = opt_skip_space(value);
 	List	   *result = NIL;
 

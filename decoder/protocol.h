@@ -102,10 +102,11 @@ typedef enum ConcordMsgKind
 #define CONCORD_ROW_OLD			0x01	/* an old image follows */
 #define CONCORD_ROW_OLD_IS_KEY	0x02	/* it has identity columns only */
 #define CONCORD_ROW_NEW			0x04	/* a new image follows */
-#define CONCORD_ROW_NO_IDENTITY	0x08	/* UPDATE or DELETE of a table that has
-										 * no replica identity */
+#define CONCORD_ROW_NO_IDENTITY	0x08	/* UPDATE or DELETE of a table that
+										 * has no replica identity */
 #define CONCORD_ROW_UNCHANGED	0x10	/* the new image lacks a TOASTed value */
-#define CONCORD_ROW_OVERSIZE	0x20	/* an image has an IMAGE_OVERSIZE value */
+#define CONCORD_ROW_OVERSIZE	0x20	/* an image has an IMAGE_OVERSIZE
+										 * value */
 
 /* Flags of TRUNCATE and MESSAGE. */
 #define CONCORD_TRUNCATE_CASCADE	0x01

@@ -57,6 +57,7 @@ static const struct
 	Oid			typid;
 	ConcordValueKind kind;
 }			known_types[] =
+
 {
 	{BOOLOID, CONCORD_VALUE_BOOL},
 	{INT2OID, CONCORD_VALUE_INT2},

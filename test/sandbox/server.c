@@ -541,7 +541,7 @@ start_daemon(int port, bool tls)
 						 MHD_OPTION_NOTIFY_CONNECTION, on_connection, NULL,
 						 MHD_OPTION_UNESCAPE_CALLBACK, keep_encoded, NULL,
 						 MHD_OPTION_CONNECTION_LIMIT, 4096u,
-						 /* cleared at every request, so not larger than needed */
+	/* cleared at every request, so not larger than needed */
 						 MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t) 24576,
 						 MHD_OPTION_LISTENING_ADDRESS_REUSE, 1u,
 						 MHD_OPTION_ARRAY, tls ? secure : &secure[2],
