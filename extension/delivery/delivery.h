@@ -309,6 +309,8 @@ typedef struct ConcordCourier
 	ConcordDatabase *db;
 	int			index;			/* of this courier, from 0 */
 	ConcordHttp *http;
+	struct ResourceOwnerData *owner;	/* for what protocols need outside
+										 * of transactions */
 	dlist_head	systems;
 	dlist_head	lanes;
 	int			nlanes;

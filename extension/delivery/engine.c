@@ -23,6 +23,7 @@
 #include "utils/guc.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
+#include "utils/resowner.h"
 #include "utils/timestamp.h"
 
 #define ENG_WAIT_MOST_MS	1000
@@ -46,6 +47,7 @@ concord_courier_create(ConcordDatabase *db, int index)
 	courier->db = db;
 	courier->index = index;
 	courier->http = concord_http_create(context);
+	courier->owner = ResourceOwnerCreate(NULL, "concord courier");
 	courier->relations = hash_create("concord relations", 64, &ctl,
 									 HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	courier->seen_seq = -1;

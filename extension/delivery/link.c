@@ -16,10 +16,10 @@
  */
 #include "base/compat.h"
 
+#include <openssl/evp.h>
+
 #include "base/bookkeeping.h"
 #include "catalog/pg_type.h"
-#include "common/cryptohash.h"
-#include "common/sha2.h"
 #include "delivery/delivery.h"
 #include "executor/spi.h"
 #include "utils/array.h"
@@ -30,32 +30,37 @@
 
 static SPIPlanPtr link_plan = NULL;
 
-/* link_add puts text with its length into a hash, so that "ab","c" differs
- * from "a","bc". */
+/*
+ * link_add appends text with its length, so that "ab", "c" differs from
+ * "a", "bc".
+ */
 static void
-link_add(pg_cryptohash_ctx *ctx, const char *text)
+link_add(StringInfo buf, const char *text)
 {
 	uint32		len = text ? strlen(text) : 0xFFFFFFFF;
 
-	pg_cryptohash_update(ctx, (const uint8 *) &len, sizeof(len));
+	appendBinaryStringInfo(buf, (const char *) &len, sizeof(len));
 	if (text != NULL)
-		pg_cryptohash_update(ctx, (const uint8 *) text, len);
+		appendBinaryStringInfo(buf, text, len);
 }
 
-/* concord_link_hash computes the hash of what a delivery would send. */
+/*
+ * concord_link_hash computes the hash of what a delivery would send.  OpenSSL
+ * is called directly: PostgreSQL's wrappers need a resource owner, and there is
+ * none outside of a transaction.
+ */
 void
 concord_link_hash(ConcordDelivery *d)
 {
 	const ConcordMapped *m = d->mapped;
-	pg_cryptohash_ctx *ctx = pg_cryptohash_create(PG_SHA256);
-	uint8		digest[PG_SHA256_DIGEST_LENGTH];
 	int			nkeys = list_length(d->definition->mapping->key);
+	unsigned char digest[EVP_MAX_MD_SIZE];
+	StringInfoData buf;
 
-	if (ctx == NULL || pg_cryptohash_init(ctx) < 0)
-		elog(ERROR, "could not initialize SHA-256");
-	link_add(ctx, d->definition->mapping->object);
+	initStringInfo(&buf);
+	link_add(&buf, d->definition->mapping->object);
 	for (int i = 0; i < nkeys && m->keys != NULL; i++)
-		link_add(ctx, m->keys[i].isnull ? NULL : m->keys[i].text);
+		link_add(&buf, m->keys[i].isnull ? NULL : m->keys[i].text);
 	d->has_hash = true;
 	for (int i = 0; i < m->nfields; i++)
 	{
@@ -65,12 +70,12 @@ concord_link_hash(ConcordDelivery *d)
 			d->has_hash = false;	/* not the whole image */
 		if (field->on == CONCORD_ON_CREATE)
 			continue;
-		link_add(ctx, field->name);
-		link_add(ctx, m->fields[i].isnull ? NULL : m->fields[i].text);
+		link_add(&buf, field->name);
+		link_add(&buf, m->fields[i].isnull ? NULL : m->fields[i].text);
 	}
-	if (pg_cryptohash_final(ctx, digest, sizeof(digest)) < 0)
-		elog(ERROR, "could not finish SHA-256");
-	pg_cryptohash_free(ctx);
+	if (EVP_Digest(buf.data, buf.len, digest, NULL, EVP_sha256(), NULL) != 1)
+		elog(ERROR, "could not compute SHA-256");
+	pfree(buf.data);
 	memcpy(d->hash, digest, sizeof(d->hash));
 }
 

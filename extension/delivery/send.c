@@ -20,6 +20,7 @@
 #include "auth/auth.h"
 #include "delivery/delivery.h"
 #include "utils/memutils.h"
+#include "utils/resowner.h"
 #include "utils/timestamp.h"
 
 #define SEND_ROUNDS			4
@@ -237,6 +238,8 @@ send_step(ConcordCourier *courier, ConcordDelivery *d,
 	ConcordRequest *volatile next = NULL;
 	ErrorData  *volatile error = NULL;
 
+	/* hashes want an owner, and there is no transaction that has one */
+	CurrentResourceOwner = courier->owner;
 	PG_TRY();
 	{
 		if (d->exchange == NULL)
@@ -258,6 +261,7 @@ send_step(ConcordCourier *courier, ConcordDelivery *d,
 		FlushErrorState();
 	}
 	PG_END_TRY();
+	CurrentResourceOwner = NULL;
 	MemoryContextSwitchTo(old);
 
 	if (error != NULL)
