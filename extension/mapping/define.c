@@ -277,7 +277,9 @@ def_check_arguments(const DefRequest *request)
 					 errhint("Topics that begin with \"concord.\" are the extension's own.")));
 	}
 	def_require(request->server, "server");
-	def_require(request->object, "object");
+	/* whether it may be empty is the connector's to say: a webhook's may */
+	if (request->object == NULL)
+		def_require(NULL, "object");
 	def_check_words(request->push, request->initial);
 }
 
@@ -456,7 +458,8 @@ concord_alter_mapping(PG_FUNCTION_ARGS)
 	request.object = object == NULL ? mapping->object : object;
 	request.options = concord_definition_merge(def_object(old, "options"),
 											   def_arg_json(fcinfo, 7));
-	def_require(request.object, "object");
+	if (request.object == NULL)
+		def_require(NULL, "object");
 	def_check_words(request.push, NULL);
 	PG_RETURN_INT32(def_new_version(mapping, def_definition(&request),
 									def_arg_text(fcinfo, 8)));
