@@ -66,11 +66,11 @@ typedef struct ConcordOutcomeRule
 	char	   *name;			/* what a delivery says decided */
 	int			status_low;
 	int			status_high;
+	ConcordOutcome outcome;
 	char	   *header;			/* a header that must be there */
 	char	   *path;			/* dotted path that must be in the answer */
-	char	   *regex;			/* over the header's or path's value, or else the
-								 * body */
-	ConcordOutcome outcome;
+	char	   *regex;			/* over the header's or path's value, or else
+								 * the body */
 } ConcordOutcomeRule;
 
 /* A row of concord.connector, parsed. */

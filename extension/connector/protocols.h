@@ -17,8 +17,8 @@ extern const ConcordProtocol concord_protocol_webhook;
 
 /* body.c: what concord_body_write puts into the object */
 #define CONCORD_BODY_CREATING	0x01	/* fields "on": "create", not "update" */
-#define CONCORD_BODY_KEY		0x02	/* the key's parts, unless a field has the
-										 * name */
+#define CONCORD_BODY_KEY		0x02	/* the key's parts, unless a field has
+										 * the name */
 #define CONCORD_BODY_NO_KEY		0x04	/* no field that is a part of the key */
 #define CONCORD_BODY_NO_FIELDS	0x08
 

@@ -83,9 +83,11 @@ extern ConcordHttp *concord_http_create(MemoryContext context);
 extern ConcordRequest *concord_request_create(MemoryContext context);
 extern void concord_request_header(ConcordRequest *request, const char *name,
 								   const char *value);
+
 /* concord_request_set_header adds a header that is not there yet. */
 extern void concord_request_set_header(ConcordRequest *request,
 									   const char *name, const char *value);
+
 /* concord_response_header returns a header's value or NULL (case ignored). */
 extern const char *concord_response_header(const ConcordResponse *response,
 										   const char *name);

@@ -162,7 +162,7 @@ concord_loop_on_close(void *arg, curl_socket_t fd)
 static int
 loop_register(ConcordHttp *http, int fd, LoopSocket *s, uint32 events)
 {
-	struct epoll_event event = {.events = events, .data.fd = fd};
+	struct epoll_event event = {.events = events,.data.fd = fd};
 	int			op = s->registered != 0 ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
 	int			rc;
 

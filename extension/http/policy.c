@@ -82,7 +82,7 @@ pol_parse(const char *text, PolAddress *address)
 static void
 pol_embedded(PolAddress *address)
 {
-	static const unsigned char mapped[12] = {[10] = 0xFF, [11] = 0xFF};
+	static const unsigned char mapped[12] = {[10] = 0xFF,[11] = 0xFF};
 	static const unsigned char nat64[12] = {0x00, 0x64, 0xFF, 0x9B};
 	int			at;
 
