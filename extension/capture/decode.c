@@ -56,8 +56,9 @@
 /* While a commit that was announced is not flushed, we look this often. */
 #define DEC_ASYNC_MS		10
 
-/* Sleep at most this long: commits announced by nobody, slot to confirm. */
-#define DEC_SLEEP_MS		10000
+/* Sleep at most this long: WAL of other databases wakes nobody, and is not to
+ * pile up before our next commit; the slot is to be confirmed. */
+#define DEC_SLEEP_MS		2000
 
 /* How often the slot is confirmed while there is work. */
 #define DEC_CONFIRM_MS		1000
@@ -88,6 +89,21 @@ typedef struct DecState
  */
 static DecState *dec;
 
+/*
+ * dec_check does what is owed to the server; ends the process where a setting
+ * has changed that the plugin was given when it started.
+ */
+static void
+dec_check(void)
+{
+	dec->check();
+	if (dec->reader == NULL || dec->max_event_size == concord_max_event_size)
+		return;
+	ereport(LOG,
+			(errmsg("the decoder starts again, because \"pg_concord.max_event_size\" has changed")));
+	proc_exit(0);
+}
+
 /* dec_push sends one write, waiting while the queue is full. */
 static void
 dec_push(const char *data, Size len)
@@ -97,7 +113,7 @@ dec_push(const char *data, Size len)
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 						 DEC_SLEEP_MS, PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
-		dec->check();
+		dec_check();
 	}
 }
 
@@ -191,7 +207,7 @@ dec_sleep(XLogRecPtr loc)
 	}
 	pg_atomic_write_u32(&dec->db->decoder_sleeping, 0);
 	ResetLatch(MyLatch);
-	dec->check();
+	dec_check();
 }
 
 /*
@@ -264,7 +280,7 @@ dec_stop_at_gap(const char *reason)
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 						 DEC_SLEEP_MS, PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
-		dec->check();
+		dec_check();
 		concord_queue_check(dec->queue, dec->db);
 	}
 }
@@ -295,7 +311,7 @@ dec_open_slot(void)
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 						 DEC_SLEEP_MS, PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
-		dec->check();
+		dec_check();
 		concord_queue_check(dec->queue, dec->db);
 	}
 }
@@ -346,13 +362,7 @@ dec_housekeeping(void)
 		dec_flush();
 	if (TimestampDifferenceExceeds(dec->confirmed_at, now, DEC_CONFIRM_MS))
 		dec_confirm();
-	dec->check();
-	if (dec->max_event_size != concord_max_event_size)
-	{
-		ereport(LOG,
-				(errmsg("the decoder starts again, because \"pg_concord.max_event_size\" has changed")));
-		proc_exit(0);
-	}
+	dec_check();
 }
 
 /* dec_loop reads and decodes records. */
