@@ -88,13 +88,30 @@ concord_environment_dry_run(void (*work) (void *arg), void *arg)
 												  ALLOCSET_DEFAULT_SIZES);
 
 	BeginInternalSubTransaction(NULL);
-	XactReadOnly = true;
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-	MemoryContextSwitchTo(context);
-	work(arg);
-	SPI_finish();
-	ReleaseCurrentSubTransaction();
+	PG_TRY();
+	{
+		XactReadOnly = true;
+		if (SPI_connect() != SPI_OK_CONNECT)
+			elog(ERROR, "SPI_connect failed");
+		MemoryContextSwitchTo(context);
+		work(arg);
+		SPI_finish();
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		/* nobody else ends a subtransaction that we began */
+		MemoryContextSwitchTo(caller);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		CurrentResourceOwner = owner;
+		MemoryContextSwitchTo(caller);
+		ReThrowError(error);
+	}
+	PG_END_TRY();
 	CurrentResourceOwner = owner;
 	MemoryContextSwitchTo(caller);
 	return context;
