@@ -1,0 +1,93 @@
+# Crashes under load: kill -9 of the courier, an immediate shutdown, one after
+# the other.  Every change arrives, in order per record, and what comes twice
+# comes with the same idempotency key.
+use strict;
+use warnings;
+
+use Concord::Cluster;
+use Concord::Sandbox;
+use JSON::PP;
+use Test::More;
+use Time::HiRes qw(usleep);
+
+my $set = '/odata/v4/sales/Stock';
+my $erp = Concord::Sandbox->new;
+my $node = Concord::Cluster->create('crash', conf => "fsync = on\nrestart_after_crash = on");
+
+ok($node->ready, 'capture runs');
+$erp->set($set, key => ['ID'], sequence => 'V', etag => JSON::PP::true);
+$node->safe_psql('postgres', <<"SQL");
+CREATE TABLE stock (id int PRIMARY KEY, qty int NOT NULL, v int NOT NULL DEFAULT 1);
+CREATE TABLE tick (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, what text, n int);
+CREATE SERVER erp FOREIGN DATA WRAPPER concord OPTIONS (connector 'odata',
+  url '@{[ $erp->url('/odata/v4/sales/') ]}', concurrency '16', retry_base '20ms', retry_cap '100ms');
+CREATE SERVER hook FOREIGN DATA WRAPPER concord OPTIONS (connector 'webhook',
+  url '@{[ $erp->url('/hook/') ]}', concurrency '16', retry_base '20ms', retry_cap '100ms');
+CREATE USER MAPPING FOR CURRENT_USER SERVER erp OPTIONS (auth 'none');
+CREATE USER MAPPING FOR CURRENT_USER SERVER hook OPTIONS (auth 'none');
+SELECT concord.create_mapping('stock', 'stock', 'erp', 'Stock', '{"Qty": "qty", "V": "v"}', key => '{"ID": "id::text"}');
+SELECT concord.create_mapping('tick', 'tick', 'hook', 'tick', '{"what": "what", "n": "n"}');
+INSERT INTO stock SELECT i, 0 FROM generate_series(1, 40) i;
+SQL
+$erp->rule({ path => $set, every => 7 }, { latency_ms => [ 1, 15 ] });
+
+# One round of changes: every key once, and as many ticks.
+my $rounds = 0;
+
+sub change
+{
+	my ($n) = @_;
+	for (1 .. $n)
+	{
+		$rounds++;
+		$node->safe_psql('postgres',
+			"UPDATE stock SET qty = qty + 1, v = v + 1 WHERE id % 2 = $rounds % 2;
+			 INSERT INTO tick (what, n) SELECT 'round', $rounds FROM generate_series(1, 20)");
+	}
+	return;
+}
+
+# The server comes back by itself after a worker was killed.
+sub wait_up
+{
+	ok($node->poll_query_until('postgres', 'SELECT 1', '1'), 'the server is back');
+	return;
+}
+
+for my $round (1 .. 3)
+{
+	change(20);
+	my $pid = $node->safe_psql('postgres',
+		"SELECT pid FROM pg_stat_activity WHERE backend_type = 'concord courier'");
+	ok($pid, 'there is a courier');
+	kill 'KILL', $pid;
+	usleep(300_000);
+	wait_up();
+}
+change(20);
+$node->stop('immediate');
+$node->start;
+change(20);
+my $courier = $node->safe_psql('postgres',
+	"SELECT pid FROM pg_stat_activity WHERE backend_type = 'concord courier'");
+kill 'TERM', $courier if $courier;
+change(5);
+
+ok($node->poll("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'concord courier'", '1'),
+	'a courier runs again');
+is($node->safe_psql('postgres', "SELECT concord.wait_for_delivery(NULL, '60s')"), 't', 'all is delivered');
+my $want = $node->safe_psql('postgres', "SELECT string_agg(id || ':' || v, ',' ORDER BY id) FROM stock");
+my $data = $erp->data($set);
+my $have = join ',', map { "$_->{ID}:$_->{V}" } sort { $a->{ID} <=> $b->{ID} } values %$data;
+is($have, $want, 'the ERP holds what the table holds');
+
+my %ticks = map { ($_->{headers}{'ce-id'} // $_->{body}) => 1 } $erp->log_entries('/hook/tick');
+is(scalar(keys %ticks), $node->safe_psql('postgres', 'SELECT count(*) FROM tick'), 'every event has come');
+my $stats = $erp->stats;
+is($stats->{order_violations}, 0, 'in order per record') or diag(explain($erp->violations));
+is($stats->{key_reused}, 0, 'no idempotency key came with another body');
+is($stats->{duplicates_other_key}, 0, 'nothing came twice under two keys');
+diag("repeats with the same key: $stats->{duplicates_same_key}");
+is($node->safe_psql('postgres', 'SELECT count(*) FROM concord.dead_letter'), '0', 'no dead letters');
+
+done_testing();
