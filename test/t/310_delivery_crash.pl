@@ -29,22 +29,29 @@ SELECT concord.create_mapping('stock', 'stock', 'erp', 'Stock', '{"Qty": "qty", 
 SELECT concord.create_mapping('tick', 'tick', 'hook', 'tick', '{"what": "what", "n": "n"}');
 INSERT INTO stock SELECT i, 0 FROM generate_series(1, 40) i;
 SQL
-$erp->rule({ path => $set, every => 7 }, { latency_ms => [ 1, 15 ] });
+$erp->rule({ path => '/' }, { latency_ms => [ 1, 25 ] });
 
-# One round of changes: every key once, and as many ticks.
+# Rounds of changes, each a transaction: half of the keys, and as many ticks.
 my $rounds = 0;
 
 sub change
 {
 	my ($n) = @_;
+	my $script = '';
 	for (1 .. $n)
 	{
 		$rounds++;
-		$node->safe_psql('postgres',
-			"UPDATE stock SET qty = qty + 1, v = v + 1 WHERE id % 2 = $rounds % 2;
-			 INSERT INTO tick (what, n) SELECT 'round', $rounds FROM generate_series(1, 20)");
+		$script .= "BEGIN; UPDATE stock SET qty = qty + 1, v = v + 1 WHERE id % 2 = $rounds % 2;
+			 INSERT INTO tick (what, n) SELECT 'round', $rounds FROM generate_series(1, 20); COMMIT;\n";
 	}
+	$node->safe_psql('postgres', $script);
 	return;
+}
+
+sub courier
+{
+	return $node->safe_psql('postgres',
+		"SELECT pid FROM pg_stat_activity WHERE backend_type = 'concord courier'");
 }
 
 # The server comes back by itself after a worker was killed.
@@ -56,10 +63,12 @@ sub wait_up
 
 for my $round (1 .. 3)
 {
+	ok($node->poll("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'concord courier'", '1'),
+		'there is a courier');
+	my $pid = courier();
+	my $seen = $erp->stats->{requests};
 	change(20);
-	my $pid = $node->safe_psql('postgres',
-		"SELECT pid FROM pg_stat_activity WHERE backend_type = 'concord courier'");
-	ok($pid, 'there is a courier');
+	ok($erp->wait_until(sub { $_[0]->stats->{requests} > $seen + 50 }), 'it is at work');
 	kill 'KILL', $pid;
 	usleep(300_000);
 	wait_up();
@@ -68,8 +77,7 @@ change(20);
 $node->stop('immediate');
 $node->start;
 change(20);
-my $courier = $node->safe_psql('postgres',
-	"SELECT pid FROM pg_stat_activity WHERE backend_type = 'concord courier'");
+my $courier = courier();
 kill 'TERM', $courier if $courier;
 change(5);
 
@@ -87,7 +95,7 @@ my $stats = $erp->stats;
 is($stats->{order_violations}, 0, 'in order per record') or diag(explain($erp->violations));
 is($stats->{key_reused}, 0, 'no idempotency key came with another body');
 is($stats->{duplicates_other_key}, 0, 'nothing came twice under two keys');
-diag("repeats with the same key: $stats->{duplicates_same_key}");
+note("repeats with the same key: $stats->{duplicates_same_key}");
 is($node->safe_psql('postgres', 'SELECT count(*) FROM concord.dead_letter'), '0', 'no dead letters');
 
 done_testing();
