@@ -33,6 +33,8 @@ SKIP:
 like($bare->safe_psql('postgres', $problems),
 	qr/shared_preload_libraries lacks pg_concord -> shared_preload_libraries = 'pg_concord'/,
 	'setup_problems says the same');
+like($bare->safe_psql('postgres', 'SELECT reason, hint FROM concord.capture'),
+	qr/wal_level is replica.*\|.*wal_level = logical/, 'so does concord.capture');
 is($bare->safe_psql('postgres', q(LOAD 'pg_concord'; SHOW pg_concord.couriers)), '1',
 	'settings exist once the library is loaded');
 is($bare->workers('postgres'), '', 'no worker runs');
@@ -75,6 +77,8 @@ my $full = Concord::Cluster->create('full',
 ($status, $out, $err) = $full->psql('postgres', 'CREATE EXTENSION pg_concord');
 like($err, qr/max_worker_processes is 4/, 'CREATE EXTENSION says that workers do not fit');
 ok($full->poll_log(qr/no worker slot is free for "concord/), 'the log says it');
+ok($full->poll(q(SELECT reason LIKE '%no worker slot free%' AND hint LIKE '%max_worker_processes = %'
+	FROM concord.capture)), 'concord.capture says it');
 ok($full->poll(q(SELECT count(*) > 0 FROM concord.setup_problems()
 	WHERE problem LIKE 'max_worker_processes is 4: no worker slot free%')),
 	'setup_problems says it');

@@ -15,8 +15,9 @@ use warnings;
 use parent 'PostgreSQL::Test::Cluster';
 
 use IO::Socket::INET;
-use PostgreSQL::Test::Utils;
-use Test::More;
+use POSIX ();
+use PostgreSQL::Test::Utils ();    # its functions would hide methods
+use Test::More ();
 use Time::HiRes qw(usleep time);
 
 our $TIMEOUT = $ENV{CONCORD_TEST_TIMEOUT} || 60;
@@ -79,7 +80,7 @@ sub poll
 		last if time > $end;
 		usleep(50_000);
 	}
-	diag("poll: $query\nexpected: $expected\nlast: "
+	Test::More::diag("poll: $query\nexpected: $expected\nlast: "
 		  . ($out // '') . "\nerror: " . ($err // ''));
 	return 0;
 }
@@ -91,7 +92,7 @@ sub poll_log
 	my $end = time + $TIMEOUT;
 	do
 	{
-		return 1 if substr(slurp_file($self->logfile), $offset || 0) =~ $pattern;
+		return 1 if substr(PostgreSQL::Test::Utils::slurp_file($self->logfile), $offset || 0) =~ $pattern;
 		usleep(50_000);
 	} while (time < $end);
 	return 0;
