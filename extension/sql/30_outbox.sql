@@ -145,9 +145,9 @@ CREATE VIEW concord.capture AS
 		c.last_seq, c.events, c.forged,
 		CASE WHEN s.decoder_pid IS NOT NULL AND NOT s.ready
 			THEN pg_catalog.pg_blocking_pids(s.decoder_pid) ELSE '{}' END AS blockers,
-		coalesce(s.reason, p.problem) AS reason,
-		coalesce(CASE WHEN s.state = 'gap'
-			THEN 'SELECT concord.reset_capture(), then bring the systems up to date' END, p.advice) AS hint,
+		nullif(pg_catalog.concat_ws('; ', s.reason, p.problem), '') AS reason,
+		nullif(pg_catalog.concat_ws('; ', CASE WHEN s.state = 'gap'
+			THEN 'SELECT concord.reset_capture(), then bring the systems up to date' END, p.advice), '') AS hint,
 		s.decoder_pid, s.capture_pid
 	FROM concord.capture_state c
 	CROSS JOIN concord.capture_status() AS s

@@ -12,6 +12,7 @@
 #include "workers/worker.h"
 
 #include "base/bookkeeping.h"
+#include "delivery/delivery.h"
 #include "outbox/retain.h"
 #include "utils/timestamp.h"
 
@@ -46,6 +47,7 @@ concord_clerk_main(Datum main_arg)
 		if (TimestampDifferenceExceeds(retained, now, CLK_RETENTION_MS))
 		{
 			concord_outbox_retain();
+			concord_delivery_retain();
 			retained = now;
 		}
 		concord_worker_wait(CLK_TURN_MS);

@@ -16,7 +16,8 @@ my $identity = $node->safe_psql('postgres', 'SELECT system_identifier, epoch FRO
 my $dump = PostgreSQL::Test::Utils::tempdir . '/dump.sql';
 $node->command_ok([ 'pg_dump', '-f', $dump, '-d', $node->connstr('postgres') ], 'pg_dump');
 my $plain = Concord::Cluster->create('plain',
-	without => [qw(shared_preload_libraries wal_level output_plugin_libraries)]);
+	without => [qw(shared_preload_libraries wal_level output_plugin_libraries)],
+	conf => 'wal_level = replica');
 $plain->safe_psql('postgres', 'CREATE DATABASE restored');
 $plain->command_ok(
 	[ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-f', $dump, '-d', $plain->connstr('restored') ],
@@ -28,7 +29,8 @@ $plain->stop;
 
 # --- pg_upgrade, into a cluster that is not set up yet
 my $new = Concord::Cluster->create('new', start => 0,
-	without => [qw(shared_preload_libraries wal_level output_plugin_libraries)]);
+	without => [qw(shared_preload_libraries wal_level output_plugin_libraries)],
+	conf => 'wal_level = replica');
 $node->stop;
 my $bindir = $new->config_data('--bindir');
 my $dir = PostgreSQL::Test::Utils::tempdir;
