@@ -12,7 +12,7 @@
 #include "workers/worker.h"
 
 #include "base/bookkeeping.h"
-#include "delivery/delivery.h"
+#include "delivery/log.h"
 #include "outbox/retain.h"
 #include "utils/timestamp.h"
 
