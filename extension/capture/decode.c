@@ -406,6 +406,7 @@ concord_decode_run(ConcordDatabase *db, ConcordQueue *queue,
 	dec->reader = ctx->reader;
 	InvalidateSystemCaches();
 	concord_shmem_set_state(db, CONCORD_CAPTURE_RUNNING, NULL);
+	pg_atomic_write_u32(&db->capture_ready, 1);
 	pgstat_report_activity(STATE_RUNNING, "reading WAL");
 	dec_loop(ctx);
 	pg_unreachable();

@@ -458,8 +458,6 @@ snk_record_slot(ConcordSink *sink, XLogRecPtr lsn)
 	snk_commit(sink);
 	pg_atomic_write_u64(&sink->queue->shared->slot_lsn, lsn);
 	concord_shmem_wake(sink->db, CONCORD_WORKER_DECODER);
-	pg_atomic_write_u32(&sink->db->capture_ready, 1);
-	concord_shmem_set_state(sink->db, CONCORD_CAPTURE_RUNNING, NULL);
 }
 
 /* snk_idle does what is due while no batch is in work. */
@@ -553,7 +551,5 @@ concord_sink_open(ConcordDatabase *db)
 	sink->queue = concord_queue_create(db, sink->state.slot_lsn,
 									   sink->state.progress);
 	snk_publish(sink, false);
-	if (!XLogRecPtrIsInvalid(sink->state.slot_lsn))
-		pg_atomic_write_u32(&db->capture_ready, 1);
 	return sink;
 }

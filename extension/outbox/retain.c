@@ -39,7 +39,9 @@
 	"SELECT min(seq) FROM (" \
 	"SELECT l.cursor AS seq FROM concord.lane l" \
 	" JOIN concord.mapping m ON m.id = l.mapping WHERE m.state <> 'stale'" \
-	" UNION ALL SELECT seq FROM concord.lane_start) needed"
+	" UNION ALL SELECT s.seq FROM concord.lane_start s" \
+	" JOIN concord.mapping m ON m.id = s.mapping WHERE m.state <> 'stale'" \
+	") needed"
 
 /* ret_needed_after returns the seq up to which no lane needs anything. */
 static int64

@@ -139,9 +139,9 @@ CREATE FUNCTION concord.capture_status(OUT state text, OUT reason text,
 
 CREATE VIEW concord.capture AS
 	SELECT c.slot, s.state, s.ready,
-		pg_catalog.pg_current_wal_flush_lsn() - coalesce(s.captured, c.progress) AS lag_bytes,
+		w.lsn - coalesce(s.captured, c.progress) AS lag_bytes,
 		coalesce(s.captured, c.progress) AS captured, r.confirmed_flush_lsn AS confirmed,
-		pg_catalog.pg_current_wal_flush_lsn() - r.restart_lsn AS retained_bytes,
+		w.lsn - r.restart_lsn AS retained_bytes,
 		c.last_seq, c.events, c.forged,
 		CASE WHEN s.decoder_pid IS NOT NULL AND NOT s.ready
 			THEN pg_catalog.pg_blocking_pids(s.decoder_pid) ELSE '{}' END AS blockers,
@@ -151,6 +151,9 @@ CREATE VIEW concord.capture AS
 		s.decoder_pid, s.capture_pid
 	FROM concord.capture_state c
 	CROSS JOIN concord.capture_status() AS s
+	CROSS JOIN (SELECT CASE WHEN pg_catalog.pg_is_in_recovery()
+		THEN pg_catalog.pg_last_wal_replay_lsn()
+		ELSE pg_catalog.pg_current_wal_flush_lsn() END AS lsn) AS w
 	LEFT JOIN pg_catalog.pg_replication_slots r
 		ON r.slot_name = c.slot AND r.database = pg_catalog.current_database()
 	LEFT JOIN LATERAL (
