@@ -477,7 +477,7 @@ concord_book_wanted(ConcordCourier *courier)
 	dlist_foreach(iter, &courier->systems)
 		if (book_system_outdated(courier, dlist_container(ConcordSystem, node,
 														  iter.cur)))
-			return true;
+		return true;
 	if (courier->in_flight > 0 && courier->now - courier->booked_at < BOOK_LAZY_US)
 		return false;
 	dlist_foreach(iter, &courier->lanes)

@@ -302,6 +302,13 @@ typedef struct ConcordLane
 	char	   *last_error;		/* malloc'd in courier->context */
 } ConcordLane;
 
+/* A courier's copy of a stored definition. */
+typedef struct ConcordKnownRelation
+{
+	int32		id;
+	ConcordRelation *relation;
+} ConcordKnownRelation;
+
 typedef struct ConcordCourier
 {
 	MemoryContext context;		/* as long as the process */
@@ -309,8 +316,8 @@ typedef struct ConcordCourier
 	ConcordDatabase *db;
 	int			index;			/* of this courier, from 0 */
 	ConcordHttp *http;
-	struct ResourceOwnerData *owner;	/* for what protocols need outside
-										 * of transactions */
+	struct ResourceOwnerData *owner;	/* for what protocols need outside of
+										 * transactions */
 	dlist_head	systems;
 	dlist_head	lanes;
 	int			nlanes;

@@ -16,6 +16,7 @@
 
 #include "access/xlog.h"
 #include "base/bookkeeping.h"
+#include "catalog/pg_type.h"
 #include "delivery/delivery.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
@@ -38,8 +39,9 @@ concord_courier_create(ConcordDatabase *db, int index)
 												  ALLOCSET_DEFAULT_SIZES);
 	ConcordCourier *courier = MemoryContextAllocZero(context,
 													 sizeof(ConcordCourier));
-	HASHCTL		ctl = {.keysize = sizeof(int32),
-	.entrysize = sizeof(int32) + 2 * sizeof(void *), .hcxt = context};
+	HASHCTL		ctl = {.keysize = sizeof(int32),.hcxt = context};
+	Oid			types[] = {INT4OID};
+	Datum		values[] = {Int32GetDatum(index)};
 
 	courier->context = context;
 	courier->turn = AllocSetContextCreate(context, "concord courier turn",
@@ -48,6 +50,7 @@ concord_courier_create(ConcordDatabase *db, int index)
 	courier->index = index;
 	courier->http = concord_http_create(context);
 	courier->owner = ResourceOwnerCreate(NULL, "concord courier");
+	ctl.entrysize = sizeof(ConcordKnownRelation);
 	courier->relations = hash_create("concord relations", 64, &ctl,
 									 HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	courier->seen_seq = -1;
@@ -58,8 +61,7 @@ concord_courier_create(ConcordDatabase *db, int index)
 
 	concord_bookkeeping_begin();
 	if (SPI_execute_with_args("DELETE FROM concord.system_state WHERE courier = $1",
-							  1, (Oid[]) {23}, (Datum[]) {Int32GetDatum(index)},
-							  NULL, false, 0) != SPI_OK_DELETE)
+							  1, types, values, NULL, false, 0) != SPI_OK_DELETE)
 		elog(ERROR, "could not empty concord.system_state");
 	concord_bookkeeping_commit(false);
 	return courier;

@@ -223,7 +223,7 @@ concord_parked_sync(ConcordCourier *courier, ConcordLane *lane, bool opening)
 		Int64GetDatum(CONCORD_PARKED_LIMIT)
 	};
 	HASHCTL		ctl = {.keysize = sizeof(int64),
-	.entrysize = sizeof(ParkKnown), .hcxt = courier->turn};
+	.entrysize = sizeof(ParkKnown),.hcxt = courier->turn};
 	HTAB	   *known = hash_create("concord parked", 1024, &ctl,
 									HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	dlist_mutable_iter iter;

@@ -82,6 +82,8 @@ log_truncate(int i)
 void
 concord_delivery_retain(void)
 {
+	Oid			types[] = {INT4OID};
+	Datum		values[] = {Int32GetDatum(concord_delivery_retention)};
 	int			current;
 
 	concord_bookkeeping_begin();
@@ -91,16 +93,12 @@ concord_delivery_retain(void)
 			log_truncate(i);
 	if (SPI_execute_with_args("DELETE FROM concord.link_item WHERE NOT present"
 							  " AND changed_at < pg_catalog.now() - pg_catalog.make_interval(mins => $1)",
-							  1, (Oid[]) {INT4OID},
-							  (Datum[]) {Int32GetDatum(concord_delivery_retention)},
-							  NULL, false, 0) != SPI_OK_DELETE)
+							  1, types, values, NULL, false, 0) != SPI_OK_DELETE)
 		elog(ERROR, "could not clean concord.link_item");
 	if (SPI_execute_with_args("DELETE FROM concord.exception"
 							  " WHERE state IN ('superseded', 'discarded')"
 							  " AND changed_at < pg_catalog.now() - pg_catalog.make_interval(mins => $1)",
-							  1, (Oid[]) {INT4OID},
-							  (Datum[]) {Int32GetDatum(concord_delivery_retention)},
-							  NULL, false, 0) != SPI_OK_DELETE)
+							  1, types, values, NULL, false, 0) != SPI_OK_DELETE)
 		elog(ERROR, "could not clean concord.exception");
 	concord_bookkeeping_commit(false);
 }

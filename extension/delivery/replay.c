@@ -269,7 +269,7 @@ rpl_run(Replay *replay)
 Datum
 concord_replay(PG_FUNCTION_ARGS)
 {
-	Replay		replay = {.from = DT_NOBEGIN, .to = DT_NOEND};
+	Replay		replay = {.from = DT_NOBEGIN,.to = DT_NOEND};
 	ConcordCatalogScope scope;
 	MemoryContext context = CurrentMemoryContext;
 	HASHCTL		ctl = {.keysize = sizeof(uint64),.entrysize = sizeof(ReplayKey),

@@ -30,12 +30,6 @@
 #define TAKE_WAIT_MAX_US	INT64CONST(60000000)
 #define TAKE_WAIT_LIMIT_US	USECS_PER_DAY	/* wait_limit's default */
 
-typedef struct TakeRelation
-{
-	int32		id;
-	ConcordRelation *relation;
-} TakeRelation;
-
 /* take_same says whether two definitions are the same. */
 static bool
 take_same(const ConcordRelation *a, const ConcordRelation *b)
@@ -57,7 +51,7 @@ take_same(const ConcordRelation *a, const ConcordRelation *b)
 const ConcordRelation *
 concord_take_relation(ConcordCourier *courier, const ConcordRelation *relation)
 {
-	TakeRelation *entry;
+	ConcordKnownRelation *entry;
 	ConcordRelation *copy;
 	MemoryContext old;
 	bool		found;

@@ -123,10 +123,10 @@ wait_lanes(ConcordDatabase *db, const char *name, int64 seq,
 		{
 			seen = now;
 			waited = 0;
-			if (wait_query(wait_pending, name, seq) == NULL)
-				return true;
 			if (wait_refuse(name, seq))
 				return false;
+			if (wait_query(wait_pending, name, seq) == NULL)
+				return true;
 		}
 		if (wait_left(deadline) <= 0)
 			return false;

@@ -181,6 +181,11 @@ RETURNS bigint LANGUAGE c STRICT VOLATILE AS 'MODULE_PATHNAME', 'concord_outbox_
 -- views
 -- ---------------------------------------------------------------------
 
+-- The kind of an event as people read it.
+CREATE FUNCTION concord.op_name(op "char") RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE op WHEN 'I' THEN 'insert' WHEN 'U' THEN 'update' WHEN 'D' THEN 'delete'
+		WHEN 'T' THEN 'truncate' WHEN 'M' THEN 'emit' ELSE op::text END;
+
 CREATE VIEW concord.system AS
 	SELECT s.srvname AS server,
 		   CASE WHEN p.serverid IS NOT NULL THEN 'paused'
@@ -261,7 +266,7 @@ CREATE VIEW concord.link AS
 
 CREATE VIEW concord.delivery AS
 	SELECT g.delivery, m.name AS mapping, g.version, m.server, g.seq,
-		   g.local_key::jsonb AS local_key, g.op::text AS op,
+		   g.local_key::jsonb AS local_key, concord.op_name(g.op) AS op,
 		   CASE g.outcome WHEN 'd' THEN 'done' WHEN 'u' THEN 'unchanged'
 			   WHEN 's' THEN 'superseded' WHEN 'k' THEN 'skipped' END AS state,
 		   g.attempts, g.status, NULL::text AS rule, NULL::text AS error,
@@ -275,7 +280,7 @@ CREATE VIEW concord.delivery AS
 	FROM concord.exception e
 	JOIN concord.mapping m ON m.id = e.mapping
 	UNION ALL
-	SELECT NULL, m.name, m.version, m.server, p.seq, NULL, p.op, 'pending',
+	SELECT NULL, m.name, m.version, m.server, p.seq, NULL, concord.op_name(p.op::"char"), 'pending',
 		   0, NULL, NULL, NULL, p.committed_at, p.committed_at, NULL, NULL
 	FROM concord.mapping m
 	CROSS JOIN LATERAL concord.pending_events(m.id, 10000) p;
