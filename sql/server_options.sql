@@ -83,14 +83,12 @@ ALTER USER MAPPING FOR CURRENT_USER SERVER server_ok
 ALTER USER MAPPING FOR CURRENT_USER SERVER server_ok
   OPTIONS (SET auth 'hmac', DROP token, secret 'whsec_c2VjcmV0c2VjcmV0c2VjcmV0', previous_secret 'old');
 
--- files and unchecked certificates are for those who may read the server's files
+-- files are for those who may read the server's files
 CREATE ROLE server_plain;
 GRANT USAGE ON FOREIGN DATA WRAPPER concord TO server_plain;
 SET ROLE server_plain;
 CREATE SERVER server_of_plain FOREIGN DATA WRAPPER concord
   OPTIONS (connector 'rest', url 'https://erp.example.com/', ca_file '/etc/ca.pem');
-CREATE SERVER server_of_plain FOREIGN DATA WRAPPER concord
-  OPTIONS (connector 'rest', url 'https://erp.example.com/', verify 'false');
 CREATE SERVER server_of_plain FOREIGN DATA WRAPPER concord
   OPTIONS (connector 'rest', url 'https://erp.example.com/');
 CREATE USER MAPPING FOR CURRENT_USER SERVER server_of_plain

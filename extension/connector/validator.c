@@ -97,11 +97,6 @@ val_server(List *options)
 				(errcode(ERRCODE_FDW_OPTION_NAME_NOT_FOUND),
 				 errmsg("option \"%s\" needs option \"%s\"", "key_file",
 						"cert_file")));
-	if (!concord_option_bool(options, "verify", true) && !superuser())
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("permission denied to set option \"%s\"", "verify"),
-				 errdetail("Only superusers may switch the check of certificates off.")));
 }
 
 /* concord_fdw_validator checks the options of one object. */
