@@ -140,13 +140,15 @@ $node->append_conf('postgresql.conf', "shared_preload_libraries = ''");
 $node->start;
 $node->safe_psql('postgres', 'SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots');
 $node->safe_psql('postgres', q(INSERT INTO load VALUES (-1, 1)));
+my ($status, $out, $err) = $node->psql('postgres', q(SELECT concord.emit('t', '{}')));
+like($err, qr/not preloaded.*shared_preload_libraries/s, 'emit is refused where the library is not preloaded');
 $node->stop;
 $node->append_conf('postgresql.conf', "shared_preload_libraries = 'pg_concord'");
 $node->start;
 ok($node->poll(q(SELECT state = 'gap' AND reason LIKE '%is missing' AND hint LIKE '%reset_capture%' FROM concord.capture)),
 	'gap: shown in concord.capture');
 ok($node->poll_log(qr/capture has stopped: replication slot "pg_concord_\d+" is missing/), 'gap: said in the log');
-my ($status, $out, $err) = $node->psql('postgres', q(SET pg_concord.start_timeout = '1s'; SELECT concord.emit('t', '{}')));
+($status, $out, $err) = $node->psql('postgres', q(SET pg_concord.start_timeout = '1s'; SELECT concord.emit('t', '{}')));
 like($err, qr/capture is not ready.*is missing/s, 'gap: emit is refused');
 $node->safe_psql('postgres', 'SELECT concord.reset_capture()');
 ok($node->poll(q(SELECT concord.wait_for_capture('10s'))), 'gap: capture goes on after reset_capture()');
@@ -155,6 +157,17 @@ is($node->safe_psql('postgres', 'SELECT count(*), bool_and(reason LIKE \'%is mis
 $node->safe_psql('postgres', q(INSERT INTO load VALUES (-2, 1); SELECT concord.wait_for_capture('60s')));
 is($node->safe_psql('postgres', q(SELECT string_agg(new ->> 'id', ',') FROM concord.outbox WHERE (new ->> 'id')::int < 0)), '-2',
 	'gap: what follows is captured');
+
+# --- without logical WAL there is nothing to capture: emit says so
+$node->safe_psql('postgres', 'DROP EXTENSION pg_concord');
+ok($node->poll('SELECT count(*) = 0 FROM pg_replication_slots'), 'DROP EXTENSION drops the slot');
+$node->append_conf('postgresql.conf', 'wal_level = replica');
+$node->restart;
+$node->safe_psql('postgres', 'CREATE EXTENSION pg_concord');
+($status, $out, $err) = $node->psql('postgres', q(SELECT concord.emit('t', '{}')));
+like($err, qr/"wal_level" is lower than logical.*wal_level = logical/s, 'emit is refused where WAL is not logical');
+is($node->safe_psql('postgres', q(SELECT ready, hint LIKE '%wal_level = logical%' FROM concord.capture)), 'f|t',
+	'concord.capture says what to set');
 
 $node->stop;
 done_testing();

@@ -76,7 +76,7 @@ SKIP:
 	foreach my $kind (qw(decoder capture))
 	{
 		my $grown = int(($most{$kind} - $base{$kind}) / 1024);
-		note("$kind grew by $grown MB");
+		note("$kind: $base{$kind} kB before, at most $most{$kind} kB");
 		ok($grown < 48, "memory: $kind stays flat");
 	}
 }
