@@ -32,6 +32,8 @@ DROP ROLE concord_nobody;
 ALTER SYSTEM SET pg_concord.hold_limit = '10';
 ALTER SYSTEM SET pg_concord.hold_limit = '10GB, 5GB';
 ALTER SYSTEM SET pg_concord.hold_limit = 'soon';
+ALTER SYSTEM SET pg_concord.hold_limit = 'a lot';
+ALTER SYSTEM SET pg_concord.hold_limit = '1 GB, 2 weeks';
 ALTER SYSTEM SET pg_concord.allowed_networks = '10.0.0.0/8; 0.0.0.0/0';
 ALTER SYSTEM SET pg_concord.couriers = 0;
 SET pg_concord.delivery = off;

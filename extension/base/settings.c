@@ -14,7 +14,6 @@
 
 #include "base/shmem.h"
 #include "utils/guc.h"
-#include "utils/varlena.h"
 
 int			concord_couriers;
 int			concord_start_timeout;
@@ -141,7 +140,7 @@ static const SetText set_texts[] = {
 		"pg_concord.hold_limit",
 		"Sets how far behind a mapping may be before it gives up its place.",
 		"A size, an age, or both, such as '10GB, 7d'; empty means no limit.",
-		&concord_hold_limit, "10GB, 7d", PGC_SIGHUP, GUC_LIST_INPUT,
+		&concord_hold_limit, "10GB, 7d", PGC_SIGHUP, 0,
 		set_check_hold_limit, set_assign_hold_limit
 	},
 };
@@ -185,48 +184,55 @@ concord_settings_define(void)
 }
 
 /*
- * set_check_hold_limit reads a list of at most one size and one age.  A size
- * is tried first: no unit of memory is a unit of time.
+ * set_hold_item reads one size or age.  A size is tried first: no unit of
+ * memory is a unit of time.
  */
+static bool
+set_hold_item(const char *item, SetHoldLimit *found)
+{
+	const char *hint = NULL;
+	int			value;
+
+	if (strspn(item, "0123456789. ") == strlen(item))
+	{
+		GUC_check_errdetail("\"%s\" has no unit.", item);
+		GUC_check_errhint("Write a size such as 10GB or an age such as 7d.");
+		return false;
+	}
+	if (parse_int(item, &value, GUC_UNIT_KB, &hint) && value > 0 &&
+		found->size == 0)
+		found->size = value;
+	else if (parse_int(item, &value, GUC_UNIT_MIN, &hint) && value > 0 &&
+			 found->age == 0)
+		found->age = value;
+	else
+	{
+		GUC_check_errdetail("\"%s\" is neither a size nor an age, or is given twice.",
+							item);
+		GUC_check_errhint("Write a size such as 10GB, an age such as 7d, or both, separated by a comma.");
+		return false;
+	}
+	return true;
+}
+
+/* set_check_hold_limit reads a list of at most one size and one age. */
 static bool
 set_check_hold_limit(char **newval, void **extra, GucSource source)
 {
 	SetHoldLimit found = {0, 0};
 	SetHoldLimit *result;
-	char	   *copy = pstrdup(*newval);
-	List	   *items;
-	ListCell   *lc;
+	char	   *rest = pstrdup(*newval);
 
-	if (!SplitGUCList(copy, ',', &items))
+	while (rest[strspn(rest, " ")] != '\0')
 	{
-		GUC_check_errdetail("List syntax is invalid.");
-		return false;
-	}
-	foreach(lc, items)
-	{
-		const char *item = (const char *) lfirst(lc);
-		int			value;
-		const char *hint = NULL;
+		char	   *item = rest;
+		char	   *comma = strchr(rest, ',');
 
-		if (strspn(item, "0123456789.") == strlen(item))
-		{
-			GUC_check_errdetail("\"%s\" has no unit.", item);
-			GUC_check_errhint("Write a size such as 10GB or an age such as 7d.");
+		rest = comma ? comma + 1 : rest + strlen(rest);
+		if (comma)
+			*comma = '\0';
+		if (!set_hold_item(item + strspn(item, " "), &found))
 			return false;
-		}
-		if (parse_int(item, &value, GUC_UNIT_KB, &hint) && value > 0 &&
-			found.size == 0)
-			found.size = value;
-		else if (parse_int(item, &value, GUC_UNIT_MIN, &hint) && value > 0 &&
-				 found.age == 0)
-			found.age = value;
-		else
-		{
-			GUC_check_errdetail("\"%s\" is neither a size nor an age, or is given twice.",
-								item);
-			GUC_check_errhint("Write a size such as 10GB, an age such as 7d, or both, separated by a comma.");
-			return false;
-		}
 	}
 
 	result = (SetHoldLimit *) guc_malloc(LOG, sizeof(SetHoldLimit));

@@ -70,8 +70,8 @@ typedef struct ConcordDatabase
 	pg_atomic_uint64 commit_lsn;	/* largest XLogInsert end that a commit of
 									 * this database has announced */
 	pg_atomic_uint64 read_lsn;	/* WAL before this was decoded and handed on */
-	pg_atomic_uint64 captured_lsn;	/* and is committed in the outbox; the slot
-									 * may be confirmed up to here */
+	pg_atomic_uint64 captured_lsn;	/* and is committed in the outbox; the
+									 * slot may be confirmed up to here */
 	pg_atomic_uint64 last_seq;	/* newest committed seq of the outbox */
 	pg_atomic_uint64 events_captured;
 	pg_atomic_uint32 queue_handle;	/* dsm_handle of the shm_mq, 0 = none */

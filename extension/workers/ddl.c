@@ -69,10 +69,10 @@ static const char *const ddl_on_end[] = {
 
 /* True where couriers must look again though no mapping's row changed. */
 static const char *const ddl_concerned =
-	"SELECT true FROM pg_catalog.pg_event_trigger_ddl_commands() AS d"
-	" WHERE d.classid <> 'pg_catalog.pg_class'::pg_catalog.regclass"
-	" OR EXISTS (SELECT FROM concord.captured AS c WHERE c.relid = d.objid)"
-	" LIMIT 1";
+"SELECT true FROM pg_catalog.pg_event_trigger_ddl_commands() AS d"
+" WHERE d.classid <> 'pg_catalog.pg_class'::pg_catalog.regclass"
+" OR EXISTS (SELECT FROM concord.captured AS c WHERE c.relid = d.objid)"
+" LIMIT 1";
 
 /* ddl_check refuses a call that is not an event trigger's. */
 static void

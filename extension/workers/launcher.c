@@ -51,13 +51,13 @@
 #include "workers/worker.h"
 
 #define LCH_SURVEY_MS		60000	/* look for databases without being told */
-#define LCH_GAP_MS			20		/* between two surveys */
+#define LCH_GAP_MS			20	/* between two surveys */
 #define LCH_TURN_MS			10000	/* longest sleep */
-#define LCH_STOP_MS			50		/* sleep while workers are ending */
+#define LCH_STOP_MS			50	/* sleep while workers are ending */
 #define LCH_PATIENCE_MS		1000	/* then SIGTERM */
 #define LCH_NO_SLOT_MS		5000	/* try again with max_worker_processes */
 #define LCH_HEALTHY_MS		30000	/* ran so long: forget earlier failures */
-#define LCH_FIRST_DELAY_MS	100		/* restart back-off, doubled each time */
+#define LCH_FIRST_DELAY_MS	100 /* restart back-off, doubled each time */
 #define LCH_MAX_DELAY_MS	60000
 
 /* What the launcher knows of one worker. */
