@@ -17,6 +17,7 @@
 #include "base/shmem.h"
 #include "capture/capture.h"
 #include "connector/connector.h"
+#include "delivery/delivery.h"
 #include "fmgr.h"
 #include "mapping/hooks.h"
 #include "miscadmin.h"
@@ -34,6 +35,7 @@ _PG_init(void)
 	concord_settings_define();
 	concord_mapping_capture_hook = concord_capture_require;
 	concord_connector_init();
+	concord_delivery_init();
 	if (!process_shared_preload_libraries_in_progress)
 		return;
 	concord_shmem_request();

@@ -60,6 +60,8 @@ enum
 	" ON v.mapping OPERATOR(pg_catalog.=) m.id" \
 	" AND v.version OPERATOR(pg_catalog.=) m.version"
 
+ConcordDefaultsHook concord_mapping_defaults_hook = NULL;
+
 static const char *const map_state_names[] = {
 	[CONCORD_MAPPING_ACTIVE] = "active",
 	[CONCORD_MAPPING_PAUSED] = "paused",
@@ -379,6 +381,7 @@ map_read(const char *condition, Oid type, Datum value, MemoryContext context)
 	List	   *mappings = NIL;
 	char	   *query;
 	MemoryContext old;
+	ListCell   *lc;
 
 	concord_catalog_enter(&scope);
 	query = psprintf("%s%s ORDER BY m.id", MAP_QUERY, condition);
@@ -389,6 +392,11 @@ map_read(const char *condition, Oid type, Datum value, MemoryContext context)
 	for (uint64 i = 0; i < SPI_processed; i++)
 		mappings = lappend(mappings, map_row(SPI_tuptable->vals[i],
 											 SPI_tuptable->tupdesc));
+	foreach(lc, mappings)
+	{
+		if (concord_mapping_defaults_hook != NULL)
+			concord_mapping_defaults_hook(lfirst(lc));
+	}
 	MemoryContextSwitchTo(old);
 	concord_catalog_leave(&scope);
 	return mappings;

@@ -115,6 +115,13 @@ typedef struct ConcordMapping
 } ConcordMapping;
 
 /*
+ * Called for each mapping that was read, so that options which were not given
+ * get the defaults of its connector; set when the library is loaded.
+ */
+typedef void (*ConcordDefaultsHook) (ConcordMapping *mapping);
+extern ConcordDefaultsHook concord_mapping_defaults_hook;
+
+/*
  * What a section of C code needs that writes our tables on behalf of a user:
  * SPI, the extension's owner as current user, a search_path that cannot be
  * led astray.  No SQL that is not ours may run inside.  An error undoes it

@@ -10,8 +10,35 @@
  */
 #include "connector/protocols.h"
 
+#include "catalog/server_options.h"
+#include "foreign/foreign.h"
 #include "mapping/hooks.h"
 #include "utils/memutils.h"
+
+/*
+ * prv_defaults gives options that a mapping does not state the defaults of
+ * its connector.  Where server or connector are gone the mapping is broken
+ * for other reasons, and is left as it is.
+ */
+static void
+prv_defaults(ConcordMapping *mapping)
+{
+	ForeignServer *server = GetForeignServerExtended(mapping->serverid,
+													 FSV_MISSING_OK);
+	const char *name;
+	ConcordConnector *connector;
+
+	name = server == NULL ? NULL :
+		concord_option_get(server->options, "connector");
+	connector = name == NULL ? NULL :
+		concord_connector_load(name, true, CurrentMemoryContext);
+	if (connector == NULL)
+		return;
+	if (!mapping->options.unchanged_given)
+		mapping->options.suppress_unchanged = connector->suppress_default;
+	if (!mapping->options.replay_given)
+		mapping->options.replay_events = connector->replay_events_default;
+}
 
 /* prv_check refuses a mapping that its server's connector cannot carry. */
 static void
@@ -54,6 +81,7 @@ prv_request(const ConcordMapping *mapping, const ConcordEvent *event,
 void
 concord_connector_init(void)
 {
+	concord_mapping_defaults_hook = prv_defaults;
 	concord_mapping_check_hook = prv_check;
 	concord_preview_request_hook = prv_request;
 }

@@ -464,6 +464,9 @@ extern bytea *concord_event_pack(const ConcordEvent *event);
 extern ConcordEvent *concord_event_unpack(const bytea *packed,
 										  MemoryContext context);
 
+/* preview.c; called by _PG_init only */
+extern void concord_delivery_init(void);
+
 /* engine.c */
 extern ConcordCourier *concord_courier_create(ConcordDatabase *db, int index);
 extern void concord_courier_turn(ConcordCourier *courier);

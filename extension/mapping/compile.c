@@ -406,10 +406,21 @@ concord_mapping_compile(const ConcordMapping *mapping, MemoryContext context)
 	MemoryContextRegisterResetCallback(own, callback);
 	dlist_push_tail(&cmp_all, &compiled->node);
 
-	concord_environment_enter(&environment, mapping->definer,
-							  mapping->search_path);
-	concord_compile_refresh(compiled);
-	concord_environment_leave(&environment);
+	PG_TRY();
+	{
+		concord_environment_enter(&environment, mapping->definer,
+								  mapping->search_path);
+		concord_compile_refresh(compiled);
+		concord_environment_leave(&environment);
+	}
+	PG_CATCH();
+	{
+		/* a courier tries again and again */
+		MemoryContextSwitchTo(context);
+		MemoryContextDelete(own);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
 	return compiled;
 }
 
