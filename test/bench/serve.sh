@@ -30,8 +30,8 @@ bench_start() {
 	(cd "$PRIVATE" && private_user "$BIN/pg_ctl" -D "$PRIVATE/data" -l "$PRIVATE/server.log" -w start) \
 		>/dev/null || exit 1
 	private_user "$BIN/createdb" -h "$PRIVATE" -U postgres bench
-	(cd "$PRIVATE" && private_user "$PRIVATE/sandbox" --port-file "$PRIVATE/home/port" "$@" \
-		</dev/null >"$PRIVATE/sandbox.log" 2>&1 &)
+	(cd "$PRIVATE" && private_user setsid -f "$PRIVATE/sandbox" --port-file "$PRIVATE/home/port" "$@") \
+		</dev/null >"$PRIVATE/sandbox.log" 2>&1
 	local i
 	for ((i = 0; i < 100; i++)); do
 		[ ! -s "$PRIVATE/home/port" ] || break

@@ -37,6 +37,7 @@ SELECT concord.create_mapping('orders', 'orders', 'erp', 'Orders',
   key    => '{"No": "id"}',
   checks => '{"quantity is positive": "quantity > 0"}');
 SQL
+skip_requests
 note "A field is an SQL expression. The tables were not changed: no trigger, no column."
 
 title "Inserts, updates and deletes arrive, in order, after commit"
@@ -58,7 +59,8 @@ delivered
 requests
 holds Customers
 holds Orders
-note "" "What was rolled back was never sent."
+note
+note "What was rolled back was never sent."
 
 title "What the database says about it"
 sql <<'SQL'
@@ -66,13 +68,14 @@ SELECT mapping, state, pending, delivered, retried, dead FROM concord.status ORD
 SELECT slot, state, captured FROM concord.capture;
 SQL
 
-title "The ERP is busy for a moment: the request is retried"
-fault '{"match": {"method": "PATCH", "key": "C001"}, "action": {"status": 503, "headers": {"Retry-After": "1"}}, "count": 1}'
+title "Somebody has the record open in the ERP: the request is retried"
+fault '{"match": {"method": "PATCH", "key": "C001"}, "action": {"status": 423, "body": {"error": {"code": "LOCKED", "message": "Customer C001 is being edited by MILLER"}}}, "count": 1}'
 sql <<'SQL'
 UPDATE customers SET name = 'Ada King' WHERE id = 'C001';
 SQL
 delivered
 requests
+note
 note "The same Idempotency-Key went along both times, so an ERP that knows it cannot act twice."
 
 title "The ERP refuses a record for good: a dead letter, and the rest goes on"
@@ -97,7 +100,13 @@ UPDATE orders SET quantity = 2 WHERE quantity = 0;
 SQL
 delivered
 sql <<'SQL'
-SELECT delivery, mapping, local_key, superseded_by FROM concord.dead_letter ORDER BY delivery;
+SELECT concord.retry_dead('customers'), concord.retry_dead('orders');
+SQL
+delivered
+requests
+note
+note "The update had gone out already, so the retry of the older letter has nothing left to send."
+sql <<'SQL'
 SELECT mapping, state, pending, delivered, retried, dead FROM concord.status ORDER BY mapping;
 SQL
 holds Customers
@@ -107,6 +116,6 @@ title "A dry run of a changed mapping"
 sql <<'SQL'
 BEGIN;
 SELECT concord.alter_mapping('customers', fields => '{"Name": "upper(name)", "Town": null}');
-SELECT key, method, url, body FROM concord.preview('customers', max_rows => 2);
+SELECT key, method, body FROM concord.preview('customers', max_rows => 2);
 ROLLBACK;
 SQL
