@@ -86,6 +86,7 @@ INSERT INTO customers (id, name, credit_limit) VALUES ('C004', 'Edsger Dijkstra'
 INSERT INTO orders (customer, product, quantity) VALUES ('C004', 'P20', 0);
 SQL
 delivered
+skip_requests
 sql <<'SQL'
 \x on
 SELECT mapping, local_key, op, attempts, rule, status, error FROM concord.dead_letter ORDER BY delivery;
@@ -100,11 +101,13 @@ UPDATE orders SET quantity = 2 WHERE quantity = 0;
 SQL
 delivered
 sql <<'SQL'
-SELECT concord.retry_dead('customers'), concord.retry_dead('orders');
 SQL
 delivered
 requests
-note
+sql <<'SQL'
+SELECT concord.retry_dead('customers'), concord.retry_dead('orders');
+SQL
+delivered
 note "The update had gone out already, so the retry of the older letter has nothing left to send."
 sql <<'SQL'
 SELECT mapping, state, pending, delivered, retried, dead FROM concord.status ORDER BY mapping;
