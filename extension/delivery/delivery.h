@@ -338,6 +338,7 @@ typedef struct ConcordCourier
 	bool		gone;			/* the extension was dropped */
 	int64		seen_seq;		/* last_seq when the outbox was last read */
 	bool		more_events;	/* the last read was cut short */
+	bool		can_read;		/* a lane has room for what a read brings */
 	bool		look_for_starts;
 	TimestampTz chores_at;		/* next time for what is done once a second */
 	TimestampTz hold_check_at;	/* ... and for pg_concord.hold_limit */

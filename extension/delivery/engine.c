@@ -122,7 +122,8 @@ eng_wait_ms(ConcordCourier *courier)
 	TimestampTz until = now + ENG_WAIT_MOST_MS * INT64CONST(1000);
 	dlist_iter	iter;
 
-	if (!courier->loaded || courier->more_events || courier->look_for_starts ||
+	if (!courier->loaded || (courier->more_events && courier->can_read) ||
+		courier->look_for_starts ||
 		courier->generation != pg_atomic_read_u64(&courier->db->catalog_generation))
 		until = now;
 	if (courier->look_for_starts)

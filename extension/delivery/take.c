@@ -211,6 +211,7 @@ concord_take_events(ConcordCourier *courier)
 		else
 			head = true;
 	}
+	courier->can_read = head || behind;
 	head = head && (last_seq != courier->seen_seq || courier->more_events);
 	if (!head && !behind)
 		return;
