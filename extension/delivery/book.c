@@ -24,13 +24,14 @@
 #include "executor/spi.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
 #define BOOK_MOST			500 /* ends of one turn */
-#define BOOK_WAIT_US		5000	/* while others are under way */
+#define BOOK_WAIT_US		10000	/* while others are under way */
 #define BOOK_GATE_US		1000	/* while somebody waits for the commit */
 #define BOOK_LAZY_LANES		16
 #define BOOK_LAZY_US		1000000
@@ -38,6 +39,32 @@
 /* ---------------------------------------------------------------------
  * statements with arrays as parameters
  * ------------------------------------------------------------------- */
+
+/*
+ * concord_book_plan_begin makes the planner look rows up one by one until
+ * concord_book_plan_end.  Our plans are made while tables are small and then
+ * kept, so the planner's choice for a small table, to read all of it, would be
+ * used when it has become large.
+ */
+int
+concord_book_plan_begin(void)
+{
+	static const char *const settings[] = {
+		"enable_hashjoin", "enable_mergejoin", "enable_seqscan"
+	};
+	int			level = NewGUCNestLevel();
+
+	for (int i = 0; i < lengthof(settings); i++)
+		(void) set_config_option(settings[i], "off", PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_SAVE, true, 0, false);
+	return level;
+}
+
+void
+concord_book_plan_end(int level)
+{
+	AtEOXact_GUC(true, level);
+}
 
 /* concord_book_begin makes empty columns of a statement. */
 void
@@ -96,6 +123,7 @@ concord_book_run(ConcordBookRows *rows)
 {
 	ConcordBookStatement *statement = rows->statement;
 	Datum		values[CONCORD_BOOK_COLUMNS];
+	int			level;
 
 	if (rows->n == 0)
 		return;
@@ -108,8 +136,10 @@ concord_book_run(ConcordBookRows *rows)
 	}
 	for (int i = 0; i < rows->ncolumns; i++)
 		values[i] = book_array(rows, i);
+	level = concord_book_plan_begin();
 	if (SPI_execute_plan(statement->plan, values, NULL, false, 0) < 0)
 		elog(ERROR, "a bookkeeping statement failed");
+	concord_book_plan_end(level);
 }
 
 /* ---------------------------------------------------------------------

@@ -34,6 +34,8 @@ typedef struct ConcordBookRows
 } ConcordBookRows;
 
 /* book.c */
+extern int	concord_book_plan_begin(void);
+extern void concord_book_plan_end(int level);
 extern void concord_book_begin(ConcordBookRows *rows,
 							   ConcordBookStatement *statement, int max);
 extern void concord_book_put(ConcordBookRows *rows, int column, Datum value,

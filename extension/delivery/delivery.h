@@ -280,6 +280,7 @@ typedef struct ConcordLane
 	int			nfresh;
 	dlist_head	ready;
 	int			nready;
+	int			nlinkless;		/* of them, those with !link_known */
 	int			in_flight;
 	struct keys_hash *keys;
 	dlist_head	idle_keys;		/* by commit_lsn */

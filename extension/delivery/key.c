@@ -205,6 +205,7 @@ concord_keys_check(ConcordDelivery *d)
 			return;
 	dlist_push_tail(&d->lane->ready, &d->list_node);
 	d->lane->nready++;
+	d->lane->nlinkless += !d->link_known;
 	d->listed = true;
 }
 

@@ -147,7 +147,7 @@ lane_reset(ConcordLane *lane)
 	dlist_init(&lane->ready);
 	dlist_init(&lane->parked);
 	dlist_init(&lane->idle_keys);
-	lane->nwindow = lane->nfresh = lane->nready = 0;
+	lane->nwindow = lane->nfresh = lane->nready = lane->nlinkless = 0;
 	lane->nparked = lane->nactive = 0;
 	lane->window_bytes = 0;
 	lane->reader = NULL;

@@ -20,6 +20,7 @@
 
 #include "base/bookkeeping.h"
 #include "catalog/pg_type.h"
+#include "delivery/book.h"
 #include "delivery/delivery.h"
 #include "executor/spi.h"
 #include "utils/array.h"
@@ -87,6 +88,14 @@ link_key(const ConcordDelivery *d)
 		: d->mapped->local_key;
 }
 
+/* link_learn notes that a ready delivery's link is known. */
+static void
+link_learn(ConcordDelivery *d)
+{
+	d->link_known = true;
+	d->lane->nlinkless--;
+}
+
 /* link_collect finds ready deliveries whose link is not known. */
 static int
 link_collect(ConcordCourier *courier, ConcordDelivery **ds, int max)
@@ -99,7 +108,7 @@ link_collect(ConcordCourier *courier, ConcordDelivery **ds, int max)
 		ConcordLane *lane = dlist_container(ConcordLane, node, iter.cur);
 		dlist_iter	inner;
 
-		if (lane->state != CONCORD_LANE_OPEN || lane->nready == 0)
+		if (lane->state != CONCORD_LANE_OPEN || lane->nlinkless == 0)
 			continue;
 		dlist_foreach(inner, &lane->ready)
 		{
@@ -113,7 +122,7 @@ link_collect(ConcordCourier *courier, ConcordDelivery **ds, int max)
 			if (lane->use_links && link_key(d) != NULL)
 				ds[n++] = d;
 			else
-				d->link_known = true;
+				link_learn(d);
 		}
 	}
 	return n;
@@ -158,6 +167,7 @@ link_query(ConcordDelivery **ds, int n)
 	Datum	   *mappings = palloc(sizeof(Datum) * n);
 	Datum	   *keys = palloc(sizeof(Datum) * n);
 	Datum		values[2];
+	int			level;
 
 	for (int i = 0; i < n; i++)
 	{
@@ -178,8 +188,10 @@ link_query(ConcordDelivery **ds, int n)
 		if (link_plan == NULL || SPI_keepplan(link_plan) != 0)
 			elog(ERROR, "could not prepare the reading of concord.link_item");
 	}
+	level = concord_book_plan_begin();
 	if (SPI_execute_plan(link_plan, values, NULL, true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read concord.link_item");
+	concord_book_plan_end(level);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		HeapTuple	tuple = SPI_tuptable->vals[i];
@@ -208,7 +220,7 @@ concord_links_fetch(ConcordCourier *courier)
 	link_query(ds, n);
 	concord_bookkeeping_commit(false);
 	for (int i = 0; i < n; i++)
-		ds[i]->link_known = true;
+		link_learn(ds[i]);
 }
 
 /*

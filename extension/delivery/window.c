@@ -177,7 +177,10 @@ concord_list_remove(ConcordDelivery *d)
 	if (d->state == CONCORD_DELIVERY_NEW)
 		d->lane->nfresh--;
 	else
+	{
 		d->lane->nready--;
+		d->lane->nlinkless -= !d->link_known;
+	}
 }
 
 /* concord_window_cursor gives the seq up to which all is finished. */

@@ -88,6 +88,7 @@ wrk_settings(void)
 		{"default_transaction_deferrable", "off"},
 		{"session_replication_role", "origin"},
 		{"lock_timeout", "0"},
+		{"deadlock_timeout", "100ms"},	/* the worker gives way, not DDL */
 		{"statement_timeout", "0"},
 		{"idle_in_transaction_session_timeout", "0"},
 		{"row_security", "on"},
