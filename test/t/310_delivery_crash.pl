@@ -29,6 +29,9 @@ SELECT concord.create_mapping('stock', 'stock', 'erp', 'Stock', '{"Qty": "qty", 
 SELECT concord.create_mapping('tick', 'tick', 'hook', 'tick', '{"what": "what", "n": "n"}');
 INSERT INTO stock SELECT i, 0 FROM generate_series(1, 40) i;
 SQL
+# a create that is asked about after a crash goes on as an update, with another
+# body and so another key: begin with updates
+is($node->safe_psql('postgres', "SELECT concord.wait_for_delivery('stock', '30s')"), 't', 'the records are there');
 $erp->rule({ path => '/' }, { latency_ms => [ 1, 25 ] });
 
 # Rounds of changes, each a transaction: half of the keys, and as many ticks.
