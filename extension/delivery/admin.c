@@ -168,6 +168,11 @@ ADM_CHOSEN
 "   FROM chosen c WHERE e.delivery = c.delivery)"
 " SELECT pg_catalog.count(*) FROM chosen";
 
+/* Something newer of this row's key was delivered already. */
+#define ADM_OVERTAKEN \
+	"EXISTS (SELECT FROM concord.link_item k WHERE k.mapping = e.mapping" \
+	"  AND k.local_key = e.local_key AND k.seq > e.seq)"
+
 /* The newest image of each key again; the older ones are superseded. */
 static const char adm_retry_state[] =
 ADM_CHOSEN
@@ -175,10 +180,12 @@ ADM_CHOSEN
 "     WHERE e.mapping = $1 AND e.state = 'dead' AND e.local_key = c.local_key"
 "     ORDER BY e.seq DESC, e.delivery DESC LIMIT 1) AS newest FROM chosen c)"
 ", older AS (UPDATE concord.exception e SET state = 'superseded',"
-"     superseded_by = n.newest, changed_at = pg_catalog.now()"
-"   FROM newest n WHERE e.delivery = n.delivery AND n.newest <> n.delivery)"
+"     superseded_by = nullif(n.newest, n.delivery), changed_at = pg_catalog.now()"
+"   FROM newest n WHERE e.delivery = n.delivery"
+"   AND (n.newest <> n.delivery OR " ADM_OVERTAKEN "))"
 ", again AS (UPDATE concord.exception e SET " ADM_AGAIN
-"   WHERE e.delivery IN (SELECT coalesce(n.newest, n.delivery) FROM newest n))"
+"   WHERE e.delivery IN (SELECT coalesce(n.newest, n.delivery) FROM newest n)"
+"   AND NOT " ADM_OVERTAKEN ")"
 " SELECT pg_catalog.count(*) FROM chosen";
 
 /* concord_retry_dead has dead letters delivered again. */
