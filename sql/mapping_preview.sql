@@ -119,6 +119,21 @@ SELECT count(*) FROM log;
 DROP FUNCTION counts();
 SELECT problems FROM concord.preview('bad', 'id = 6');
 
+-- a delivery that is kept, with the definition of now
+CREATE USER MAPPING FOR CURRENT_USER SERVER preview_erp OPTIONS (auth 'none');
+CREATE TABLE dead (id int PRIMARY KEY, v int);
+SELECT concord.create_mapping('dead', 'dead', 'preview_erp', 'Dead', '{"V": "10 / v"}');
+INSERT INTO dead VALUES (1, 0);
+SELECT concord.wait_for_delivery('dead');
+SELECT delivery, rule, error FROM concord.dead_letter WHERE mapping = 'dead' \gset
+\echo :rule: :error
+SELECT key, body, problems FROM concord.preview('dead', delivery => :delivery);
+BEGIN;
+SELECT concord.alter_mapping('dead', fields => '{"V": "10 / nullif(v, 0)"}');
+SELECT key, body, problems FROM concord.preview('dead', delivery => :delivery);
+ROLLBACK;
+SELECT * FROM concord.preview('dead', delivery => 0);
+
 -- row security holds for the definer
 CREATE ROLE preview_user;
 GRANT USAGE ON SCHEMA concord, preview_test TO preview_user;

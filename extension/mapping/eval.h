@@ -44,8 +44,9 @@ typedef enum ConcordAction
 {
 	CONCORD_ACTION_UPSERT,		/* create or update: the link decides */
 	CONCORD_ACTION_DELETE,
-	CONCORD_ACTION_EVENT,		/* the table was truncated and options.truncate
-								 * is "delete": no key, no fields */
+	CONCORD_ACTION_EVENT,		/* the table was truncated and
+								 * options.truncate is "delete": no key, no
+								 * fields */
 } ConcordAction;
 
 typedef struct ConcordMapped
@@ -63,22 +64,28 @@ typedef struct ConcordMapped
 	/* UPSERT whose fields are options.on_delete_fields: the row is gone */
 	bool		deleting;
 
-	/* the remote key, mapping->key in order, and before the change where the
-	 * key changed (old_keys is NULL otherwise) */
+	/*
+	 * the remote key, mapping->key in order, and before the change where the
+	 * key changed (old_keys is NULL otherwise)
+	 */
 	ConcordValue *keys;
 	ConcordValue *old_keys;
 
-	/* the local key as canonical JSON text, e.g. {"id": 7}; for a topic the
-	 * event's key as {"key": "..."} */
+	/*
+	 * the local key as canonical JSON text, e.g. {"id": 7}; for a topic the
+	 * event's key as {"key": "..."}
+	 */
 	char	   *local_key;
 	char	   *old_local_key;	/* NULL where unchanged */
 
 	/* what order is kept by; NULL: none */
 	char	   *ordering_key;
 
-	/* mapping->fields (or options.on_delete_fields) in order; NULL for a
+	/*
+	 * mapping->fields (or options.on_delete_fields) in order; NULL for a
 	 * delete that needs no body.  skip[i]: the value is not known (unchanged
-	 * TOAST that could not be read again); skip is NULL where all are known */
+	 * TOAST that could not be read again); skip is NULL where all are known
+	 */
 	int			nfields;
 	const List *field_defs;		/* of ConcordField * */
 	ConcordValue *fields;
