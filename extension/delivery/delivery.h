@@ -278,6 +278,7 @@ typedef struct ConcordLane
 	Size		window_bytes;
 	dlist_head	fresh;			/* NEW */
 	int			nfresh;
+	bool		barred;			/* all of them stand behind a truncate */
 	dlist_head	ready;
 	int			nready;
 	int			nlinkless;		/* of them, those with !link_known */
@@ -429,6 +430,10 @@ extern void concord_take_events(ConcordCourier *courier);
 extern void concord_take_map(ConcordCourier *courier);
 extern const ConcordRelation *concord_take_relation(ConcordCourier *courier,
 													const ConcordRelation *relation);
+
+/* truncate.c */
+extern void concord_truncate_expand(ConcordCourier *courier,
+									const ConcordDelivery *d);
 
 /* link.c */
 extern void concord_links_fetch(ConcordCourier *courier);

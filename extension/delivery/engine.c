@@ -101,7 +101,7 @@ eng_lane_due(ConcordCourier *courier, const ConcordLane *lane)
 	if (lane->state != CONCORD_LANE_OPEN || lane->system->held != NULL)
 		return -1;
 	if (lane->nfresh > 0)
-		due = 0;
+		due = lane->barred ? courier->now + ENG_BOOK_WAIT_MS * INT64CONST(1000) : 0;
 	else if (free && lane->nready > 0)
 		due = concord_breaker_next(lane->system);
 	else if (free && concord_parked_next(lane) >= 0 && lane->nactive == 0)

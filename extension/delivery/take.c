@@ -302,6 +302,12 @@ take_mapped(ConcordCourier *courier, ConcordDelivery *d)
 		concord_delivery_end(courier, d, CONCORD_END_SKIPPED);
 	else if (m->verdict == CONCORD_WAIT)
 		take_wait(courier, d);
+	else if (m->verdict == CONCORD_SEND && m->action == CONCORD_ACTION_EVENT &&
+			 d->event->op == CONCORD_OP_TRUNCATE && d->lane->use_links)
+	{
+		concord_truncate_expand(courier, d);
+		concord_delivery_end(courier, d, CONCORD_END_DONE);
+	}
 	else if (m->verdict == CONCORD_FAIL)
 	{
 		d->rule = m->rule;
@@ -383,6 +389,35 @@ take_eval(ConcordCourier *courier, ConcordLane *lane, ConcordDelivery **ds, int 
 	return true;
 }
 
+/*
+ * take_barrier gives the position of the first truncate among what is to be
+ * mapped: nothing behind it is mapped before it has ended, and it is mapped
+ * when all before it has.
+ */
+static int64
+take_barrier(ConcordLane *lane)
+{
+	int64		barrier = PG_INT64_MAX;
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &lane->fresh)
+	{
+		ConcordDelivery *d = dlist_container(ConcordDelivery, list_node,
+											 iter.cur);
+
+		if (d->event->op == CONCORD_OP_TRUNCATE && d->parked == NULL)
+			barrier = Min(barrier, d->event->seq);
+	}
+	return barrier;
+}
+
+/* take_first: it is the first of its lane's window. */
+static bool
+take_first(ConcordDelivery *d)
+{
+	return d->in_window && d->lane->window.head.next == &d->window_node;
+}
+
 /* take_map_lane maps what is new in a lane; up to a bound. */
 static void
 take_map_lane(ConcordCourier *courier, ConcordLane *lane)
@@ -391,12 +426,20 @@ take_map_lane(ConcordCourier *courier, ConcordLane *lane)
 	int			n = 0;
 	dlist_iter	iter;
 
+	int64		barrier = take_barrier(lane);
+
 	dlist_foreach(iter, &lane->fresh)
 	{
-		ds[n++] = dlist_container(ConcordDelivery, list_node, iter.cur);
+		ConcordDelivery *d = dlist_container(ConcordDelivery, list_node,
+											 iter.cur);
+
 		if (n == TAKE_MAP_LIMIT)
 			break;
+		if (d->parked != NULL || d->event->seq < barrier ||
+			(d->event->seq == barrier && take_first(d)))
+			ds[n++] = d;
 	}
+	lane->barred = n == 0 && lane->nfresh > 0;
 	if (n == 0 || !take_eval(courier, lane, ds, n))
 		return;
 	for (int i = 0; i < n; i++)

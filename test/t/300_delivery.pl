@@ -195,6 +195,15 @@ sql("SELECT concord.alter_mapping('cust', fields => '{\"Name\": \"name\"}')");
 is(delivered(), 't', 'a mapping is corrected while its events are pending');
 is(held(5)->{Name}, 'repaired', 'they go as it says now');
 
+# a truncate that stands for deletes, and rows that come right after it
+sql("SELECT concord.alter_mapping('cust', options => '{\"truncate\": \"delete\"}')");
+sql("UPDATE cust SET v = v + 1, name = 'before'; TRUNCATE cust; INSERT INTO cust VALUES (1, 'after', 1000), (70, 'new', 1)");
+is(delivered(), 't', 'a truncate');
+is(join(',', sort { $a <=> $b } map { $_->{ID} } values %{ $erp->data($set) }), '1,70',
+	'removes what was there, and only that');
+is(held(1)->{Name}, 'after', 'what came after it stands');
+is(status('dead'), '0', 'nothing is dead');
+
 is($erp->stats->{key_reused}, 0, 'no idempotency key came with another body');
 is($erp->stats->{order_violations}, 0, 'nothing was out of order');
 
