@@ -317,6 +317,7 @@ typedef struct ConcordCourier
 	MemoryContext turn;			/* reset every turn */
 	ConcordDatabase *db;
 	int			index;			/* of this courier, from 0 */
+	int			couriers;		/* how many there were at the last reload */
 	ConcordHttp *http;
 	struct ResourceOwnerData *owner;	/* for what protocols need outside of
 										 * transactions */

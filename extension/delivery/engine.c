@@ -16,6 +16,7 @@
 
 #include "access/xlog.h"
 #include "base/bookkeeping.h"
+#include "base/settings.h"
 #include "catalog/pg_type.h"
 #include "delivery/delivery.h"
 #include "executor/spi.h"
@@ -147,7 +148,7 @@ eng_wait_ms(ConcordCourier *courier)
 static void
 eng_steps(ConcordCourier *courier)
 {
-	if (!courier->loaded ||
+	if (!courier->loaded || courier->couriers != concord_couriers ||
 		courier->generation != pg_atomic_read_u64(&courier->db->catalog_generation))
 		concord_lanes_reload(courier);
 	concord_chores(courier);

@@ -406,6 +406,7 @@ concord_lanes_reload(ConcordCourier *courier)
 
 	courier->generation = pg_atomic_read_u64(&courier->db->catalog_generation);
 	courier->loaded = true;
+	courier->couriers = concord_couriers;
 	concord_bookkeeping_begin();
 	mappings = concord_mapping_load(courier->turn);
 	concord_bookkeeping_commit(false);

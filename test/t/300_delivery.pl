@@ -204,6 +204,18 @@ is(join(',', sort { $a <=> $b } map { $_->{ID} } values %{ $erp->data($set) }), 
 is(held(1)->{Name}, 'after', 'what came after it stands');
 is(status('dead'), '0', 'nothing is dead');
 
+# two couriers share the mappings
+$node->append_conf('postgresql.conf', 'pg_concord.couriers = 2');
+$node->reload;
+ok($node->poll("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'concord courier'", '2'), 'two couriers');
+sql("CREATE TABLE pair (id int PRIMARY KEY, v int); ALTER TABLE pair OWNER TO clerk");
+sql("SELECT concord.create_mapping('pair', 'pair', 'erp', 'Pairs', '{\"V\": \"v\"}', key => '{\"ID\": \"id::text\"}')");
+sql("INSERT INTO pair SELECT i, i FROM generate_series(1, 20) i; UPDATE cust SET v = v + 1, name = 'shared'");
+is(sql("SELECT concord.wait_for_delivery(NULL, '30s')"), 't', 'deliver');
+ok($node->poll("SELECT count(DISTINCT pid) FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 3", '2'),
+	'each has a mapping of its own');
+is(held(70)->{Name}, 'shared', 'everything arrives');
+
 is($erp->stats->{key_reused}, 0, 'no idempotency key came with another body');
 is($erp->stats->{order_violations}, 0, 'nothing was out of order');
 
