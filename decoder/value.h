@@ -13,6 +13,11 @@
 #include "fmgr.h"
 #include "lib/stringinfo.h"
 
+/* 16 moved the accessors of varlena values out of postgres.h. */
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
+
 struct varlena;
 
 /* How a type is written; every other type is CONCORD_VALUE_OTHER. */

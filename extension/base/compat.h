@@ -17,6 +17,16 @@
 #error "pg_concord needs PostgreSQL 15 or newer"
 #endif
 
+/* 16 moved the accessors of varlena values out of postgres.h. */
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
+
+/* 18 turned the attribute behind a function into a word in front of it. */
+#if PG_VERSION_NUM >= 180000
+#define pg_attribute_noreturn()		__attribute__((noreturn))
+#endif
+
 /* 16 gave the extra data of settings a memory context of their own. */
 #if PG_VERSION_NUM < 160000
 #define guc_malloc(elevel, size)	malloc(size)
@@ -84,6 +94,20 @@
 	ReplicationSlotCreate(name, true, RS_EPHEMERAL, false, true, false)
 #define concord_log_message(prefix, content, len) \
 	LogLogicalMessage(prefix, content, len, true, false)
+#endif
+
+/* 18 lets the caller choose whether an invalidated slot is an error. */
+#if PG_VERSION_NUM < 180000
+#define concord_slot_take(name)		ReplicationSlotAcquire(name, true)
+#else
+#define concord_slot_take(name)		ReplicationSlotAcquire(name, true, true)
+#endif
+
+/* 18 has deferrable primary keys left out unless asked for; ours are not. */
+#if PG_VERSION_NUM < 180000
+#define concord_primary_key(rel)	RelationGetPrimaryKeyIndex(rel)
+#else
+#define concord_primary_key(rel)	RelationGetPrimaryKeyIndex(rel, false)
 #endif
 
 /* 16 says why a slot was invalidated, not where. */

@@ -416,7 +416,7 @@ js_bytea(StringInfo buf, const char *text, Size len)
 	room = pg_b64_enc_len(rawlen) + 1;
 	appendStringInfoCharMacro(buf, '"');
 	enlargeStringInfo(buf, room);
-	written = pg_b64_encode(raw, rawlen, buf->data + buf->len, room);
+	written = pg_b64_encode((void *) raw, rawlen, buf->data + buf->len, room);
 	if (written < 0)
 		elog(ERROR, "could not encode %d bytes as base64", rawlen);
 	buf->len += written;

@@ -29,7 +29,7 @@ concord_slot_acquire(Oid dboid)
 	char		name[NAMEDATALEN];
 
 	concord_capture_slot_name(dboid, name);
-	ReplicationSlotAcquire(name, true);
+	concord_slot_take(name);
 }
 
 /*

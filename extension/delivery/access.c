@@ -17,6 +17,7 @@
 #include "auth/auth.h"
 #include "base/bookkeeping.h"
 #include "base/settings.h"
+#include "catalog/pg_foreign_server.h"
 #include "delivery/delivery.h"
 #include "executor/spi.h"
 #include "foreign/foreign.h"

@@ -48,7 +48,7 @@ static struct
 	TimestampTz opened_at;
 	bool		valid;
 	TimestampTz asked_at;		/* when a turn was last tried */
-}			app_current;
+} app_current;
 
 /* app_load reads which table is the current one. */
 static void
@@ -65,6 +65,7 @@ app_load(void)
 		app_current.first_seq = ring[i].first_seq;
 		app_current.opened_at = ring[i].opened_at;
 		app_current.valid = true;
+
 		return;
 	}
 	ereport(ERROR,
@@ -83,7 +84,7 @@ app_due(int64 next_seq, TimestampTz now)
 	if (next_seq <= app_current.first_seq)
 		return false;
 	return now >= app_current.opened_at + turn * 1000 &&
-		now >= app_current.asked_at + APP_MIN_TURN_MS * INT64CONST(1000);
+				now >= app_current.asked_at + APP_MIN_TURN_MS * INT64CONST(1000);
 }
 
 /*
@@ -95,13 +96,14 @@ static void
 app_turn(int64 next_seq, TimestampTz now)
 {
 	Oid			types[] = {INT4OID, INT4OID, INT8OID, TIMESTAMPTZOID};
-	int			next = (app_current.slot + 1) % CONCORD_RING_SIZE;
+	int			next = (app_current.slot + 1) %CONCORD_RING_SIZE;
 	Datum		values[] = {
 		Int32GetDatum(app_current.slot), Int32GetDatum(next),
 		Int64GetDatum(next_seq), TimestampTzGetDatum(now)
 	};
 
 	app_current.asked_at = now;
+
 	if (SPI_execute_with_args("UPDATE concord.outbox_ring SET state = 'open',"
 							  " first_seq = $3, last_seq = NULL,"
 							  " opened_at = $4, closed_at = NULL"
@@ -151,7 +153,7 @@ static void
 app_insert(Oid relid, ConcordChunk **chunks, int nchunks)
 {
 	Relation	rel = table_open(relid, RowExclusiveLock);
-	Relation	index = index_open(RelationGetPrimaryKeyIndex(rel),
+	Relation	index = index_open(concord_primary_key(rel),
 								   RowExclusiveLock);
 	IndexInfo  *info = BuildIndexInfo(index);
 	BulkInsertState bistate = GetBulkInsertState();

@@ -38,7 +38,7 @@ static struct
 	Oid			relid;			/* concord.secret it was read from */
 	uint32		len;
 	uint8		key[64];
-}			msg_key;
+} msg_key;
 
 /*
  * concord_message_load_key reads the key as the current user's transaction
@@ -57,7 +57,8 @@ concord_message_load_key(void)
 		return;
 	rel = table_open(relid, AccessShareLock);
 	scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
-	msg_key.len = 0;
+	msg_key.	len = 0;
+
 	while ((tuple = systable_getnext(scan)) != NULL)
 	{
 		bool		isnull;
@@ -69,9 +70,10 @@ concord_message_load_key(void)
 			continue;
 		value = DatumGetByteaPP(heap_getattr(tuple, 2, RelationGetDescr(rel),
 											 &isnull));
-		msg_key.len = Min(VARSIZE_ANY_EXHDR(value), sizeof(msg_key.key));
+		msg_key.	len = Min(VARSIZE_ANY_EXHDR(value), sizeof(msg_key.key));
+
 		memcpy(msg_key.key, VARDATA_ANY(value), msg_key.len);
-		msg_key.relid = relid;
+		msg_key.	relid = relid;
 	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);

@@ -250,7 +250,7 @@ static bool
 rdr_scan(ConcordOutboxReader *reader, RdrRead *read, Oid relid)
 {
 	Relation	rel = table_open(relid, AccessShareLock);
-	Relation	index = index_open(RelationGetPrimaryKeyIndex(rel), AccessShareLock);
+	Relation	index = index_open(concord_primary_key(rel), AccessShareLock);
 	SysScanDesc scan;
 	ScanKeyData key;
 	HeapTuple	tuple;

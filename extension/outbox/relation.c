@@ -181,7 +181,7 @@ concord_relation_load(int32 id, MemoryContext context)
 	HeapTuple	tuple;
 
 	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(id));
-	scan = systable_beginscan(table, RelationGetPrimaryKeyIndex(table), true,
+	scan = systable_beginscan(table, concord_primary_key(table), true,
 							  GetActiveSnapshot(), 1, &key);
 	if ((tuple = systable_getnext(scan)) != NULL)
 	{
