@@ -144,6 +144,13 @@ sub sandbox
 	return "http://127.0.0.1:$port";
 }
 
+# left_out(PEER): whether we were told to do without a peer of test/peers.
+sub left_out
+{
+	my ($peer) = @_;
+	return scalar grep { $_ eq $peer } split(/[\s,]+/, $ENV{SKIP_PEERS} || '');
+}
+
 # start_child(PROGRAM, ...): runs it, its output in the test's log folder.
 sub start_child
 {
