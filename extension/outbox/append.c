@@ -37,18 +37,21 @@
 /* The shortest time between two turns of the ring. */
 #define APP_MIN_TURN_MS	1000
 
-/*
- * The current table, as this process, the only writer, last saw it.  An error
- * ends the process, so it never differs from what is committed.
- */
-static struct
+/* The current table of the ring. */
+typedef struct AppCurrent
 {
 	int			slot;
 	int64		first_seq;
 	TimestampTz opened_at;
 	bool		valid;
 	TimestampTz asked_at;		/* when a turn was last tried */
-} app_current;
+} AppCurrent;
+
+/*
+ * As this process, the only writer, last saw it.  An error ends the process,
+ * so it never differs from what is committed.
+ */
+static AppCurrent app_current;
 
 /* app_load reads which table is the current one. */
 static void
@@ -65,7 +68,6 @@ app_load(void)
 		app_current.first_seq = ring[i].first_seq;
 		app_current.opened_at = ring[i].opened_at;
 		app_current.valid = true;
-
 		return;
 	}
 	ereport(ERROR,
@@ -84,7 +86,7 @@ app_due(int64 next_seq, TimestampTz now)
 	if (next_seq <= app_current.first_seq)
 		return false;
 	return now >= app_current.opened_at + turn * 1000 &&
-				now >= app_current.asked_at + APP_MIN_TURN_MS * INT64CONST(1000);
+		now >= app_current.asked_at + APP_MIN_TURN_MS * INT64CONST(1000);
 }
 
 /*
@@ -96,14 +98,13 @@ static void
 app_turn(int64 next_seq, TimestampTz now)
 {
 	Oid			types[] = {INT4OID, INT4OID, INT8OID, TIMESTAMPTZOID};
-	int			next = (app_current.slot + 1) %CONCORD_RING_SIZE;
+	int			next = (app_current.slot + 1) % CONCORD_RING_SIZE;
 	Datum		values[] = {
 		Int32GetDatum(app_current.slot), Int32GetDatum(next),
 		Int64GetDatum(next_seq), TimestampTzGetDatum(now)
 	};
 
 	app_current.asked_at = now;
-
 	if (SPI_execute_with_args("UPDATE concord.outbox_ring SET state = 'open',"
 							  " first_seq = $3, last_seq = NULL,"
 							  " opened_at = $4, closed_at = NULL"

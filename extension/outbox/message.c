@@ -32,13 +32,16 @@
 #define MSG_SECRET		"message"
 #define MSG_FIELDS_AT	(1 + PG_SHA256_DIGEST_LENGTH + UUID_LEN)
 
-/* The key and whose it is; it never changes while the extension exists. */
-static struct
+/* A key and whose it is. */
+typedef struct MsgKey
 {
 	Oid			relid;			/* concord.secret it was read from */
 	uint32		len;
 	uint8		key[64];
-} msg_key;
+} MsgKey;
+
+/* A cache: the key never changes while the extension exists. */
+static MsgKey msg_key;
 
 /*
  * concord_message_load_key reads the key as the current user's transaction
@@ -57,8 +60,7 @@ concord_message_load_key(void)
 		return;
 	rel = table_open(relid, AccessShareLock);
 	scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
-	msg_key.	len = 0;
-
+	msg_key.len = 0;
 	while ((tuple = systable_getnext(scan)) != NULL)
 	{
 		bool		isnull;
@@ -70,10 +72,9 @@ concord_message_load_key(void)
 			continue;
 		value = DatumGetByteaPP(heap_getattr(tuple, 2, RelationGetDescr(rel),
 											 &isnull));
-		msg_key.	len = Min(VARSIZE_ANY_EXHDR(value), sizeof(msg_key.key));
-
+		msg_key.len = Min(VARSIZE_ANY_EXHDR(value), sizeof(msg_key.key));
 		memcpy(msg_key.key, VARDATA_ANY(value), msg_key.len);
-		msg_key.	relid = relid;
+		msg_key.relid = relid;
 	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
