@@ -100,7 +100,7 @@ dec_change(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, Relation relation
 	if (concord_row_prepare(rel, relation, change, &row))
 	{
 		concord_txn_event(state);
-		state->encoder->change(state, rel, &row);
+		concord_row_send(state, rel, &row);
 	}
 	else
 		concord_txn_skip(state);

@@ -55,6 +55,8 @@ struct DecoderState
 	bool		begun;			/* its BEGIN is out */
 	uint32		ordinal;		/* of its last event */
 	uint32		skipped;		/* changes filtered out in a row */
+	bool	   *largest;		/* mark of the largest value of the event */
+	Size		largest_size;
 	StringInfoData position;	/* the encoder's text of its position */
 
 	/* the relation cache; see relcache.c */

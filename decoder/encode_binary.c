@@ -281,11 +281,15 @@ bin_stored(StringInfo buf, Datum value)
 {
 	struct varlena *v = concord_value_detoast(value);
 	Size		size = VARSIZE_ANY_EXHDR(v);
-	char	   *p = concord_buf_reserve(buf, size + CONCORD_VARINT_MAX);
 
-	p = concord_put_varint(p, size + CONCORD_IMAGE_TEXT);
-	memcpy(p, VARDATA_ANY(v), size);
-	concord_buf_advance(buf, p + size);
+	if (likely(concord_buf_fits(buf, size)))
+	{
+		char	   *p = concord_buf_reserve(buf, size + CONCORD_VARINT_MAX);
+
+		p = concord_put_varint(p, size + CONCORD_IMAGE_TEXT);
+		memcpy(p, VARDATA_ANY(v), size);
+		concord_buf_advance(buf, p + size);
+	}
 	if ((Pointer) v != DatumGetPointer(value))
 		pfree(v);
 }
@@ -302,13 +306,15 @@ bin_oversize(StringInfo buf, Datum value)
 	concord_buf_append(buf, sha256, sizeof(sha256));
 }
 
-/* Append an image; returns the row flags that it brings. */
+/*
+ * Append an image; returns the row flags that it brings.  Ends early where the
+ * event has become too large.
+ */
 static uint8
 bin_image(DecoderState *state, ConcordRel *rel, const Datum *values,
-		  const bool *nulls, bool key_only)
+		  const bool *nulls, bool *left_out, bool key_only)
 {
 	StringInfo	buf = &state->buf;
-	Size		max = state->options.max_value;
 	uint8		flags = 0;
 
 	bin_varint(buf, rel->ncolumns);
@@ -316,6 +322,7 @@ bin_image(DecoderState *state, ConcordRel *rel, const Datum *values,
 	{
 		ConcordColumn *column = &rel->columns[i];
 		Datum		value = values[column->source];
+		int			before = buf->len;
 
 		if (key_only && (column->flags & CONCORD_COL_IDENTITY) == 0)
 			concord_buf_putc(buf, CONCORD_IMAGE_ABSENT);
@@ -326,7 +333,8 @@ bin_image(DecoderState *state, ConcordRel *rel, const Datum *values,
 			concord_buf_putc(buf, CONCORD_IMAGE_UNCHANGED);
 			flags |= CONCORD_ROW_UNCHANGED;
 		}
-		else if (max > 0 && column->varlena && concord_value_too_large(value, max))
+		else if (concord_row_oversize(state, column, value,
+									  left_out[column->source]))
 		{
 			bin_oversize(buf, value);
 			flags |= CONCORD_ROW_OVERSIZE;
@@ -336,12 +344,14 @@ bin_image(DecoderState *state, ConcordRel *rel, const Datum *values,
 			bin_stored(buf, value);
 		else
 			bin_formatted(buf, &column->type, value);
+		if (!concord_row_wrote(state, column, before, &left_out[column->source]))
+			break;
 	}
 	return flags;
 }
 
 /* INSERT, UPDATE, DELETE */
-static void
+static bool
 bin_change(DecoderState *state, ConcordRel *rel, const ConcordChange *change)
 {
 	StringInfo	buf = &state->buf;
@@ -361,15 +371,23 @@ bin_change(DecoderState *state, ConcordRel *rel, const ConcordChange *change)
 	{
 		flags |= CONCORD_ROW_OLD | (change->old_is_key ? CONCORD_ROW_OLD_IS_KEY : 0);
 		flags |= bin_image(state, rel, rel->old_values, rel->old_nulls,
-						   change->old_is_key);
+						   rel->old_left_out, change->old_is_key);
 	}
-	if (change->has_new)
+	if (change->has_new && buf->cursor == 0)
 	{
 		flags |= CONCORD_ROW_NEW;
-		flags |= bin_image(state, rel, rel->new_values, rel->new_nulls, false);
+		flags |= bin_image(state, rel, rel->new_values, rel->new_nulls,
+						   rel->new_left_out, false);
+	}
+	if (unlikely(buf->cursor != 0))
+	{
+		buf->len = start;
+		buf->cursor = 0;
+		return false;
 	}
 	buf->data[flags_offset] = (char) flags;
 	bin_end(state, start);
+	return true;
 }
 
 /* TRUNCATE */
@@ -390,12 +408,14 @@ static void
 bin_message(DecoderState *state, const ConcordMessage *message)
 {
 	int			start = bin_begin(state, CONCORD_MSG_MESSAGE);
+	bool		oversize = message->size > CONCORD_CONTENT_MAX;
 
 	concord_buf_putc(&state->buf,
-					 message->transactional ? CONCORD_MESSAGE_TRANSACTIONAL : 0);
+					 (message->transactional ? CONCORD_MESSAGE_TRANSACTIONAL : 0) |
+					 (oversize ? CONCORD_MESSAGE_OVERSIZE : 0));
 	bin_fixed64(&state->buf, message->lsn);
 	bin_text(&state->buf, message->prefix);
-	bin_bytes(&state->buf, message->content, message->size);
+	bin_bytes(&state->buf, message->content, oversize ? 0 : message->size);
 	bin_end(state, start);
 }
 

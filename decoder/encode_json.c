@@ -43,6 +43,14 @@ js_end(DecoderState *state, int start)
 	concord_output_done(state, start);
 }
 
+/* An event that began at start is not sent after all. */
+static void
+js_take_back(DecoderState *state, int start)
+{
+	state->buf.len = Max(start - 1, 0);
+	state->buf.cursor = 0;
+}
+
 /* Append a member's name and a string, both known to need no escape. */
 static void
 js_plain(StringInfo buf, const char *name, const char *value)
@@ -215,25 +223,21 @@ typedef struct ImageGaps
 	bool		oversize;
 } ImageGaps;
 
-/* Is a value too large to be sent? */
-static inline bool
-js_is_oversize(DecoderState *state, const ConcordColumn *column, Datum value)
-{
-	return column->varlena && state->options.max_value > 0 &&
-		concord_value_too_large(value, state->options.max_value);
-}
-
 /*
  * Append an image as an object: all columns, or those of the key.  Columns
- * without a value to send are left out and noted in gaps.
+ * without a value to send are left out and noted in gaps.  Ends early where
+ * the event has become too large.
  */
 static void
-js_image(DecoderState *state, ConcordRel *rel, const Datum *values,
-		 const bool *nulls, bool key_only, ImageGaps *gaps)
+js_image(DecoderState *state, ConcordRel *rel, bool old, bool key_only,
+		 ImageGaps *gaps)
 {
 	StringInfo	buf = &state->buf;
 	ConcordJsonStyle style = {state->options.numbers_as_strings,
 	state->options.bytea_hex};
+	const Datum *values = old ? rel->old_values : rel->new_values;
+	const bool *nulls = old ? rel->old_nulls : rel->new_nulls;
+	bool	   *left_out = old ? rel->old_left_out : rel->new_left_out;
 	int			comma = 1;		/* bytes of the name to leave out: its comma */
 
 	concord_buf_putc(buf, '{');
@@ -241,6 +245,7 @@ js_image(DecoderState *state, ConcordRel *rel, const Datum *values,
 	{
 		ConcordColumn *column = &rel->columns[i];
 		int			n = column->source;
+		int			before = buf->len;
 
 		if (key_only && !column->key)
 			continue;
@@ -251,7 +256,7 @@ js_image(DecoderState *state, ConcordRel *rel, const Datum *values,
 				gaps->unchanged = true;
 				continue;
 			}
-			if (js_is_oversize(state, column, values[n]))
+			if (concord_row_oversize(state, column, values[n], left_out[n]))
 			{
 				gaps->oversize = true;
 				continue;
@@ -264,6 +269,8 @@ js_image(DecoderState *state, ConcordRel *rel, const Datum *values,
 			concord_buf_literal(buf, "null");
 		else
 			concord_value_json(buf, &column->type, values[n], &style);
+		if (!concord_row_wrote(state, column, before, &left_out[n]))
+			return;
 	}
 	concord_buf_putc(buf, '}');
 }
@@ -294,15 +301,18 @@ js_unchanged(DecoderState *state, ConcordRel *rel)
 
 /* Append a marker for each value of an image that is too large. */
 static void
-js_oversize(DecoderState *state, ConcordRel *rel, const char *member,
-			const Datum *values, const bool *nulls)
+js_oversize(DecoderState *state, ConcordRel *rel, bool old)
 {
 	StringInfo	buf = &state->buf;
+	const Datum *values = old ? rel->old_values : rel->new_values;
+	const bool *nulls = old ? rel->old_nulls : rel->new_nulls;
+	const bool *left_out = old ? rel->old_left_out : rel->new_left_out;
 	int			comma = 1;
 
-	concord_buf_literal(buf, ",\"");
-	concord_buf_append(buf, member, strlen(member));
-	concord_buf_literal(buf, "\":{");
+	if (old)
+		concord_buf_literal(buf, ",\"old_oversize\":{");
+	else
+		concord_buf_literal(buf, ",\"oversize\":{");
 	for (int i = 0; i < rel->ncolumns; i++)
 	{
 		ConcordColumn *column = &rel->columns[i];
@@ -313,7 +323,7 @@ js_oversize(DecoderState *state, ConcordRel *rel, const char *member,
 
 		if (nulls[n] || !column->varlena ||
 			concord_row_unchanged(column, values[n]) ||
-			!js_is_oversize(state, column, values[n]))
+			!concord_row_oversize(state, column, values[n], left_out[n]))
 			continue;
 		length = concord_value_digest(values[n], sha256);
 		concord_buf_append(buf, column->json_name + comma,
@@ -344,7 +354,7 @@ js_has_key(ConcordRel *rel)
 }
 
 /* insert, update, delete */
-static void
+static bool
 js_change(DecoderState *state, ConcordRel *rel, const ConcordChange *change)
 {
 	StringInfo	buf = &state->buf;
@@ -366,29 +376,34 @@ js_change(DecoderState *state, ConcordRel *rel, const ConcordChange *change)
 	if ((change->has_old || change->has_new) && js_has_key(rel))
 	{
 		concord_buf_literal(buf, ",\"key\":");
-		js_image(state, rel, change->has_old ? rel->old_values : rel->new_values,
-				 change->has_old ? rel->old_nulls : rel->new_nulls, true, &key_gaps);
+		js_image(state, rel, change->has_old, true, &key_gaps);
 	}
 	if (change->no_identity)
 		concord_buf_literal(buf, ",\"no_identity\":true");
-	if (whole_old)
+	if (whole_old && buf->cursor == 0)
 	{
 		concord_buf_literal(buf, ",\"old\":");
-		js_image(state, rel, rel->old_values, rel->old_nulls, false, &old_gaps);
+		js_image(state, rel, true, false, &old_gaps);
 	}
-	if (change->has_new)
+	if (change->has_new && buf->cursor == 0)
 	{
 		concord_buf_literal(buf, ",\"new\":");
-		js_image(state, rel, rel->new_values, rel->new_nulls, false, &new_gaps);
+		js_image(state, rel, false, false, &new_gaps);
+	}
+	if (unlikely(buf->cursor != 0))
+	{
+		js_take_back(state, start);
+		return false;
 	}
 	if (new_gaps.unchanged)
 		js_unchanged(state, rel);
 	if (old_gaps.oversize)
-		js_oversize(state, rel, "old_oversize", rel->old_values, rel->old_nulls);
+		js_oversize(state, rel, true);
 	if (new_gaps.oversize)
-		js_oversize(state, rel, "oversize", rel->new_values, rel->new_nulls);
+		js_oversize(state, rel, false);
 	concord_buf_append(buf, rel->json_types, rel->json_types_len);
 	js_end(state, start);
+	return true;
 }
 
 /* truncate */
@@ -410,19 +425,43 @@ js_truncate(DecoderState *state, ConcordRel *rel, int flags)
 	js_end(state, start);
 }
 
+/* Say how long a message's content is that is too large to be sent. */
+static void
+js_content_length(StringInfo buf, Size size)
+{
+	char	   *p;
+
+	concord_buf_literal(buf, ",\"content\":null,\"oversize\":{\"length\":");
+	p = concord_buf_reserve(buf, 32);
+	concord_buf_advance(buf, p + pg_ulltoa_n(size, p));
+	concord_buf_putc(buf, '}');
+}
+
 /* Append a message's content: a string where it is text, else base 64. */
 static void
 js_content(StringInfo buf, const char *content, Size size)
 {
+	int			before = buf->len;
 	int			room;
 	int			written;
 	char	   *p;
 
+	if (size > CONCORD_CONTENT_MAX)
+	{
+		js_content_length(buf, size);
+		return;
+	}
 	concord_buf_literal(buf, ",\"content\":");
 	if (memchr(content, '\0', size) == NULL &&
 		pg_verify_mbstr(GetDatabaseEncoding(), content, (int) size, true))
 	{
 		concord_json_string(buf, content, size);
+		if (buf->cursor != 0)
+		{
+			buf->cursor = 0;
+			buf->len = before;
+			js_content_length(buf, size);
+		}
 		return;
 	}
 	room = pg_b64_enc_len((int) size);

@@ -50,8 +50,8 @@ typedef struct ConcordEncoder
 	void		(*commit) (DecoderState *state);
 	/* complete a new relation cache entry, in the entry's context */
 	void		(*describe) (DecoderState *state, ConcordRel *rel);
-	/* events */
-	void		(*change) (DecoderState *state, ConcordRel *rel,
+	/* events; change writes nothing and gives false where it is too large */
+	bool		(*change) (DecoderState *state, ConcordRel *rel,
 						   const ConcordChange *change);
 	void		(*truncate) (DecoderState *state, ConcordRel *rel, int flags);
 	void		(*message) (DecoderState *state, const ConcordMessage *message);

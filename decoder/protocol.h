@@ -45,8 +45,9 @@
  *	TRUNCATE	varint relnum, byte flags (1 cascade, 2 restart identity, 4 partition)
  *				One message for each relation that was truncated.  Flag 4: not the
  *				relation as a whole, only partitions that are sent under it.
- *	MESSAGE		byte flags (1 transactional), lsn of the record, text prefix,
- *				bytes content
+ *	MESSAGE		byte flags (1 transactional, 2 oversize), lsn of the record,
+ *				text prefix, bytes content (none where it is oversize: larger
+ *				than CONCORD_CONTENT_MAX)
  *				A message that is not transactional stands outside
  *				BEGIN ... COMMIT.
  *	COMMIT		lsn commit end
@@ -57,7 +58,7 @@
  * header: IMAGE_NULL, IMAGE_UNCHANGED (a TOASTed value that the change did
  * not touch), IMAGE_ABSENT (not part of the old key), IMAGE_OVERSIZE
  * (followed by varint length and 32 bytes of SHA-256; the value was larger
- * than max_value; both are of the stored value's bytes, uncompressed and
+ * than max_value, or the largest of a row too large for one message; both are of the stored value's bytes, uncompressed and
  * without header), or IMAGE_TEXT + n followed by n bytes of the value's text.
  *
  * Text of a value does not depend on session settings: it is what the type's
@@ -113,6 +114,10 @@ typedef enum ConcordMsgKind
 #define CONCORD_TRUNCATE_RESTART	0x02
 #define CONCORD_TRUNCATE_PARTITION	0x04	/* only partitions of the relation */
 #define CONCORD_MESSAGE_TRANSACTIONAL	0x01
+#define CONCORD_MESSAGE_OVERSIZE	0x02	/* the content is left out */
+
+/* The most bytes of a message's content that are sent. */
+#define CONCORD_CONTENT_MAX		(320 * 1024 * 1024)
 
 /* Column headers of an image. */
 #define CONCORD_IMAGE_NULL		0

@@ -253,6 +253,8 @@ rc_fill(DecoderState *state, ConcordRel *rel, Relation relation)
 	rel->new_values = palloc(sizeof(Datum) * Max(natts, 1));
 	rel->old_nulls = palloc(sizeof(bool) * Max(natts, 1));
 	rel->new_nulls = palloc(sizeof(bool) * Max(natts, 1));
+	rel->old_left_out = palloc0(sizeof(bool) * Max(natts, 1));
+	rel->new_left_out = palloc0(sizeof(bool) * Max(natts, 1));
 	state->encoder->describe(state, rel);
 
 	if (target != relation)

@@ -58,6 +58,8 @@ struct ConcordRel
 	Datum	   *new_values;
 	bool	   *old_nulls;
 	bool	   *new_nulls;
+	bool	   *old_left_out;	/* values too many for one event; see row.c */
+	bool	   *new_left_out;
 
 	/* the encoder's own */
 	struct ConcordDefinition *definition;

@@ -12,11 +12,20 @@
  * Where the old image has the value (REPLICA IDENTITY FULL, or a column of the
  * identity) it is taken from there; otherwise the encoders mark it unchanged.
  *
+ * An event must fit into one message, and a row need not, even where each of
+ * its values does: many large ones, both images, or text that is thousands of
+ * times as long as what is stored ([1e131071, ...] in a jsonb).  An ERROR would
+ * come again each time and stop the reader for good.  So writers of values
+ * stop at CONCORD_EVENT_MAX and leave a note in the buffer's cursor; then the
+ * largest value is marked to be left out, as one above max_value is, and the
+ * event is written anew.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "miscadmin.h"
 #include "utils/rel.h"
 
 #include "protocol.h"
@@ -87,6 +96,30 @@ concord_row_prepare(ConcordRel *rel, Relation relation,
 	if (oldtuple && newtuple && HeapTupleHasExternal(newtuple))
 		row_merge_unchanged(rel);
 	return true;
+}
+
+/* Write a row change, leaving out the largest values until it fits. */
+void
+concord_row_send(DecoderState *state, ConcordRel *rel, const ConcordChange *row)
+{
+	bool		shrunk = false;
+
+	state->largest_size = 0;
+	while (unlikely(!state->encoder->change(state, rel, row)))
+	{
+		if (state->largest_size == 0)
+			elog(ERROR, "change of relation %u does not fit into an event",
+				 rel->relid);
+		*state->largest = true;
+		state->largest_size = 0;
+		shrunk = true;
+		CHECK_FOR_INTERRUPTS();
+	}
+	if (unlikely(shrunk))
+	{
+		memset(rel->old_left_out, 0, sizeof(bool) * rel->natts);
+		memset(rel->new_left_out, 0, sizeof(bool) * rel->natts);
+	}
 }
 
 /* Is one of the truncated relations the one with this OID? */

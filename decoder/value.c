@@ -26,6 +26,7 @@
 #include <math.h>
 
 #include "access/detoast.h"
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "common/cryptohash.h"
 #include "common/sha2.h"
@@ -40,6 +41,7 @@
 #include "utils/float.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/resowner.h"
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
@@ -47,6 +49,12 @@
 
 /* The most bytes that a number other than numeric takes. */
 #define NUMBER_MAX	32
+
+/*
+ * A stored value up to this size has a text that can be made: an element of
+ * eight bytes gives 131 kB at most, that of a numeric.
+ */
+#define GUARD_SIZE	8192
 
 /* The zone that is shown: read at first use, the same for the process's life. */
 static pg_tz *utc_zone = NULL;
@@ -160,8 +168,8 @@ concord_value_digest(Datum value, uint8 *sha256)
 /*
  * Call a type's output function with the settings pinned that it may look at.
  */
-char *
-concord_value_output(ConcordType *type, Datum value)
+static char *
+val_output(ConcordType *type, Datum value)
 {
 	int			save_datestyle = DateStyle;
 	int			save_intervalstyle = IntervalStyle;
@@ -192,6 +200,63 @@ concord_value_output(ConcordType *type, Datum value)
 	}
 	PG_END_TRY();
 	return result;
+}
+
+/*
+ * Call the output function of a value whose text may be larger than a gigabyte
+ * although its bytes are few (an array of numeric, say).  The function's error
+ * is turned into NULL: it would come again each time the row is decoded.
+ */
+static char *
+val_output_guarded(ConcordType *type, Datum value)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	char	   *volatile result = NULL;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		result = val_output(type, value);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		/* palloc() gives the latter for a size that it does not accept */
+		if (geterrcode() != ERRCODE_PROGRAM_LIMIT_EXCEEDED &&
+			geterrcode() != ERRCODE_INTERNAL_ERROR)
+			PG_RE_THROW();
+		MemoryContextSwitchTo(context);
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	return result;
+}
+
+/*
+ * Give the text that a type's output function makes of a value, to be appended
+ * to buf; NULL where it does not fit.
+ */
+char *
+concord_value_output(StringInfo buf, ConcordType *type, Datum value)
+{
+	char	   *text;
+
+	if (type->typlen != -1 || !concord_value_too_large(value, GUARD_SIZE))
+		text = val_output(type, value);
+	else if ((text = val_output_guarded(type, value)) == NULL)
+	{
+		(void) concord_buf_fits(buf, MaxAllocHugeSize);
+		return NULL;
+	}
+	if (concord_buf_fits(buf, strlen(text)))
+		return text;
+	pfree(text);
+	return NULL;
 }
 
 /* Write v with two digits. */
@@ -416,6 +481,8 @@ concord_value_numeric(StringInfo buf, Datum value)
 	}
 	ndigits = size / (int) sizeof(int16);
 
+	if (!concord_buf_fits(buf, (Size) Max(weight + 1, 1) * 4 + scale + 16))
+		return true;
 	p = concord_buf_reserve(buf, (Size) Max(weight + 1, 1) * 4 + scale + 16);
 	if (negative)
 		*p++ = '-';
@@ -472,11 +539,8 @@ concord_value_bytea_hex(StringInfo buf, Datum value, bool json)
 	Size		size = VARSIZE_ANY_EXHDR(v);
 	char	   *p;
 
-	if (size > (MaxAllocSize - 16) / 2)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("bytea value of %zu bytes is too large to be written as text", size),
-				 errhint("Set option \"max_value\" of the output plugin to have large values replaced by their length and digest.")));
+	if (!concord_buf_fits(buf, size * 2 + 3))
+		return;
 	p = concord_buf_reserve(buf, size * 2 + 3);
 	if (json)
 		*p++ = '\\';
@@ -564,7 +628,8 @@ concord_value_text(StringInfo buf, ConcordType *type, Datum value)
 			{
 				struct varlena *v = PG_DETOAST_DATUM_PACKED(value);
 
-				concord_buf_append(buf, VARDATA_ANY(v), VARSIZE_ANY_EXHDR(v));
+				if (concord_buf_fits(buf, VARSIZE_ANY_EXHDR(v)))
+					concord_buf_append(buf, VARDATA_ANY(v), VARSIZE_ANY_EXHDR(v));
 				if ((Pointer) v != DatumGetPointer(value))
 					pfree(v);
 				break;
@@ -582,8 +647,10 @@ concord_value_text(StringInfo buf, ConcordType *type, Datum value)
 		case CONCORD_VALUE_ARRAY:
 		case CONCORD_VALUE_OTHER:
 			{
-				char	   *text = concord_value_output(type, value);
+				char	   *text = concord_value_output(buf, type, value);
 
+				if (text == NULL)
+					break;
 				concord_buf_append(buf, text, strlen(text));
 				pfree(text);
 				break;

@@ -72,7 +72,7 @@ extern bool concord_value_too_large(Datum value, Size max);
 extern uint64 concord_value_digest(Datum value, uint8 *sha256);
 extern char *concord_put_timestamp(char *p, int64 timestamp, char separator,
 								   const char *zone);
-extern char *concord_value_output(ConcordType *type, Datum value);
+extern char *concord_value_output(StringInfo buf, ConcordType *type, Datum value);
 extern bool concord_value_numeric(StringInfo buf, Datum value);
 extern bool concord_value_scalar(StringInfo buf, ConcordValueKind kind,
 								 Datum value, bool json);
@@ -88,6 +88,9 @@ extern void concord_json_string(StringInfo buf, const char *s, Size len);
 
 /* The most bytes that concord_put_timestamp() writes. */
 #define CONCORD_TIMESTAMP_MAX	48
+
+/* The most bytes that an event may take, far enough from what palloc() gives. */
+#define CONCORD_EVENT_MAX	((Size) 512 * 1024 * 1024)
 
 /* Make room for size bytes more and return where they go. */
 static inline char *
@@ -111,6 +114,20 @@ concord_buf_append(StringInfo buf, const void *data, Size size)
 {
 	memcpy(concord_buf_reserve(buf, size), data, size);
 	buf->len += (int) size;
+}
+
+/*
+ * Is there room for size bytes more within CONCORD_EVENT_MAX?  If not, what
+ * was asked for is left in the buffer's cursor, and the writer of a value
+ * stops; see the head of row.c.
+ */
+static inline bool
+concord_buf_fits(StringInfo buf, Size size)
+{
+	if (likely((Size) buf->len + size <= CONCORD_EVENT_MAX))
+		return true;
+	buf->cursor = (int) Min(size, (Size) INT_MAX);
+	return false;
 }
 
 /* Append a byte. */

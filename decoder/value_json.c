@@ -116,8 +116,11 @@ concord_json_string(StringInfo buf, const char *s, Size len)
 	while (len > 0)
 	{
 		Size		piece = Min(len, JSON_PIECE);
-		char	   *p = concord_buf_reserve(buf, Max(piece * 6, len));
+		char	   *p;
 
+		if (unlikely(!concord_buf_fits(buf, len)))
+			return;
+		p = concord_buf_reserve(buf, Max(piece * 6, len));
 		concord_buf_advance(buf, val_put_escaped(p, s, piece));
 		s += piece;
 		len -= piece;
@@ -135,8 +138,11 @@ val_json_json(StringInfo buf, Datum value)
 {
 	struct varlena *v = PG_DETOAST_DATUM_PACKED(value);
 	Size		len = VARSIZE_ANY_EXHDR(v);
-	char	   *p = concord_buf_reserve(buf, len);
+	char	   *p;
 
+	if (!concord_buf_fits(buf, len))
+		return;
+	p = concord_buf_reserve(buf, len);
 	memcpy(p, VARDATA_ANY(v), len);
 	concord_buf_advance(buf, p + len);
 	if (memchr(p, '\n', len) != NULL || memchr(p, '\r', len) != NULL)
@@ -158,9 +164,13 @@ val_json_base64(StringInfo buf, Datum value)
 	struct varlena *v = PG_DETOAST_DATUM_PACKED(value);
 	int			len = VARSIZE_ANY_EXHDR(v);
 	int			room = pg_b64_enc_len(len);
-	char	   *p = concord_buf_reserve(buf, (Size) room + 1);
-	int			written = pg_b64_encode((const void *) VARDATA_ANY(v), len, p, room);
+	char	   *p;
+	int			written;
 
+	if (!concord_buf_fits(buf, (Size) room + 1))
+		return;
+	p = concord_buf_reserve(buf, (Size) room + 1);
+	written = pg_b64_encode((const void *) VARDATA_ANY(v), len, p, room);
 	if (written < 0)
 		elog(ERROR, "could not encode %d bytes in base 64", len);
 	concord_buf_advance(buf, p + written);
@@ -187,7 +197,7 @@ val_json_dimension(StringInfo buf, ArrayWalk *walk, int dim)
 	ConcordType *element = walk->element;
 
 	concord_buf_putc(buf, '[');
-	for (int i = 0; i < walk->dims[dim]; i++)
+	for (int i = 0; i < walk->dims[dim] && concord_buf_fits(buf, 1); i++)
 	{
 		if (i > 0)
 			concord_buf_putc(buf, ',');
@@ -231,8 +241,10 @@ val_json_array(StringInfo buf, ConcordType *type, Datum value,
 	{
 		if (ARR_LBOUND(array)[i] != 1)
 		{
-			char	   *text = concord_value_output(type, PointerGetDatum(array));
+			char	   *text = concord_value_output(buf, type, PointerGetDatum(array));
 
+			if (text == NULL)
+				return;
 			concord_json_string(buf, text, strlen(text));
 			pfree(text);
 			return;
@@ -327,8 +339,10 @@ concord_value_json(StringInfo buf, ConcordType *type, Datum value,
 			break;
 		case CONCORD_VALUE_OTHER:
 			{
-				char	   *text = concord_value_output(type, value);
+				char	   *text = concord_value_output(buf, type, value);
 
+				if (text == NULL)
+					break;
 				concord_json_string(buf, text, strlen(text));
 				pfree(text);
 				break;

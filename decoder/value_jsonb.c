@@ -56,7 +56,7 @@ jb_array(StringInfo buf, JsonbContainer *container)
 
 	if (!scalar)
 		concord_buf_putc(buf, '[');
-	for (uint32 i = 0; i < count; i++)
+	for (uint32 i = 0; i < count && concord_buf_fits(buf, 1); i++)
 	{
 		if (i > 0)
 			concord_buf_literal(buf, ", ");
@@ -77,7 +77,7 @@ jb_object(StringInfo buf, JsonbContainer *container)
 	uint32		value_offset = getJsonbOffset(container, count);
 
 	concord_buf_putc(buf, '{');
-	for (uint32 i = 0; i < count; i++)
+	for (uint32 i = 0; i < count && concord_buf_fits(buf, 1); i++)
 	{
 		JEntry		key = container->children[i];
 		JEntry		value = container->children[count + i];
