@@ -128,16 +128,20 @@ cap_execute(const char *command, Oid relid)
 	return SPI_processed;
 }
 
-/* concord_captured_add makes a table captured. */
+/*
+ * concord_captured_add makes a table captured.  A row that is there is written
+ * again: a transaction with an older snapshot, which does not see the caller's
+ * mapping, must not take it for unused, nor this one rely on a row that
+ * somebody has deleted.  Either then fails to serialize.
+ */
 void
 concord_captured_add(Oid relid)
 {
 	ConcordCatalogScope scope;
 
 	concord_catalog_enter(&scope);
-	(void) cap_execute("INSERT INTO concord.captured (relid) SELECT $1"
-					   " WHERE NOT EXISTS (SELECT FROM concord.captured"
-					   " WHERE relid = $1)", relid);
+	(void) cap_execute("DELETE FROM concord.captured WHERE relid = $1", relid);
+	(void) cap_execute("INSERT INTO concord.captured (relid) VALUES ($1)", relid);
 	concord_catalog_leave(&scope);
 }
 

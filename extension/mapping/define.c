@@ -28,6 +28,7 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/syscache.h"
 
 PG_FUNCTION_INFO_V1(concord_create_mapping);
 PG_FUNCTION_INFO_V1(concord_create_topic_mapping);
@@ -401,6 +402,12 @@ static int32
 def_new_version(ConcordMapping *mapping, Jsonb *definition,
 				const char *comment)
 {
+	if (mapping->topic == NULL &&
+		!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(mapping->source)))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("the table of mapping \"%s\" is gone", mapping->name),
+				 errhint("Use concord.drop_mapping().")));
 	mapping->local_key = NIL;
 	def_parse(mapping, definition);
 	return concord_store_version(mapping, definition, comment);

@@ -19,6 +19,7 @@
 #include "common/sha2.h"
 #include "decoder/protocol.h"
 #include "lib/stringinfo.h"
+#include "nodes/makefuncs.h"
 #include "outbox/message.h"
 #include "outbox/tables.h"
 #include "port/pg_bswap.h"
@@ -58,7 +59,9 @@ concord_message_load_key(void)
 
 	if (msg_key.relid == relid && msg_key.len > 0)
 		return;
-	rel = table_open(relid, AccessShareLock);
+	/* by name: DROP EXTENSION may be what we wait for */
+	rel = table_openrv(makeRangeVar("concord", "secret", -1), AccessShareLock);
+	relid = RelationGetRelid(rel);
 	scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
 	msg_key.len = 0;
 	while ((tuple = systable_getnext(scan)) != NULL)
