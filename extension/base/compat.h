@@ -96,6 +96,13 @@
 	LogLogicalMessage(prefix, content, len, true, false)
 #endif
 
+/* 17 lets an index keep something between insertions. */
+#if PG_VERSION_NUM < 170000
+#define concord_index_insert_end(index, info)	((void) 0)
+#else
+#define concord_index_insert_end(index, info)	index_insert_cleanup(index, info)
+#endif
+
 /* 18 lets the caller choose whether an invalidated slot is an error. */
 #if PG_VERSION_NUM < 180000
 #define concord_slot_take(name)		ReplicationSlotAcquire(name, true)

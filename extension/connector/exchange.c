@@ -60,28 +60,24 @@ exc_key(const ConcordExchange *exchange, const char *method, const char *body,
 	return text;
 }
 
-/* concord_exchange_begin makes an exchange in a context of its own. */
+/* concord_exchange_begin makes an exchange; all of it is in context. */
 ConcordExchange *
 concord_exchange_begin(const ConcordServer *server,
 					   const ConcordMapping *mapping, const ConcordEvent *event,
 					   const ConcordMapped *mapped, const ConcordLink *link,
 					   MemoryContext context)
 {
-	MemoryContext mine = AllocSetContextCreate(context, "concord exchange",
-											   ALLOCSET_SMALL_SIZES);
-	ConcordExchange *exchange = MemoryContextAllocZero(mine,
+	ConcordExchange *exchange = MemoryContextAllocZero(context,
 													   sizeof(ConcordExchange));
-	MemoryContext old = MemoryContextSwitchTo(mine);
 
 	exchange->server = server;
 	exchange->mapping = mapping;
 	exchange->event = event;
 	exchange->mapped = mapped;
-	exchange->context = mine;
+	exchange->context = context;
 	exchange->retry_after_ms = -1;
 	if (link != NULL)
 		exchange->link = *link;
-	MemoryContextSwitchTo(old);
 	return exchange;
 }
 

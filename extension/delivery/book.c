@@ -143,89 +143,6 @@ concord_book_run(ConcordBookRows *rows)
 }
 
 /* ---------------------------------------------------------------------
- * the log
- * ------------------------------------------------------------------- */
-
-#define BOOK_LOG_SQL(table) \
-	"INSERT INTO concord." table " (delivery, mapping, version, seq, op, outcome," \
-	"       attempts, status, elapsed_ms, committed_at, finished_at, local_key)" \
-	" SELECT coalesce(v.delivery, pg_catalog.nextval('concord.delivery_id'))," \
-	"        v.mapping, v.version, v.seq, v.op::\"char\", v.outcome::\"char\"," \
-	"        v.attempts, v.status, v.elapsed_ms, v.committed_at," \
-	"        pg_catalog.clock_timestamp(), v.local_key" \
-	"   FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)" \
-	"     AS v (delivery, mapping, version, seq, op, outcome, attempts, status," \
-	"           elapsed_ms, committed_at, local_key)"
-
-#define BOOK_LOG_TYPES \
-	{INT8ARRAYOID, INT4ARRAYOID, INT4ARRAYOID, INT8ARRAYOID, TEXTARRAYOID, \
-	TEXTARRAYOID, INT4ARRAYOID, INT4ARRAYOID, INT4ARRAYOID, \
-	TIMESTAMPTZARRAYOID, TEXTARRAYOID}
-
-static ConcordBookStatement book_log[] = {
-	{BOOK_LOG_SQL("delivery_log_0"), BOOK_LOG_TYPES},
-	{BOOK_LOG_SQL("delivery_log_1"), BOOK_LOG_TYPES},
-	{BOOK_LOG_SQL("delivery_log_2"), BOOK_LOG_TYPES},
-	{BOOK_LOG_SQL("delivery_log_3"), BOOK_LOG_TYPES},
-};
-
-/* book_outcome is the log's letter, or NULL where the log says nothing. */
-static const char *
-book_outcome(const ConcordDelivery *d)
-{
-	switch (d->end)
-	{
-		case CONCORD_END_DONE:
-			return "d";
-		case CONCORD_END_UNCHANGED:
-			return "u";
-		case CONCORD_END_SUPERSEDED:
-			return d->parked ? NULL : "s";
-		case CONCORD_END_SKIPPED:
-			return d->parked ? "k" : NULL;
-		default:
-			return NULL;
-	}
-}
-
-/* book_write_log writes what is finished. */
-static void
-book_write_log(ConcordCourier *courier)
-{
-	ConcordBookRows rows = {0};
-	dlist_iter	iter;
-
-	concord_book_begin(&rows, &book_log[concord_log_table(courier->now)],
-					   courier->nended);
-	dlist_foreach(iter, &courier->ended)
-	{
-		ConcordDelivery *d = dlist_container(ConcordDelivery, list_node,
-											 iter.cur);
-		const char *outcome = book_outcome(d);
-		char		op[2] = {(char) d->event->op, '\0'};
-
-		if (outcome == NULL)
-			continue;
-		concord_book_put(&rows, 0, Int64GetDatum(d->parked ? d->parked->delivery : 0),
-						 d->parked == NULL);
-		concord_book_put(&rows, 1, Int32GetDatum(d->lane->id), false);
-		concord_book_put(&rows, 2, Int32GetDatum(d->definition->mapping->version), false);
-		concord_book_put(&rows, 3, Int64GetDatum(d->event->seq), false);
-		concord_book_put_text(&rows, 4, op);
-		concord_book_put_text(&rows, 5, outcome);
-		concord_book_put(&rows, 6, Int32GetDatum(d->attempts), false);
-		concord_book_put(&rows, 7, Int32GetDatum(d->status), d->status == 0);
-		concord_book_put(&rows, 8,
-						 Int32GetDatum((d->answered_at - d->sent_at) / 1000),
-						 d->sent_at == 0 || d->answered_at == 0);
-		concord_book_put(&rows, 9, TimestampTzGetDatum(d->event->committed_at), false);
-		concord_book_put_text(&rows, 10, d->mapped->local_key);
-		rows.n++;
-	}
-	concord_book_run(&rows);
-}
-
-/* ---------------------------------------------------------------------
  * links
  * ------------------------------------------------------------------- */
 
@@ -553,7 +470,7 @@ concord_book_turn(ConcordCourier *courier)
 	concord_bookkeeping_begin();
 	if (courier->nended > 0)
 	{
-		book_write_log(courier);
+		concord_log_write(courier);
 		durable |= book_write_links(courier);
 		concord_book_exceptions(courier);
 	}

@@ -362,6 +362,7 @@ extern ConcordDelivery *concord_delivery_create(ConcordLane *lane,
 												TimestampTz now);
 extern void concord_delivery_free(ConcordDelivery *d);
 extern void concord_delivery_forget_mapped(ConcordDelivery *d);
+extern void concord_delivery_forget_request(ConcordDelivery *d);
 extern void concord_delivery_forget_exchange(ConcordDelivery *d);
 extern bool concord_window_has_room(const ConcordLane *lane);
 extern void concord_window_take(ConcordCourier *courier, ConcordLane *lane,

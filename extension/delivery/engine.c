@@ -156,10 +156,12 @@ eng_steps(ConcordCourier *courier)
 		return;
 	concord_send_collect(courier);
 	concord_send_ready(courier);
+	concord_http_drive(courier->http);
 	concord_take_events(courier);
 	concord_parked_activate(courier);
 	concord_take_map(courier);
 	concord_send_ready(courier);
+	concord_http_drive(courier->http);
 	courier->now = GetCurrentTimestamp();
 	if (concord_book_wanted(courier))
 	{

@@ -8,23 +8,70 @@
  * older than the retention, which costs nothing, while deleting row by row
  * would cost as much as writing.
  *
+ * Rows go in with table_multi_insert and an index entry each, past the
+ * executor: there is one for each delivery, and an INSERT of a batch costs
+ * four times as much.
+ *
  *-------------------------------------------------------------------------
  */
 #include "base/compat.h"
 
+#include "access/genam.h"
+#include "access/heapam.h"
 #include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
 #include "base/bookkeeping.h"
 #include "base/settings.h"
+#include "catalog/index.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
+#include "commands/sequence.h"
 #include "delivery/log.h"
 #include "executor/spi.h"
+#include "executor/tuptable.h"
 #include "storage/lmgr.h"
+#include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/relcache.h"
 #include "utils/timestamp.h"
 
 #define LOG_TABLES		4
 #define LOG_LEAST_MINUTES	3
+#define LOG_BATCH		128		/* rows for one call of table_multi_insert */
+
+/* Columns of concord.delivery_log_N. */
+enum
+{
+	LOG_DELIVERY,
+	LOG_MAPPING,
+	LOG_VERSION,
+	LOG_SEQ,
+	LOG_OP,
+	LOG_OUTCOME,
+	LOG_ATTEMPTS,
+	LOG_STATUS,
+	LOG_ELAPSED_MS,
+	LOG_COMMITTED_AT,
+	LOG_FINISHED_AT,
+	LOG_LOCAL_KEY,
+	LOG_NCOLUMNS
+};
+
+/* A table of the ring that is being written. */
+typedef struct LogTable
+{
+	Relation	rel;
+	Relation	index;
+	IndexInfo  *info;
+	BulkInsertState bistate;
+	Oid			sequence;
+	TimestampTz now;
+	TupleTableSlot *slots[LOG_BATCH];
+	int			nslots;
+	int			n;				/* slots in use */
+} LogTable;
 
 /* concord_log_table says which table takes what finishes now. */
 int
@@ -34,6 +81,155 @@ concord_log_table(TimestampTz now)
 	int64		third = minutes * USECS_PER_MINUTE / 3;
 
 	return (int) ((now / third) % LOG_TABLES);
+}
+
+/* log_relation returns the OID of one of our relations. */
+static Oid
+log_relation(const char *name)
+{
+	Oid			relid = get_relname_relid(name,
+										  get_namespace_oid("concord", false));
+
+	if (!OidIsValid(relid))
+		elog(ERROR, "relation concord.%s does not exist", name);
+	return relid;
+}
+
+/* log_open opens the table that takes what finishes now. */
+static void
+log_open(LogTable *log, TimestampTz now)
+{
+	char		name[NAMEDATALEN];
+	List	   *indexes;
+
+	snprintf(name, sizeof(name), "delivery_log_%d", concord_log_table(now));
+	memset(log, 0, sizeof(LogTable));
+	log->rel = table_open(log_relation(name), RowExclusiveLock);
+	indexes = RelationGetIndexList(log->rel);
+	if (list_length(indexes) != 1 ||
+		RelationGetDescr(log->rel)->natts != LOG_NCOLUMNS)
+		elog(ERROR, "concord.%s is not as it was made", name);
+	log->index = index_open(linitial_oid(indexes), RowExclusiveLock);
+	log->info = BuildIndexInfo(log->index);
+	log->bistate = GetBulkInsertState();
+	log->sequence = log_relation("delivery_id");
+	log->now = now;
+}
+
+/* log_flush stores the rows that have gathered. */
+static void
+log_flush(LogTable *log)
+{
+	if (log->n == 0)
+		return;
+	table_multi_insert(log->rel, log->slots, log->n, GetCurrentCommandId(true),
+					   0, log->bistate);
+	for (int i = 0; i < log->n; i++)
+	{
+		Datum		values[INDEX_MAX_KEYS];
+		bool		nulls[INDEX_MAX_KEYS];
+
+		FormIndexDatum(log->info, log->slots[i], NULL, values, nulls);
+		(void) index_insert(log->index, values, nulls, &log->slots[i]->tts_tid,
+							log->rel, UNIQUE_CHECK_NO, false, log->info);
+		ExecClearTuple(log->slots[i]);
+	}
+	log->n = 0;
+}
+
+/* log_close ends the writing. */
+static void
+log_close(LogTable *log)
+{
+	log_flush(log);
+	concord_index_insert_end(log->index, log->info);
+	table_finish_bulk_insert(log->rel, 0);
+	for (int i = 0; i < log->nslots; i++)
+		ExecDropSingleTupleTableSlot(log->slots[i]);
+	FreeBulkInsertState(log->bistate);
+	index_close(log->index, NoLock);
+	table_close(log->rel, NoLock);
+}
+
+/* log_outcome is the log's letter, or 0 where the log says nothing. */
+static char
+log_outcome(const ConcordDelivery *d)
+{
+	switch (d->end)
+	{
+		case CONCORD_END_DONE:
+			return 'd';
+		case CONCORD_END_UNCHANGED:
+			return 'u';
+		case CONCORD_END_SUPERSEDED:
+			return d->parked ? 0 : 's';
+		case CONCORD_END_SKIPPED:
+			return d->parked ? 'k' : 0;
+		default:
+			return 0;
+	}
+}
+
+/* log_add adds a row. */
+static void
+log_add(LogTable *log, const ConcordDelivery *d, char outcome)
+{
+	TupleTableSlot *slot;
+	Datum	   *values;
+	bool	   *nulls;
+	int64		number = d->parked ? d->parked->delivery :
+		nextval_internal(log->sequence, false);
+
+	if (log->n == LOG_BATCH)
+		log_flush(log);
+	if (log->n == log->nslots)
+		log->slots[log->nslots++] =
+			MakeSingleTupleTableSlot(RelationGetDescr(log->rel),
+									 table_slot_callbacks(log->rel));
+	slot = log->slots[log->n++];
+	values = slot->tts_values;
+	nulls = slot->tts_isnull;
+	memset(nulls, 0, sizeof(bool) * LOG_NCOLUMNS);
+	values[LOG_DELIVERY] = Int64GetDatum(number);
+	values[LOG_MAPPING] = Int32GetDatum(d->lane->id);
+	values[LOG_VERSION] = Int32GetDatum(d->definition->mapping->version);
+	values[LOG_SEQ] = Int64GetDatum(d->event->seq);
+	values[LOG_OP] = CharGetDatum((char) d->event->op);
+	values[LOG_OUTCOME] = CharGetDatum(outcome);
+	values[LOG_ATTEMPTS] = Int32GetDatum(d->attempts);
+	values[LOG_STATUS] = Int32GetDatum(d->status);
+	nulls[LOG_STATUS] = d->status == 0;
+	values[LOG_ELAPSED_MS] = Int32GetDatum((d->answered_at - d->sent_at) / 1000);
+	nulls[LOG_ELAPSED_MS] = d->sent_at == 0 || d->answered_at == 0;
+	values[LOG_COMMITTED_AT] = TimestampTzGetDatum(d->event->committed_at);
+	values[LOG_FINISHED_AT] = TimestampTzGetDatum(log->now);
+	nulls[LOG_LOCAL_KEY] = d->mapped->local_key == NULL;
+	values[LOG_LOCAL_KEY] = nulls[LOG_LOCAL_KEY] ? (Datum) 0 :
+		CStringGetTextDatum(d->mapped->local_key);
+	ExecStoreVirtualTuple(slot);
+}
+
+/* concord_log_write writes what is finished, in a bookkeeping transaction. */
+void
+concord_log_write(ConcordCourier *courier)
+{
+	LogTable	log = {0};
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &courier->ended)
+	{
+		ConcordDelivery *d = dlist_container(ConcordDelivery, list_node,
+											 iter.cur);
+		char		outcome = log_outcome(d);
+
+		if (outcome == 0)
+			continue;
+		if (log.rel == NULL)
+			log_open(&log, GetCurrentTimestamp());
+		log_add(&log, d, outcome);
+	}
+	if (log.rel != NULL)
+		log_close(&log);
 }
 
 /* log_old says whether a table has rows, all of them too old. */

@@ -10,9 +10,10 @@
 
 #include "base/compat.h"
 
-#include "datatype/timestamp.h"
+#include "delivery/delivery.h"
 
 extern int	concord_log_table(TimestampTz now);
+extern void concord_log_write(ConcordCourier *courier);
 
 /* concord_delivery_retain truncates what is too old; called by the clerk. */
 extern void concord_delivery_retain(void);

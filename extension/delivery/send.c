@@ -187,6 +187,7 @@ send_finish(ConcordCourier *courier, ConcordDelivery *d)
 	{
 		case CONCORD_OUTCOME_DONE:
 			d->attempts++;
+			concord_delivery_forget_request(d);
 			concord_delivery_end(courier, d, CONCORD_END_DONE);
 			break;
 		case CONCORD_OUTCOME_RETRY:
@@ -270,8 +271,7 @@ send_step(ConcordCourier *courier, ConcordDelivery *d,
 		send_finish(courier, d);
 	else
 	{
-		if (d->request != NULL)
-			concord_request_free(d->request);
+		concord_delivery_forget_request(d);
 		d->request = next;
 		d->request->owner = d;
 		concord_http_submit(courier->http, d->request);

@@ -60,13 +60,20 @@ concord_delivery_create(ConcordLane *lane, ConcordBatch *events,
 	return d;
 }
 
-/* concord_delivery_forget_exchange gives back what one exchange took. */
+/* concord_delivery_forget_request gives back a request and its answer. */
 void
-concord_delivery_forget_exchange(ConcordDelivery *d)
+concord_delivery_forget_request(ConcordDelivery *d)
 {
 	if (d->request != NULL)
 		concord_request_free(d->request);
 	d->request = NULL;
+}
+
+/* concord_delivery_forget_exchange gives back what one exchange took. */
+void
+concord_delivery_forget_exchange(ConcordDelivery *d)
+{
+	concord_delivery_forget_request(d);
 	d->exchange = NULL;
 	if (d->context != NULL)
 		MemoryContextDelete(d->context);

@@ -106,6 +106,9 @@ extern char *concord_safe_text(const char *bytes, Size len, Size maxlen);
 extern void concord_http_submit(ConcordHttp *http, ConcordRequest *request);
 extern int	concord_http_in_flight(const ConcordHttp *http);
 
+/* concord_http_drive sends what was submitted; it does not wait. */
+extern void concord_http_drive(ConcordHttp *http);
+
 /*
  * concord_http_wait drives transfers and waits until one has ended, the
  * process latch is set, or timeout_ms is over (-1: no limit).  Exits on

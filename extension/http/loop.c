@@ -70,6 +70,7 @@ struct ConcordHttp
 	int			busy_turns;
 
 	dlist_head	idle;			/* handles without a request */
+	dlist_head	submitted;		/* not in the multi handle yet */
 	dlist_head	busy;			/* in the multi handle */
 	dlist_head	done;			/* ended, answer not copied yet */
 	int			in_flight;
@@ -241,6 +242,7 @@ loop_reset(void *arg)
 
 	loop_block(&old);
 	loop_destroy_list(http, &http->busy, true);
+	loop_destroy_list(http, &http->submitted, false);
 	loop_destroy_list(http, &http->done, false);
 	loop_destroy_list(http, &http->idle, false);
 	if (http->multi != NULL)
@@ -267,6 +269,7 @@ concord_http_create(MemoryContext context)
 	http->epfd = -1;
 	http->timer_at = -1;
 	dlist_init(&http->idle);
+	dlist_init(&http->submitted);
 	dlist_init(&http->busy);
 	dlist_init(&http->done);
 	http->callback.func = loop_reset;
@@ -329,13 +332,11 @@ loop_refuse(ConcordHttp *http, ConcordRequest *request, const char *why)
 	loop_end(http, request);
 }
 
-/* concord_http_submit starts a request. */
+/* concord_http_submit accepts a request; the next drive starts it. */
 void
 concord_http_submit(ConcordHttp *http, ConcordRequest *request)
 {
 	ConcordTransferState *transfer;
-	sigset_t	old;
-	CURLMcode	rc;
 
 	Assert(request->transfer == NULL && request->url && request->method);
 	if (!dlist_is_empty(&http->idle))
@@ -357,18 +358,10 @@ concord_http_submit(ConcordHttp *http, ConcordRequest *request)
 		loop_refuse(http, request, "the request could not be prepared");
 		return;
 	}
-	loop_block(&old);
-	rc = curl_multi_add_handle(http->multi, transfer->easy);
-	loop_unblock(&old);
-	if (rc != CURLM_OK)
-	{
-		concord_transfer_release(transfer);
-		loop_refuse(http, request, curl_multi_strerror(rc));
-		return;
-	}
 	request->transfer = transfer;
+	transfer->in_multi = false;
 	dlist_delete(&transfer->node);
-	dlist_push_tail(&http->busy, &transfer->node);
+	dlist_push_tail(&http->submitted, &transfer->node);
 	http->in_flight++;
 }
 
@@ -408,6 +401,28 @@ loop_dispatch(ConcordHttp *http, const struct epoll_event *event)
 	curl_multi_socket_action(http->multi, fd, mask, &running);
 }
 
+/* loop_start gives libcurl what was submitted. */
+static void
+loop_start(ConcordHttp *http)
+{
+	while (!dlist_is_empty(&http->submitted))
+	{
+		ConcordTransferState *transfer =
+			dlist_head_element(ConcordTransferState, node, &http->submitted);
+
+		dlist_delete(&transfer->node);
+		if (curl_multi_add_handle(http->multi, transfer->easy) == CURLM_OK)
+		{
+			transfer->in_multi = true;
+			dlist_push_tail(&http->busy, &transfer->node);
+			continue;
+		}
+		transfer->code = CURLE_OUT_OF_MEMORY;
+		dlist_push_tail(&http->done, &transfer->node);
+		http->in_flight--;
+	}
+}
+
 /* loop_drive lets libcurl do what it can now; returns how much happened. */
 static int
 loop_drive(ConcordHttp *http)
@@ -419,6 +434,7 @@ loop_drive(ConcordHttp *http)
 	int			n;
 
 	loop_block(&old);
+	loop_start(http);
 	if (http->timer_at >= 0 && http->timer_at <= loop_now())
 	{
 		http->timer_at = -1;
@@ -439,6 +455,7 @@ loop_drive(ConcordHttp *http)
 			continue;
 		curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **) &transfer);
 		curl_multi_remove_handle(http->multi, easy);
+		transfer->in_multi = false;
 		transfer->code = code;
 		dlist_delete(&transfer->node);
 		dlist_push_tail(&http->done, &transfer->node);
@@ -479,6 +496,17 @@ loop_wait_ms(const ConcordHttp *http, int64 deadline)
 		return -1;
 	wait = until - loop_now();
 	return wait <= 0 ? 0 : (long) ((wait + 999) / 1000);
+}
+
+/*
+ * concord_http_drive lets the network go on, without waiting: what was
+ * submitted is sent, what has come is read.
+ */
+void
+concord_http_drive(ConcordHttp *http)
+{
+	(void) loop_drive(http);
+	loop_collect(http);
 }
 
 /*
@@ -569,9 +597,13 @@ concord_http_cancel(ConcordHttp *http, ConcordRequest *request)
 	if (loop_forget(http, request) || request->transfer == NULL)
 		return;
 	transfer = request->transfer;
-	loop_block(&old);
-	curl_multi_remove_handle(http->multi, transfer->easy);
-	loop_unblock(&old);
+	if (transfer->in_multi)
+	{
+		loop_block(&old);
+		curl_multi_remove_handle(http->multi, transfer->easy);
+		loop_unblock(&old);
+		transfer->in_multi = false;
+	}
 	dlist_delete(&transfer->node);
 	concord_transfer_release(transfer);
 	dlist_push_head(&http->idle, &transfer->node);

@@ -26,7 +26,7 @@
 #include "utils/memutils.h"
 
 #define REQ_USER_AGENT		"pg_concord/" CONCORD_VERSION
-#define REQ_HEADER_STEP		8
+#define REQ_HEADER_STEP		16
 
 /* Buffers beyond this are given back after use. */
 #define REQ_BUFFER_KEEP		(64 * 1024)
@@ -35,8 +35,9 @@
 ConcordRequest *
 concord_request_create(MemoryContext context)
 {
+	/* one block is enough for most, and contexts of this size are reused */
 	MemoryContext mine = AllocSetContextCreate(context, "concord request",
-											   ALLOCSET_SMALL_SIZES);
+											   ALLOCSET_DEFAULT_SIZES);
 	ConcordRequest *request = MemoryContextAllocZero(mine,
 													 sizeof(ConcordRequest));
 
@@ -196,6 +197,7 @@ concord_transfer_destroy(ConcordTransferState *transfer)
 	curl_easy_cleanup(transfer->easy);
 	free(transfer->headers.data);
 	free(transfer->body.data);
+	free(transfer->url);
 	free(transfer->ca_file);
 	free(transfer->cert_file);
 	free(transfer->key_file);
@@ -282,38 +284,94 @@ req_prepare_method(CURL *easy, const ConcordRequest *r)
 	}
 }
 
-/* req_header_list writes the headers as the list that libcurl reads. */
+/*
+ * req_known says whether libcurl looks for a header by name, to change what it
+ * does or to leave out its own.
+ */
+static bool
+req_known(const char *name)
+{
+	static const char *const known[] = {
+		"Accept", "Accept-Encoding", "Authorization", "Connection",
+		"Content-Length", "Content-Type", "Cookie", "Date", "Expect", "Host",
+		"Proxy-Authorization", "Proxy-Connection", "Range", "Referer", "TE",
+		"Trailer", "Transfer-Encoding", "Upgrade", "User-Agent",
+	};
+
+	for (int i = 0; i < lengthof(known); i++)
+	{
+		if (pg_strcasecmp(name, known[i]) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* req_line writes a header and returns the end of what it has written. */
+static char *
+req_line(char *out, const ConcordHeader *header, const char *separator)
+{
+	Size		name_len = strlen(header->name);
+	Size		value_len = strlen(header->value);
+	Size		separator_len = strlen(separator);
+
+	memcpy(out, header->name, name_len);
+	memcpy(out + name_len, separator, separator_len);
+	out += name_len + separator_len;
+	memcpy(out, header->value, value_len + 1);
+	/* a line end in a value would be another header */
+	for (char *p = out; *p; p++)
+	{
+		if (*p == '\r' || *p == '\n')
+			*p = ' ';
+	}
+	return out + value_len;
+}
+
+/*
+ * req_header_list writes the headers as the list that libcurl reads.  libcurl
+ * goes through the list for every header that it knows, and formats every
+ * element; headers that it does not know stand in one element, with line ends
+ * between them, and are sent as they stand.
+ */
 static struct curl_slist *
 req_header_list(ConcordRequest *r)
 {
 	struct curl_slist *nodes;
+	char	   *others;
+	char	   *out;
+	Size		size = 1;
 	bool		has_type = false;
 	int			n = 0;
 
 	nodes = MemoryContextAlloc(r->context,
-							   sizeof(struct curl_slist) * (r->nheaders + 2));
+							   sizeof(struct curl_slist) * (r->nheaders + 3));
+	for (int i = 0; i < r->nheaders; i++)
+		size += strlen(r->headers[i].name) + strlen(r->headers[i].value) + 4;
+	others = out = MemoryContextAlloc(r->context, size);
 	for (int i = 0; i < r->nheaders; i++)
 	{
-		Size		name_len = strlen(r->headers[i].name);
-		Size		value_len = strlen(r->headers[i].value);
-		char	   *line = MemoryContextAlloc(r->context,
-											  name_len + value_len + 3);
+		const ConcordHeader *header = &r->headers[i];
+		bool		empty = header->value[0] == '\0';
 
-		memcpy(line, r->headers[i].name, name_len);
-		memcpy(line + name_len, ": ", 2);
-		memcpy(line + name_len + 2, r->headers[i].value, value_len + 1);
-		/* a line end in a value would be another header */
-		for (char *p = line + name_len + 2; *p; p++)
+		if (!empty && !req_known(header->name))
 		{
-			if (*p == '\r' || *p == '\n')
-				*p = ' ';
+			if (out > others)
+			{
+				memcpy(out, "\r\n", 2);
+				out += 2;
+			}
+			out = req_line(out, header, ": ");
+			continue;
 		}
-		/* this is how libcurl is told of a header without a value */
-		if (value_len == 0)
-			strcpy(line + name_len, ";");
-		nodes[n++].data = line;
-		has_type |= pg_strcasecmp(r->headers[i].name, "Content-Type") == 0;
+		nodes[n].data = MemoryContextAlloc(r->context,
+										   strlen(header->name) +
+										   strlen(header->value) + 3);
+		/* a semicolon tells libcurl of a header without a value */
+		(void) req_line(nodes[n++].data, header, empty ? ";" : ": ");
+		has_type |= pg_strcasecmp(header->name, "Content-Type") == 0;
 	}
+	if (out > others)
+		nodes[n++].data = others;
 	nodes[n++].data = "Expect:";
 	if (!has_type)
 		nodes[n++].data = "Content-Type:";
@@ -350,7 +408,11 @@ concord_transfer_prepare(ConcordTransferState *transfer,
 	curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long) request->timeout_ms);
 	curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS,
 					 (long) request->connect_timeout_ms);
-	return curl_easy_setopt(easy, CURLOPT_URL, request->url) == CURLE_OK;
+	if (req_same(transfer->url, request->url))
+		return true;
+	req_keep(&transfer->url, request->url);
+	return transfer->url != NULL &&
+		curl_easy_setopt(easy, CURLOPT_URL, request->url) == CURLE_OK;
 }
 
 /* req_trim gives a large buffer back. */

@@ -36,6 +36,7 @@ typedef struct ConcordTransferState
 	ConcordHttp *http;
 	CURL	   *easy;
 	ConcordRequest *request;	/* NULL while idle */
+	bool		in_multi;		/* libcurl has it */
 	CURLcode	code;			/* how it ended */
 
 	ConcordBuffer headers;
@@ -53,6 +54,7 @@ typedef struct ConcordTransferState
 	bool		lost;			/* libcurl wanted to send it a second time */
 
 	/* what the handle is set up for */
+	char	   *url;
 	bool		prepared;
 	bool		verify;
 	char	   *ca_file;
