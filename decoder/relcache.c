@@ -300,5 +300,11 @@ concord_relcache_get(DecoderState *state, Relation relation)
 	if (rel->send != 0)
 		rc_fill(state, rel, relation);
 	MemoryContextSwitchTo(old);
+	if (rel->send == 0 && rel->nancestors == 0)
+	{
+		/* one of many, perhaps: tables that come and go */
+		MemoryContextDelete(context);
+		rel->context = NULL;
+	}
 	return rel;
 }

@@ -26,6 +26,7 @@
 #include <math.h>
 
 #include "access/detoast.h"
+#include "access/tupmacs.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "common/cryptohash.h"
@@ -33,6 +34,7 @@
 #include "common/shortest_dec.h"
 #include "miscadmin.h"
 #include "pgtime.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/bytea.h"
 #include "utils/cash.h"
@@ -611,6 +613,49 @@ concord_value_scalar(StringInfo buf, ConcordValueKind kind, Datum value, bool js
 	return number;
 }
 
+/*
+ * Append the text of a plain array of numeric; false where it is another one.
+ * array_out() has the text of all elements in memory before it looks how long
+ * they are, and a numeric of a few bytes may have 131 kB.
+ */
+static bool
+val_numeric_array(StringInfo buf, ConcordType *type, Datum value)
+{
+	ConcordType *element = type->element;
+	ArrayType  *array;
+	const char *data;
+	const bits8 *nulls;
+	bool		plain;
+
+	if (element->kind != CONCORD_VALUE_NUMERIC)
+		return false;
+	array = DatumGetArrayTypeP(value);
+	plain = ARR_NDIM(array) == 1 && ARR_LBOUND(array)[0] == 1;
+	if (plain)
+	{
+		data = ARR_DATA_PTR(array);
+		nulls = ARR_NULLBITMAP(array);
+		concord_buf_putc(buf, '{');
+		for (int i = 0; i < ARR_DIMS(array)[0] && concord_buf_fits(buf, 1); i++)
+		{
+			if (i > 0)
+				concord_buf_putc(buf, ',');
+			if (nulls && (nulls[i / 8] & (1 << (i % 8))) == 0)
+			{
+				concord_buf_literal(buf, "NULL");
+				continue;
+			}
+			(void) concord_value_numeric(buf, PointerGetDatum(data));
+			data = att_addlength_pointer(data, element->typlen, data);
+			data = (const char *) att_align_nominal(data, element->typalign);
+		}
+		concord_buf_putc(buf, '}');
+	}
+	if ((Pointer) array != DatumGetPointer(value))
+		pfree(array);
+	return plain;
+}
+
 /* Append a value's canonical text. */
 void
 concord_value_text(StringInfo buf, ConcordType *type, Datum value)
@@ -645,6 +690,9 @@ concord_value_text(StringInfo buf, ConcordType *type, Datum value)
 			concord_value_bytea_hex(buf, value, false);
 			break;
 		case CONCORD_VALUE_ARRAY:
+			if (val_numeric_array(buf, type, value))
+				break;
+			/* FALLTHROUGH */
 		case CONCORD_VALUE_OTHER:
 			{
 				char	   *text = concord_value_output(buf, type, value);

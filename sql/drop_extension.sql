@@ -35,6 +35,23 @@ COMMIT;
 SELECT drop_wait(true, true);
 SELECT concord.wait_for_capture('60s');
 
+-- refused by somebody's event trigger: nothing happens either
+CREATE FUNCTION drop_refuse() RETURNS event_trigger LANGUAGE plpgsql AS $$
+BEGIN RAISE EXCEPTION 'not today'; END $$;
+CREATE EVENT TRIGGER drop_refuse ON sql_drop EXECUTE FUNCTION drop_refuse();
+BEGIN;
+SAVEPOINT s;
+\set VERBOSITY terse
+DROP EXTENSION pg_concord;
+\set VERBOSITY default
+ROLLBACK TO s;
+COMMIT;
+DROP EVENT TRIGGER drop_refuse;
+DROP FUNCTION drop_refuse;
+SELECT count(*) FROM pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase
+WHERE d.datname = current_database() AND s.setconfig::text LIKE '%pg_concord.enabled=on%';
+SELECT concord.wait_for_capture('60s');
+
 DROP EXTENSION pg_concord;
 SELECT drop_wait(false, false);
 SELECT count(*) FROM pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase
@@ -51,5 +68,17 @@ CREATE EXTENSION pg_concord;
 COMMIT;
 SELECT concord.wait_for_capture('60s');
 SELECT drop_wait(true, true);
+
+-- into a schema that is somebody else's: refused
+DROP EXTENSION pg_concord;
+SELECT drop_wait(false, false);
+DROP SCHEMA concord;
+CREATE ROLE drop_other;
+CREATE SCHEMA concord AUTHORIZATION drop_other;
+CREATE EXTENSION pg_concord;
+DROP SCHEMA concord;
+DROP ROLE drop_other;
+CREATE EXTENSION pg_concord;
+SELECT concord.wait_for_capture('60s');
 
 DROP FUNCTION drop_wait;

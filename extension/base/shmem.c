@@ -167,13 +167,23 @@ concord_shmem_take(Oid dboid)
 	return db;
 }
 
-/* concord_shmem_release gives an entry back. */
-void
+/*
+ * concord_shmem_release gives an entry back; false where a session has begun
+ * to hold it, which it does under the lock, and will let go of it.
+ */
+bool
 concord_shmem_release(ConcordDatabase *db)
 {
+	bool		held;
+
 	LWLockAcquire(concord_shmem->lock, LW_EXCLUSIVE);
-	shm_clear_entry(db);
+	SpinLockAcquire(&db->mutex);
+	held = db->holders > 0;
+	SpinLockRelease(&db->mutex);
+	if (!held)
+		shm_clear_entry(db);
 	LWLockRelease(concord_shmem->lock);
+	return !held;
 }
 
 /* concord_shmem_set_state says what capture is doing, for concord.capture. */

@@ -70,8 +70,8 @@ typedef struct ConcordDatabase
 	pg_atomic_uint64 commit_lsn;	/* largest XLogInsert end that a commit of
 									 * this database has announced */
 	pg_atomic_uint64 read_lsn;	/* WAL before this was decoded and handed on */
-	pg_atomic_uint64 captured_lsn;	/* and is committed in the outbox; the
-									 * slot may be confirmed up to here */
+	pg_atomic_uint64 captured_lsn;	/* and what it brought is committed in the
+									 * outbox */
 	pg_atomic_uint64 last_seq;	/* newest committed seq of the outbox */
 	pg_atomic_uint64 events_captured;
 	pg_atomic_uint32 queue_handle;	/* dsm_handle of the shm_mq, 0 = none */
@@ -129,8 +129,11 @@ extern ConcordDatabase *concord_shmem_database(Oid dboid);
  * NULL where none is free.  The launcher's only. */
 extern ConcordDatabase *concord_shmem_take(Oid dboid);
 
-/* concord_shmem_release gives an entry back.  The launcher's only. */
-extern void concord_shmem_release(ConcordDatabase *db);
+/*
+ * concord_shmem_release gives an entry back; false where somebody holds it.
+ * The launcher's only.
+ */
+extern bool concord_shmem_release(ConcordDatabase *db);
 
 /*
  * concord_shmem_set_state says what capture is doing, for concord.capture;

@@ -38,7 +38,7 @@ extern XLogRecPtr concord_capture_mark(void);
 /*
  * concord_capture_wait_lsn waits until everything of this database that
  * committed before lsn (from concord_capture_mark) is in the outbox.
- * Interruptible; false at the timeout, or where capture is stopped.
+ * Interruptible; false at the timeout.
  */
 extern bool concord_capture_wait_lsn(XLogRecPtr lsn, int timeout_ms);
 

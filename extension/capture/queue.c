@@ -54,7 +54,6 @@ concord_queue_create(ConcordDatabase *db, XLogRecPtr slot_lsn,
 	pg_atomic_init_u64(&queue->shared->progress, progress);
 	pg_atomic_init_u64(&queue->shared->new_slot_lsn, InvalidXLogRecPtr);
 	pg_atomic_init_u32(&queue->shared->gap, 0);
-	pg_atomic_init_u32(&queue->shared->attached, 0);
 	mq = shm_mq_create((char *) queue->shared + QUE_RING_AT, QUE_RING_SIZE);
 	shm_mq_set_receiver(mq, MyProc);
 	queue->mq = shm_mq_attach(mq, queue->segment, NULL);
@@ -66,11 +65,15 @@ concord_queue_create(ConcordDatabase *db, XLogRecPtr slot_lsn,
 	return queue;
 }
 
-/* concord_queue_attach takes a published queue, or returns NULL. */
+/*
+ * concord_queue_attach takes a published queue, or returns NULL.  The handle
+ * is taken away last: should this fail half-way, capture would wait for ever
+ * for a decoder that has nowhere to go.
+ */
 ConcordQueue *
 concord_queue_attach(ConcordDatabase *db)
 {
-	dsm_handle	handle = pg_atomic_exchange_u32(&db->queue_handle, 0);
+	dsm_handle	handle = pg_atomic_read_u32(&db->queue_handle);
 	MemoryContext old;
 	ConcordQueue *queue;
 	dsm_segment *segment;
@@ -95,7 +98,7 @@ concord_queue_attach(ConcordDatabase *db)
 	mq = (shm_mq *) ((char *) queue->shared + QUE_RING_AT);
 	shm_mq_set_sender(mq, MyProc);
 	queue->mq = shm_mq_attach(mq, segment, NULL);
-	pg_atomic_write_u32(&queue->shared->attached, 1);
+	(void) pg_atomic_compare_exchange_u32(&db->queue_handle, &handle, 0);
 	MemoryContextSwitchTo(old);
 	return queue;
 }

@@ -37,7 +37,6 @@ typedef struct ConcordQueueShared
 									 * here; capture records it, then sets
 									 * slot_lsn and progress */
 	pg_atomic_uint32 gap;		/* the slot does not fit the progress row */
-	pg_atomic_uint32 attached;	/* the decoder is there */
 } ConcordQueueShared;
 
 typedef struct ConcordQueue

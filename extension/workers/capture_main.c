@@ -10,11 +10,10 @@
 #include "base/bookkeeping.h"
 #include "capture/sink.h"
 
-/* concord_capture_main is the capture worker's entry point. */
-void
-concord_capture_main(Datum main_arg)
+/* cpm_loop works for ever. */
+static void
+cpm_loop(ConcordDatabase *db)
 {
-	ConcordDatabase *db = concord_worker_start(main_arg, CONCORD_WORKER_CAPTURE, 0);
 	ConcordSink *sink;
 	bool		exists;
 
@@ -34,4 +33,22 @@ concord_capture_main(Datum main_arg)
 		else
 			concord_worker_check();
 	}
+}
+
+/* concord_capture_main is the capture worker's entry point. */
+void
+concord_capture_main(Datum main_arg)
+{
+	ConcordDatabase *db = concord_worker_start(main_arg, CONCORD_WORKER_CAPTURE, 0);
+
+	PG_TRY();
+	{
+		cpm_loop(db);
+	}
+	PG_CATCH();
+	{
+		concord_worker_capture_failed(db);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
 }

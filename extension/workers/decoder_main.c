@@ -7,26 +7,9 @@
  */
 #include "workers/worker.h"
 
-#include "access/xact.h"
-#include "capture/capture.h"
 #include "capture/decode.h"
-#include "utils/memutils.h"
 
 #define DCM_WAIT_MS		1000
-
-/* dcm_failed shows the error in concord.capture; the process then ends. */
-static void
-dcm_failed(ConcordDatabase *db)
-{
-	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
-	ErrorData  *error = CopyErrorData();
-
-	concord_shmem_set_state(db, CONCORD_CAPTURE_ERROR,
-							error->hint ?
-							psprintf("%s (%s)", error->message, error->hint) :
-							error->message);
-	MemoryContextSwitchTo(old);
-}
 
 /* concord_decoder_main is the decoder worker's entry point. */
 void
@@ -43,7 +26,7 @@ concord_decoder_main(Datum main_arg)
 	}
 	PG_CATCH();
 	{
-		dcm_failed(db);
+		concord_worker_capture_failed(db);
 		PG_RE_THROW();
 	}
 	PG_END_TRY();

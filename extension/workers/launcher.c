@@ -586,8 +586,8 @@ lch_entry(LchState *state, LchEntry *entry, ConcordDatabase *db)
 		lch_forget(db->dboid);
 		lch_sleep_at_most(state, 1);
 	}
-	concord_shmem_release(db);
-	entry->dboid = InvalidOid;
+	if (concord_shmem_release(db))
+		entry->dboid = InvalidOid;
 }
 
 /* lch_take makes entries for databases that are registered. */

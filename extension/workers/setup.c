@@ -11,9 +11,13 @@
  */
 #include "workers/setup.h"
 
+#include "access/htup_details.h"
 #include "access/xlog.h"
 #include "base/settings.h"
 #include "base/shmem.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_namespace.h"
+#include "commands/extension.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
@@ -21,6 +25,7 @@
 #include "replication/slot.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
+#include "utils/syscache.h"
 #include "utils/varlena.h"
 #include "workers/launcher.h"
 #include "workers/registry.h"
@@ -194,6 +199,30 @@ stp_warn(List *problems)
 }
 
 /*
+ * stp_check_schema refuses to make the extension in a schema that somebody
+ * else had made and might fill with functions of his own.
+ */
+static void
+stp_check_schema(void)
+{
+	Oid			schema = get_namespace_oid("concord", false);
+	HeapTuple	tuple = SearchSysCache1(NAMESPACEOID, ObjectIdGetDatum(schema));
+	Oid			owner;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for namespace %u", schema);
+	owner = ((Form_pg_namespace) GETSTRUCT(tuple))->nspowner;
+	ReleaseSysCache(tuple);
+	if (!superuser_arg(owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("schema \"concord\" belongs to role \"%s\", which is not a superuser",
+						GetUserNameFromId(owner, false)),
+				 errdetail("Its owner could replace what the extension puts there."),
+				 errhint("Drop the schema, or give it to a superuser.")));
+}
+
+/*
  * concord_setup_register is concord.set_up(): it registers this database with
  * the launcher, and warns about what is missing.
  */
@@ -202,6 +231,8 @@ concord_setup_register(PG_FUNCTION_ARGS)
 {
 	List	   *problems;
 
+	if (creating_extension)
+		stp_check_schema();
 	concord_registry_set(MyDatabaseId, true);
 	concord_launcher_survey_at_commit();
 	if (!IsBinaryUpgrade && (problems = concord_setup_problems()) != NIL)

@@ -279,6 +279,18 @@ utl_xact(XactEvent event, void *arg)
 	utl_survey = false;
 }
 
+/*
+ * utl_subxact forgets a DROP EXTENSION that failed half-way in a
+ * subtransaction: there is nothing to reset.
+ */
+static void
+utl_subxact(SubXactEvent event, SubTransactionId mySubid,
+			SubTransactionId parentSubid, void *arg)
+{
+	if (event == SUBXACT_EVENT_ABORT_SUB)
+		utl_reset_wanted = false;
+}
+
 /* concord_launcher_survey_at_commit has the launcher look again then. */
 void
 concord_launcher_survey_at_commit(void)
@@ -295,4 +307,5 @@ concord_utility_init(void)
 	utl_prev_access = object_access_hook;
 	object_access_hook = utl_access;
 	RegisterXactCallback(utl_xact, NULL);
+	RegisterSubXactCallback(utl_subxact, NULL);
 }

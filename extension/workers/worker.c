@@ -12,6 +12,7 @@
 
 #include "access/xact.h"
 #include "base/settings.h"
+#include "capture/capture.h"
 #include "commands/extension.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -22,6 +23,7 @@
 #include "storage/procsignal.h"
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 /* The entry and slot that this process has registered in, for its exit. */
@@ -171,6 +173,20 @@ bool
 concord_worker_extension_exists(void)
 {
 	return OidIsValid(get_extension_oid(CONCORD_EXTENSION_NAME, true));
+}
+
+/* concord_worker_capture_failed shows the error in concord.capture. */
+void
+concord_worker_capture_failed(ConcordDatabase *db)
+{
+	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+	ErrorData  *error = CopyErrorData();
+
+	concord_shmem_set_state(db, CONCORD_CAPTURE_ERROR,
+							error->hint ?
+							psprintf("%s (%s)", error->message, error->hint) :
+							error->message);
+	MemoryContextSwitchTo(old);
 }
 
 /* concord_worker_gone ends all workers of this database, this one first. */

@@ -61,6 +61,12 @@ extern void concord_worker_wait(long timeout_ms);
 extern bool concord_worker_extension_exists(void);
 
 /*
+ * concord_worker_capture_failed shows the error that ends this process, the
+ * decoder or capture, in concord.capture.  Called while it is handled.
+ */
+extern void concord_worker_capture_failed(ConcordDatabase *db);
+
+/*
  * concord_worker_gone tells the launcher that the extension is gone, so that
  * it ends this database's workers and drops the slot, and exits.
  */
