@@ -4,12 +4,11 @@
  *	  The bookkeeping transaction of a turn.
  *
  * All that has ended since the last one goes into one short transaction: log,
- * links, exceptions, and one UPDATE for the positions of all lanes.  It is
- * durable where it says something that the outbox could not say again (a dead
- * letter, a record that exists or has gone at the system); a turn that only
- * moves positions commits asynchronously, because losing it costs a repetition
- * of what was under way.  Memory changes after the commit: an ended delivery
- * stands in its key's queue until then.
+ * links, exceptions, and one UPDATE for the positions of all lanes.  It
+ * commits asynchronously unless losing it could not be made good (a dead
+ * letter, an id that a system has assigned); README.md of this room says why
+ * that is safe.  Memory changes after the commit: an ended delivery stands in
+ * its key's queue until then.
  *
  *-------------------------------------------------------------------------
  */
@@ -129,8 +128,9 @@ concord_book_run(ConcordBookRows *rows)
 		return;
 	if (statement->plan == NULL)
 	{
-		statement->plan = SPI_prepare(statement->sql, rows->ncolumns,
-									  statement->types);
+		statement->plan = SPI_prepare_cursor(statement->sql, rows->ncolumns,
+											 statement->types,
+											 CURSOR_OPT_GENERIC_PLAN);
 		if (statement->plan == NULL || SPI_keepplan(statement->plan) != 0)
 			elog(ERROR, "could not prepare a bookkeeping statement");
 	}
@@ -140,110 +140,6 @@ concord_book_run(ConcordBookRows *rows)
 	if (SPI_execute_plan(statement->plan, values, NULL, false, 0) < 0)
 		elog(ERROR, "a bookkeeping statement failed");
 	concord_book_plan_end(level);
-}
-
-/* ---------------------------------------------------------------------
- * links
- * ------------------------------------------------------------------- */
-
-static ConcordBookStatement book_link = {
-	"INSERT INTO concord.link_item AS i (mapping, local_key, remote_id, etag, hash, seq, present)"
-	" SELECT DISTINCT ON (v.mapping, v.local_key::pg_catalog.jsonb)"
-	"        v.mapping, v.local_key::pg_catalog.jsonb, v.remote_id, v.etag, v.hash, v.seq, v.present"
-	"   FROM unnest($1, $2, $3, $4, $5, $6, $7)"
-	"     AS v (mapping, local_key, remote_id, etag, hash, seq, present)"
-	"  ORDER BY v.mapping, v.local_key::pg_catalog.jsonb, v.seq DESC"
-	" ON CONFLICT (mapping, local_key) DO UPDATE SET"
-	"    remote_id = excluded.remote_id, etag = excluded.etag,"
-	"    hash = excluded.hash, present = excluded.present,"
-	"    seq = greatest(i.seq, excluded.seq), changed_at = pg_catalog.now()",
-	{INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, BYTEAARRAYOID,
-	INT8ARRAYOID, BOOLARRAYOID}
-};
-
-/* book_put_link adds a row to links. */
-static void
-book_put_link(ConcordBookRows *rows, const ConcordDelivery *d,
-			  const char *local_key, const char *remote_id, const char *etag,
-			  const uint8 *hash, bool present)
-{
-	bytea	   *bytes = NULL;
-
-	if (hash != NULL)
-	{
-		bytes = palloc(VARHDRSZ + sizeof(d->hash));
-		SET_VARSIZE(bytes, VARHDRSZ + sizeof(d->hash));
-		memcpy(VARDATA(bytes), hash, sizeof(d->hash));
-	}
-	concord_book_put(rows, 0, Int32GetDatum(d->lane->id), false);
-	concord_book_put_text(rows, 1, local_key);
-	concord_book_put_text(rows, 2, remote_id);
-	concord_book_put_text(rows, 3, etag);
-	concord_book_put(rows, 4, PointerGetDatum(bytes), bytes == NULL);
-	concord_book_put(rows, 5, Int64GetDatum(d->event->seq), false);
-	concord_book_put(rows, 6, BoolGetDatum(present), false);
-	rows->n++;
-}
-
-/* book_link_done says what a delivered event makes of its record's link. */
-static bool
-book_link_done(ConcordBookRows *rows, ConcordDelivery *d)
-{
-	const ConcordExchange *x = d->exchange;
-	const ConcordMapped *m = d->mapped;
-	const char *remote_id = x->remote_id ? x->remote_id : d->link.remote_id;
-	const char *etag = x->etag ? x->etag : d->link.etag;
-
-	if (etag != NULL && etag[0] == '\0')
-		etag = NULL;
-	if (m->action == CONCORD_ACTION_DELETE)
-	{
-		book_put_link(rows, d, m->local_key, remote_id, NULL, NULL, false);
-		return true;
-	}
-	if (m->action != CONCORD_ACTION_UPSERT)
-		return false;
-	if (!d->has_hash)
-		concord_link_hash(d);
-	book_put_link(rows, d, m->local_key, remote_id, etag,
-				  d->has_hash ? d->hash : NULL, true);
-	if (m->old_local_key != NULL)
-		book_put_link(rows, d, m->old_local_key, NULL, NULL, NULL, false);
-	return !d->link.exists || m->old_local_key != NULL ||
-		(x->remote_id != NULL &&
-		 (d->link.remote_id == NULL ||
-		  strcmp(x->remote_id, d->link.remote_id) != 0));
-}
-
-/*
- * book_write_links writes the links of what was delivered; true where that
- * must be durable.
- */
-static bool
-book_write_links(ConcordCourier *courier)
-{
-	ConcordBookRows rows = {0};
-	dlist_iter	iter;
-	bool		durable = false;
-
-	concord_book_begin(&rows, &book_link, 2 * courier->nended);
-	dlist_foreach(iter, &courier->ended)
-	{
-		ConcordDelivery *d = dlist_container(ConcordDelivery, list_node,
-											 iter.cur);
-
-		if (!d->lane->use_links || d->lane->gone || d->mapped->local_key == NULL)
-			continue;
-		if (d->end == CONCORD_END_DONE && d->exchange != NULL)
-			durable |= book_link_done(&rows, d);
-		else if (d->end == CONCORD_END_UNCHANGED && d->link_stored &&
-				 d->mapped->old_local_key == NULL)
-			book_put_link(&rows, d, d->mapped->local_key, d->link.remote_id,
-						  d->link.etag, d->link_has_hash ? d->link_hash : NULL,
-						  d->link.exists);
-	}
-	concord_book_run(&rows);
-	return durable;
 }
 
 /* ---------------------------------------------------------------------
@@ -471,7 +367,7 @@ concord_book_turn(ConcordCourier *courier)
 	if (courier->nended > 0)
 	{
 		concord_log_write(courier);
-		durable |= book_write_links(courier);
+		durable |= concord_link_write(courier);
 		concord_book_exceptions(courier);
 	}
 	book_write_lanes(courier);

@@ -44,6 +44,9 @@ extern void concord_book_put_text(ConcordBookRows *rows, int column,
 								  const char *text);
 extern void concord_book_run(ConcordBookRows *rows);
 
+/* linkrows.c */
+extern bool concord_link_write(ConcordCourier *courier);
+
 /* bookrows.c: exceptions and systems */
 extern void concord_book_exceptions(ConcordCourier *courier);
 extern void concord_book_apply_exception(ConcordCourier *courier,

@@ -191,9 +191,10 @@ typedef struct ConcordDelivery
 	struct ConcordLane *lane;
 	ConcordDeliveryState state;
 	bool		in_window;
-	bool		listed;			/* in lane->fresh or lane->ready, or ended */
+	bool		listed;			/* in lane->fresh, linkless or ready */
 	dlist_node	window_node;	/* in lane->window, by seq */
-	dlist_node	list_node;		/* in lane->fresh, lane->ready, courier->ended */
+	dlist_node	list_node;		/* in lane->fresh, linkless or ready, or in
+								 * courier->ended */
 	int			nrefs;
 	ConcordKeyRef refs[CONCORD_KEY_REFS];
 	ConcordParked *parked;		/* NULL: comes from the outbox */
@@ -279,9 +280,9 @@ typedef struct ConcordLane
 	dlist_head	fresh;			/* NEW */
 	int			nfresh;
 	bool		barred;			/* all of them stand behind a truncate */
+	dlist_head	linkless;		/* to be ready as soon as link_known */
 	dlist_head	ready;
-	int			nready;
-	int			nlinkless;		/* of them, those with !link_known */
+	int			nready;			/* of both */
 	int			in_flight;
 	struct keys_hash *keys;
 	dlist_head	idle_keys;		/* by commit_lsn */

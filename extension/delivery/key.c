@@ -203,9 +203,9 @@ concord_keys_check(ConcordDelivery *d)
 	for (int i = 0; i < d->nrefs; i++)
 		if (key_first(d->refs[i].key) != d)
 			return;
-	dlist_push_tail(&d->lane->ready, &d->list_node);
+	dlist_push_tail(d->link_known ? &d->lane->ready : &d->lane->linkless,
+					&d->list_node);
 	d->lane->nready++;
-	d->lane->nlinkless += !d->link_known;
 	d->listed = true;
 }
 

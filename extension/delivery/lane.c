@@ -144,10 +144,11 @@ lane_reset(ConcordLane *lane)
 	MemoryContextReset(lane->memory);
 	dlist_init(&lane->window);
 	dlist_init(&lane->fresh);
+	dlist_init(&lane->linkless);
 	dlist_init(&lane->ready);
 	dlist_init(&lane->parked);
 	dlist_init(&lane->idle_keys);
-	lane->nwindow = lane->nfresh = lane->nready = lane->nlinkless = 0;
+	lane->nwindow = lane->nfresh = lane->nready = 0;
 	lane->nparked = lane->nactive = 0;
 	lane->window_bytes = 0;
 	lane->reader = NULL;

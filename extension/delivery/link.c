@@ -88,15 +88,16 @@ link_key(const ConcordDelivery *d)
 		: d->mapped->local_key;
 }
 
-/* link_learn notes that a ready delivery's link is known. */
+/* link_learn makes a delivery ready whose link is known now. */
 static void
 link_learn(ConcordDelivery *d)
 {
 	d->link_known = true;
-	d->lane->nlinkless--;
+	dlist_delete(&d->list_node);
+	dlist_push_tail(&d->lane->ready, &d->list_node);
 }
 
-/* link_collect finds ready deliveries whose link is not known. */
+/* link_collect finds deliveries whose link is to be read. */
 static int
 link_collect(ConcordCourier *courier, ConcordDelivery **ds, int max)
 {
@@ -106,19 +107,17 @@ link_collect(ConcordCourier *courier, ConcordDelivery **ds, int max)
 	dlist_foreach(iter, &courier->lanes)
 	{
 		ConcordLane *lane = dlist_container(ConcordLane, node, iter.cur);
-		dlist_iter	inner;
+		dlist_mutable_iter inner;
 
-		if (lane->state != CONCORD_LANE_OPEN || lane->nlinkless == 0)
+		if (lane->state != CONCORD_LANE_OPEN)
 			continue;
-		dlist_foreach(inner, &lane->ready)
+		dlist_foreach_modify(inner, &lane->linkless)
 		{
 			ConcordDelivery *d = dlist_container(ConcordDelivery, list_node,
 												 inner.cur);
 
 			if (n == max)
 				return n;
-			if (d->link_known)
-				continue;
 			if (lane->use_links && link_key(d) != NULL)
 				ds[n++] = d;
 			else
@@ -180,11 +179,11 @@ link_query(ConcordDelivery **ds, int n)
 												TYPALIGN_INT));
 	if (link_plan == NULL)
 	{
-		link_plan = SPI_prepare("SELECT k.position, i.remote_id, i.etag, i.hash, i.seq, i.present"
+		link_plan = SPI_prepare_cursor("SELECT k.position, i.remote_id, i.etag, i.hash, i.seq, i.present"
 								"  FROM unnest($1, $2) WITH ORDINALITY k (mapping, local_key, position)"
 								"  JOIN concord.link_item i ON i.mapping = k.mapping"
 								"       AND i.local_key = k.local_key::pg_catalog.jsonb",
-								2, types);
+									   2, types, CURSOR_OPT_GENERIC_PLAN);
 		if (link_plan == NULL || SPI_keepplan(link_plan) != 0)
 			elog(ERROR, "could not prepare the reading of concord.link_item");
 	}
@@ -210,8 +209,7 @@ link_query(ConcordDelivery **ds, int n)
 void
 concord_links_fetch(ConcordCourier *courier)
 {
-	ConcordDelivery **ds = MemoryContextAlloc(courier->turn,
-											  sizeof(ConcordDelivery *) * LINK_FETCH_LIMIT);
+	ConcordDelivery *ds[LINK_FETCH_LIMIT];
 	int			n = link_collect(courier, ds, LINK_FETCH_LIMIT);
 
 	if (n == 0)

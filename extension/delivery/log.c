@@ -8,38 +8,25 @@
  * older than the retention, which costs nothing, while deleting row by row
  * would cost as much as writing.
  *
- * Rows go in with table_multi_insert and an index entry each, past the
- * executor: there is one for each delivery, and an INSERT of a batch costs
- * four times as much.
- *
  *-------------------------------------------------------------------------
  */
 #include "base/compat.h"
 
-#include "access/genam.h"
-#include "access/heapam.h"
-#include "access/table.h"
-#include "access/tableam.h"
-#include "access/xact.h"
 #include "base/bookkeeping.h"
 #include "base/settings.h"
-#include "catalog/index.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "commands/sequence.h"
+#include "delivery/insert.h"
 #include "delivery/log.h"
 #include "executor/spi.h"
-#include "executor/tuptable.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
-#include "utils/rel.h"
-#include "utils/relcache.h"
 #include "utils/timestamp.h"
 
 #define LOG_TABLES		4
 #define LOG_LEAST_MINUTES	3
-#define LOG_BATCH		128		/* rows for one call of table_multi_insert */
 
 /* Columns of concord.delivery_log_N. */
 enum
@@ -59,20 +46,6 @@ enum
 	LOG_NCOLUMNS
 };
 
-/* A table of the ring that is being written. */
-typedef struct LogTable
-{
-	Relation	rel;
-	Relation	index;
-	IndexInfo  *info;
-	BulkInsertState bistate;
-	Oid			sequence;
-	TimestampTz now;
-	TupleTableSlot *slots[LOG_BATCH];
-	int			nslots;
-	int			n;				/* slots in use */
-} LogTable;
-
 /* concord_log_table says which table takes what finishes now. */
 int
 concord_log_table(TimestampTz now)
@@ -81,74 +54,6 @@ concord_log_table(TimestampTz now)
 	int64		third = minutes * USECS_PER_MINUTE / 3;
 
 	return (int) ((now / third) % LOG_TABLES);
-}
-
-/* log_relation returns the OID of one of our relations. */
-static Oid
-log_relation(const char *name)
-{
-	Oid			relid = get_relname_relid(name,
-										  get_namespace_oid("concord", false));
-
-	if (!OidIsValid(relid))
-		elog(ERROR, "relation concord.%s does not exist", name);
-	return relid;
-}
-
-/* log_open opens the table that takes what finishes now. */
-static void
-log_open(LogTable *log, TimestampTz now)
-{
-	char		name[NAMEDATALEN];
-	List	   *indexes;
-
-	snprintf(name, sizeof(name), "delivery_log_%d", concord_log_table(now));
-	memset(log, 0, sizeof(LogTable));
-	log->rel = table_open(log_relation(name), RowExclusiveLock);
-	indexes = RelationGetIndexList(log->rel);
-	if (list_length(indexes) != 1 ||
-		RelationGetDescr(log->rel)->natts != LOG_NCOLUMNS)
-		elog(ERROR, "concord.%s is not as it was made", name);
-	log->index = index_open(linitial_oid(indexes), RowExclusiveLock);
-	log->info = BuildIndexInfo(log->index);
-	log->bistate = GetBulkInsertState();
-	log->sequence = log_relation("delivery_id");
-	log->now = now;
-}
-
-/* log_flush stores the rows that have gathered. */
-static void
-log_flush(LogTable *log)
-{
-	if (log->n == 0)
-		return;
-	table_multi_insert(log->rel, log->slots, log->n, GetCurrentCommandId(true),
-					   0, log->bistate);
-	for (int i = 0; i < log->n; i++)
-	{
-		Datum		values[INDEX_MAX_KEYS];
-		bool		nulls[INDEX_MAX_KEYS];
-
-		FormIndexDatum(log->info, log->slots[i], NULL, values, nulls);
-		(void) index_insert(log->index, values, nulls, &log->slots[i]->tts_tid,
-							log->rel, UNIQUE_CHECK_NO, false, log->info);
-		ExecClearTuple(log->slots[i]);
-	}
-	log->n = 0;
-}
-
-/* log_close ends the writing. */
-static void
-log_close(LogTable *log)
-{
-	log_flush(log);
-	concord_index_insert_end(log->index, log->info);
-	table_finish_bulk_insert(log->rel, 0);
-	for (int i = 0; i < log->nslots; i++)
-		ExecDropSingleTupleTableSlot(log->slots[i]);
-	FreeBulkInsertState(log->bistate);
-	index_close(log->index, NoLock);
-	table_close(log->rel, NoLock);
 }
 
 /* log_outcome is the log's letter, or 0 where the log says nothing. */
@@ -172,24 +77,13 @@ log_outcome(const ConcordDelivery *d)
 
 /* log_add adds a row. */
 static void
-log_add(LogTable *log, const ConcordDelivery *d, char outcome)
+log_add(ConcordInsert *log, const ConcordDelivery *d, char outcome,
+		int64 number, TimestampTz now)
 {
-	TupleTableSlot *slot;
-	Datum	   *values;
-	bool	   *nulls;
-	int64		number = d->parked ? d->parked->delivery :
-		nextval_internal(log->sequence, false);
+	TupleTableSlot *slot = concord_insert_slot(log);
+	Datum	   *values = slot->tts_values;
+	bool	   *nulls = slot->tts_isnull;
 
-	if (log->n == LOG_BATCH)
-		log_flush(log);
-	if (log->n == log->nslots)
-		log->slots[log->nslots++] =
-			MakeSingleTupleTableSlot(RelationGetDescr(log->rel),
-									 table_slot_callbacks(log->rel));
-	slot = log->slots[log->n++];
-	values = slot->tts_values;
-	nulls = slot->tts_isnull;
-	memset(nulls, 0, sizeof(bool) * LOG_NCOLUMNS);
 	values[LOG_DELIVERY] = Int64GetDatum(number);
 	values[LOG_MAPPING] = Int32GetDatum(d->lane->id);
 	values[LOG_VERSION] = Int32GetDatum(d->definition->mapping->version);
@@ -202,7 +96,7 @@ log_add(LogTable *log, const ConcordDelivery *d, char outcome)
 	values[LOG_ELAPSED_MS] = Int32GetDatum((d->answered_at - d->sent_at) / 1000);
 	nulls[LOG_ELAPSED_MS] = d->sent_at == 0 || d->answered_at == 0;
 	values[LOG_COMMITTED_AT] = TimestampTzGetDatum(d->event->committed_at);
-	values[LOG_FINISHED_AT] = TimestampTzGetDatum(log->now);
+	values[LOG_FINISHED_AT] = TimestampTzGetDatum(now);
 	nulls[LOG_LOCAL_KEY] = d->mapped->local_key == NULL;
 	values[LOG_LOCAL_KEY] = nulls[LOG_LOCAL_KEY] ? (Datum) 0 :
 		CStringGetTextDatum(d->mapped->local_key);
@@ -213,9 +107,13 @@ log_add(LogTable *log, const ConcordDelivery *d, char outcome)
 void
 concord_log_write(ConcordCourier *courier)
 {
-	LogTable	log = {0};
+	TimestampTz now = GetCurrentTimestamp();
+	Oid			sequence = concord_insert_relation("delivery_id");
+	ConcordInsert log = {0};
+	char		name[NAMEDATALEN];
 	dlist_iter	iter;
 
+	snprintf(name, sizeof(name), "delivery_log_%d", concord_log_table(now));
 	dlist_foreach(iter, &courier->ended)
 	{
 		ConcordDelivery *d = dlist_container(ConcordDelivery, list_node,
@@ -225,11 +123,16 @@ concord_log_write(ConcordCourier *courier)
 		if (outcome == 0)
 			continue;
 		if (log.rel == NULL)
-			log_open(&log, GetCurrentTimestamp());
-		log_add(&log, d, outcome);
+			concord_insert_open(&log, name, LOG_NCOLUMNS);
+		if (log.n == CONCORD_INSERT_ROWS)
+			concord_insert_flush(&log, NULL);
+		log_add(&log, d, outcome, d->parked ? d->parked->delivery :
+				nextval_internal(sequence, false), now);
 	}
-	if (log.rel != NULL)
-		log_close(&log);
+	if (log.rel == NULL)
+		return;
+	concord_insert_flush(&log, NULL);
+	concord_insert_close(&log);
 }
 
 /* log_old says whether a table has rows, all of them too old. */

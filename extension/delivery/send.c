@@ -311,11 +311,6 @@ send_choose(ConcordCourier *courier, ConcordLane *lane, SendRound *round)
 
 	if (d == NULL)
 		return false;
-	if (!d->link_known)
-	{
-		concord_keys_check(d);
-		return false;
-	}
 	if (courier->now - d->mapped_at > CONCORD_FRESH_MS * INT64CONST(1000))
 	{
 		concord_delivery_forget_mapped(d);

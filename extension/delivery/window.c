@@ -173,7 +173,7 @@ concord_fresh_add(ConcordDelivery *d)
 	d->listed = true;
 }
 
-/* concord_list_remove takes a delivery out of fresh or ready. */
+/* concord_list_remove takes a delivery out of fresh, linkless or ready. */
 void
 concord_list_remove(ConcordDelivery *d)
 {
@@ -184,10 +184,7 @@ concord_list_remove(ConcordDelivery *d)
 	if (d->state == CONCORD_DELIVERY_NEW)
 		d->lane->nfresh--;
 	else
-	{
 		d->lane->nready--;
-		d->lane->nlinkless -= !d->link_known;
-	}
 }
 
 /* concord_window_cursor gives the seq up to which all is finished. */

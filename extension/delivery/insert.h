@@ -1,0 +1,42 @@
+/*-------------------------------------------------------------------------
+ *
+ * insert.h
+ *	  Rows of a bookkeeping transaction that go in past the executor.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef CONCORD_DELIVERY_INSERT_H
+#define CONCORD_DELIVERY_INSERT_H
+
+#include "base/compat.h"
+
+#include "access/heapam.h"
+#include "executor/tuptable.h"
+#include "nodes/execnodes.h"
+#include "utils/relcache.h"
+
+#define CONCORD_INSERT_ROWS		128 /* in one flush */
+#define CONCORD_INSERT_INDEXES	4
+
+/* A table that is being written. */
+typedef struct ConcordInsert
+{
+	Relation	rel;			/* NULL: not open */
+	int			nindexes;
+	Relation	indexes[CONCORD_INSERT_INDEXES];
+	IndexInfo  *infos[CONCORD_INSERT_INDEXES];
+	BulkInsertState bistate;
+	TupleTableSlot *slots[CONCORD_INSERT_ROWS];
+	int			nslots;
+	int			n;				/* slots in use */
+} ConcordInsert;
+
+/* insert.c */
+extern Oid	concord_insert_relation(const char *name);
+extern void concord_insert_open(ConcordInsert *insert, const char *name,
+								int ncolumns);
+extern TupleTableSlot *concord_insert_slot(ConcordInsert *insert);
+extern void concord_insert_flush(ConcordInsert *insert, bool *taken);
+extern void concord_insert_close(ConcordInsert *insert);
+
+#endif							/* CONCORD_DELIVERY_INSERT_H */

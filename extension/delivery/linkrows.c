@@ -1,0 +1,245 @@
+/*-------------------------------------------------------------------------
+ *
+ * linkrows.c
+ *	  The part of a bookkeeping transaction that writes concord.link_item.
+ *
+ * A delivery has read its record's link before it was sent.  Where there was
+ * none the row is new, and goes in past the executor; should it be there after
+ * all (two deliveries of one record that keep no order), it goes the way of
+ * all others, an INSERT that updates.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "base/compat.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "delivery/book.h"
+#include "delivery/insert.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+static ConcordBookStatement lkr_link = {
+	"INSERT INTO concord.link_item AS i (mapping, local_key, remote_id, etag, hash, seq, present)"
+	" SELECT DISTINCT ON (v.mapping, v.local_key::pg_catalog.jsonb)"
+	"        v.mapping, v.local_key::pg_catalog.jsonb, v.remote_id, v.etag, v.hash, v.seq, v.present"
+	"   FROM unnest($1, $2, $3, $4, $5, $6, $7)"
+	"     AS v (mapping, local_key, remote_id, etag, hash, seq, present)"
+	"  ORDER BY v.mapping, v.local_key::pg_catalog.jsonb, v.seq DESC"
+	" ON CONFLICT (mapping, local_key) DO UPDATE SET"
+	"    remote_id = excluded.remote_id, etag = excluded.etag,"
+	"    hash = excluded.hash, present = excluded.present,"
+	"    seq = greatest(i.seq, excluded.seq), changed_at = pg_catalog.now()",
+	{INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, BYTEAARRAYOID,
+	INT8ARRAYOID, BOOLARRAYOID}
+};
+
+/* Columns of concord.link_item. */
+enum
+{
+	LKR_MAPPING,
+	LKR_LOCAL_KEY,
+	LKR_REMOTE_ID,
+	LKR_ETAG,
+	LKR_HASH,
+	LKR_SEQ,
+	LKR_PRESENT,
+	LKR_CHANGED_AT,
+	LKR_NCOLUMNS
+};
+
+/* A link as it is to be. */
+typedef struct LkrRow
+{
+	const ConcordDelivery *d;
+	const char *local_key;
+	const char *remote_id;
+	const char *etag;
+	const uint8 *hash;			/* NULL: none */
+	bool		present;
+} LkrRow;
+
+/* What one transaction writes. */
+typedef struct LkrWriter
+{
+	ConcordBookRows rows;		/* that may be there */
+	ConcordInsert insert;		/* that are new */
+	LkrRow		fresh[CONCORD_INSERT_ROWS];
+} LkrWriter;
+
+/* lkr_hash makes a value of a hash. */
+static Datum
+lkr_hash(const uint8 *hash)
+{
+	Size		len = sizeof(((ConcordDelivery *) NULL)->hash);
+	bytea	   *bytes;
+
+	if (hash == NULL)
+		return (Datum) 0;
+	bytes = palloc(VARHDRSZ + len);
+	SET_VARSIZE(bytes, VARHDRSZ + len);
+	memcpy(VARDATA(bytes), hash, len);
+	return PointerGetDatum(bytes);
+}
+
+/* lkr_change adds a row that may be in the table. */
+static void
+lkr_change(ConcordBookRows *rows, const LkrRow *row)
+{
+	concord_book_put(rows, LKR_MAPPING, Int32GetDatum(row->d->lane->id), false);
+	concord_book_put_text(rows, LKR_LOCAL_KEY, row->local_key);
+	concord_book_put_text(rows, LKR_REMOTE_ID, row->remote_id);
+	concord_book_put_text(rows, LKR_ETAG, row->etag);
+	concord_book_put(rows, LKR_HASH, lkr_hash(row->hash), row->hash == NULL);
+	concord_book_put(rows, LKR_SEQ, Int64GetDatum(row->d->event->seq), false);
+	concord_book_put(rows, LKR_PRESENT, BoolGetDatum(row->present), false);
+	rows->n++;
+}
+
+/* lkr_flush stores new rows; those that were there already are changed. */
+static void
+lkr_flush(LkrWriter *writer)
+{
+	bool		taken[CONCORD_INSERT_ROWS];
+	int			n = writer->insert.n;
+
+	concord_insert_flush(&writer->insert, taken);
+	for (int i = 0; i < n; i++)
+	{
+		if (taken[i])
+			lkr_change(&writer->rows, &writer->fresh[i]);
+	}
+}
+
+/* lkr_text sets a column of text. */
+static void
+lkr_text(TupleTableSlot *slot, int column, const char *text)
+{
+	slot->tts_isnull[column] = text == NULL;
+	slot->tts_values[column] = text ? CStringGetTextDatum(text) : (Datum) 0;
+}
+
+/* lkr_new adds a row that is not in the table, as far as is known. */
+static void
+lkr_new(LkrWriter *writer, const LkrRow *row)
+{
+	TupleTableSlot *slot;
+	Datum	   *values;
+
+	if (writer->insert.rel == NULL)
+		concord_insert_open(&writer->insert, "link_item", LKR_NCOLUMNS);
+	if (writer->insert.n == CONCORD_INSERT_ROWS)
+		lkr_flush(writer);
+	writer->fresh[writer->insert.n] = *row;
+	slot = concord_insert_slot(&writer->insert);
+	values = slot->tts_values;
+	values[LKR_MAPPING] = Int32GetDatum(row->d->lane->id);
+	values[LKR_LOCAL_KEY] = DirectFunctionCall1(jsonb_in,
+												CStringGetDatum(row->local_key));
+	lkr_text(slot, LKR_REMOTE_ID, row->remote_id);
+	lkr_text(slot, LKR_ETAG, row->etag);
+	values[LKR_HASH] = lkr_hash(row->hash);
+	slot->tts_isnull[LKR_HASH] = row->hash == NULL;
+	values[LKR_SEQ] = Int64GetDatum(row->d->event->seq);
+	values[LKR_PRESENT] = BoolGetDatum(row->present);
+	values[LKR_CHANGED_AT] =
+		TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
+	ExecStoreVirtualTuple(slot);
+}
+
+/* lkr_is_new: when the delivery was sent, its record had no link. */
+static bool
+lkr_is_new(const ConcordDelivery *d)
+{
+	return d->link_known && !d->link_stored && d->parked == NULL &&
+		d->mapped->old_local_key == NULL;
+}
+
+/* lkr_put adds a link where it belongs. */
+static void
+lkr_put(LkrWriter *writer, const ConcordDelivery *d, const char *local_key,
+		const char *remote_id, const char *etag, const uint8 *hash,
+		bool present)
+{
+	LkrRow		row = {d, local_key, remote_id, etag, hash, present};
+
+	if (lkr_is_new(d))
+		lkr_new(writer, &row);
+	else
+		lkr_change(&writer->rows, &row);
+}
+
+/*
+ * lkr_done says what a delivered event makes of its record's link; true where
+ * losing that could not be made good.
+ *
+ * Where a system assigns the ids of records and one was learned, nobody could
+ * find out again which record is ours.  Elsewhere the record's address follows
+ * from its key: after a crash the event comes again, as one whose earlier
+ * sending is unknown, and the connector looks.
+ */
+static bool
+lkr_done(LkrWriter *writer, ConcordDelivery *d)
+{
+	const ConcordExchange *x = d->exchange;
+	const ConcordMapped *m = d->mapped;
+	const char *remote_id = x->remote_id ? x->remote_id : d->link.remote_id;
+	const char *etag = x->etag ? x->etag : d->link.etag;
+
+	if (etag != NULL && etag[0] == '\0')
+		etag = NULL;
+	if (m->action == CONCORD_ACTION_DELETE)
+	{
+		lkr_put(writer, d, m->local_key, remote_id, NULL, NULL, false);
+		return false;
+	}
+	if (m->action != CONCORD_ACTION_UPSERT)
+		return false;
+	if (!d->has_hash)
+		concord_link_hash(d);
+	lkr_put(writer, d, m->local_key, remote_id, etag,
+			d->has_hash ? d->hash : NULL, true);
+	if (m->old_local_key != NULL)
+		lkr_put(writer, d, m->old_local_key, NULL, NULL, NULL, false);
+	return d->access->server->connector->remote_id_assigned &&
+		(!d->link.exists || m->old_local_key != NULL ||
+		 (x->remote_id != NULL &&
+		  (d->link.remote_id == NULL ||
+		   strcmp(x->remote_id, d->link.remote_id) != 0)));
+}
+
+/*
+ * concord_link_write writes the links of what was delivered; true where that
+ * must be durable.
+ */
+bool
+concord_link_write(ConcordCourier *courier)
+{
+	LkrWriter	writer = {0};
+	dlist_iter	iter;
+	bool		durable = false;
+
+	concord_book_begin(&writer.rows, &lkr_link, 2 * courier->nended);
+	dlist_foreach(iter, &courier->ended)
+	{
+		ConcordDelivery *d = dlist_container(ConcordDelivery, list_node,
+											 iter.cur);
+
+		if (!d->lane->use_links || d->lane->gone || d->mapped->local_key == NULL)
+			continue;
+		if (d->end == CONCORD_END_DONE && d->exchange != NULL)
+			durable |= lkr_done(&writer, d);
+		else if (d->end == CONCORD_END_UNCHANGED && d->link_stored &&
+				 d->mapped->old_local_key == NULL)
+			lkr_put(&writer, d, d->mapped->local_key, d->link.remote_id,
+					d->link.etag, d->link_has_hash ? d->link_hash : NULL,
+					d->link.exists);
+	}
+	if (writer.insert.rel != NULL)
+	{
+		lkr_flush(&writer);
+		concord_insert_close(&writer.insert);
+	}
+	concord_book_run(&writer.rows);
+	return durable;
+}
