@@ -64,7 +64,7 @@ bench_arrived() {
 	exit 1
 }
 
-# median: the middle one of the numbers on standard input
+# median: the line with the middle one of the numbers on standard input
 median() {
-	sort -n | awk '{v[NR] = $1} END {print v[int((NR + 1) / 2)]}'
+	sort -n | awk '{v[NR] = $0} END {print v[int((NR + 1) / 2)]}'
 }

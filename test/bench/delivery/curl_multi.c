@@ -4,11 +4,13 @@
  *	  What libcurl alone can deliver: the yardstick for the courier.
  *
  * Sends N small JSON POSTs with keep-alive and a fixed number in flight, each
- * with the headers that a webhook delivery carries, reads the answers and does
+ * with as many headers as a delivery carries, reads the answers and does
  * nothing else: no database, no order, no bookkeeping.  Easy handles are
  * reused, as the courier reuses its own.
  *
- *	  curl_multi URL N IN_FLIGHT		prints requests per second
+ *	  curl_multi URL N IN_FLIGHT [HEADERS]
+ *
+ * prints requests per second, and microseconds of CPU a request.
  *
  *-------------------------------------------------------------------------
  */
@@ -16,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 
 typedef struct Transfer
@@ -27,6 +30,7 @@ typedef struct Transfer
 
 static long sent;
 static long failed;
+static int	nheaders = 2;		/* Content-Type included */
 
 static size_t
 discard(char *data, size_t size, size_t n, void *arg)
@@ -57,9 +61,12 @@ start(CURLM *multi, Transfer *t, long n)
 			 "\"ChangedAt\": \"2026-11-20T08:15:00.123456Z\"}", n, n, n % 10000, n);
 	curl_slist_free_all(t->headers);
 	t->headers = curl_slist_append(NULL, "Content-Type: application/json");
-	snprintf(line, sizeof(line),
-			 "Idempotency-Key: 8a1b3c5d-0000-8000-8000-%012ld", n);
-	t->headers = curl_slist_append(t->headers, line);
+	for (int i = 1; i < nheaders; i++)
+	{
+		snprintf(line, sizeof(line),
+				 "X-Header-%d: 8a1b3c5d-0000-8000-8000-%012ld", i, n);
+		t->headers = curl_slist_append(t->headers, line);
+	}
 	curl_easy_setopt(t->easy, CURLOPT_HTTPHEADER, t->headers);
 	curl_easy_setopt(t->easy, CURLOPT_POSTFIELDSIZE, (long) strlen(t->body));
 	curl_multi_add_handle(multi, t->easy);
@@ -113,12 +120,15 @@ main(int argc, char **argv)
 	int			in_flight = argc > 3 ? atoi(argv[3]) : 32;
 	Transfer   *transfers;
 	CURLM	   *multi;
+	struct rusage usage;
 	double		begin;
 	long		done = 0;
 
-	if (argc < 3 || total < 1 || in_flight < 1)
+	if (argc > 4)
+		nheaders = atoi(argv[4]);
+	if (argc < 3 || total < 1 || in_flight < 1 || nheaders < 1)
 	{
-		fprintf(stderr, "usage: curl_multi URL REQUESTS [IN_FLIGHT]\n");
+		fprintf(stderr, "usage: curl_multi URL REQUESTS [IN_FLIGHT] [HEADERS]\n");
 		return 2;
 	}
 	curl_global_init(CURL_GLOBAL_DEFAULT);
@@ -140,7 +150,10 @@ main(int argc, char **argv)
 		if (done < total)
 			curl_multi_poll(multi, NULL, 0, 1000, NULL);
 	}
-	printf("%.0f\n", (double) total / (seconds() - begin));
+	getrusage(RUSAGE_SELF, &usage);
+	printf("%.0f %.1f\n", (double) total / (seconds() - begin),
+		   ((double) (usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1e6 +
+			(double) (usage.ru_utime.tv_usec + usage.ru_stime.tv_usec)) / (double) total);
 	if (failed > 0)
 		fprintf(stderr, "%ld requests failed\n", failed);
 	return failed > 0;
