@@ -210,7 +210,7 @@ acc_held(ConcordSystem *system, const Oid *paused, int npaused)
 		return NULL;
 	lane = dlist_container(ConcordLane, system_node, system->lanes.head.next);
 	if (!concord_server_contactable(lane->access->server, &why))
-		return "the server is for another environment than this one (pg_concord.environment)";
+		return "the server's option environment is not pg_concord.environment";
 	return NULL;
 }
 

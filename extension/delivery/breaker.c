@@ -7,13 +7,16 @@
  *					▲			│
  *					└───────────┘
  *
- * What opens it: an outcome DOWN at once, or breaker_failures failures in a row
- * that could be the system's (no whole answer, 5xx).  An answer about one
- * record, good or bad, proves that the system works and closes it.  While it is
- * open nothing is tried and nothing counted; after a cooldown, which doubles up
- * to BREAKER_CAP_MS, one probe goes.  Probes take deliveries in turn (send.c
- * puts one that failed behind the others), so a record that makes a system
- * fail cannot keep the breaker open for those that do not.
+ * What opens it: an outcome DOWN at once, or failures in a row that could be the
+ * system's (no whole answer, 5xx) of breaker_failures different records.  The
+ * same record failing again says nothing new about the system; it loses an
+ * attempt and dies in the end.  An answer about one record, good or bad, proves
+ * that the system works and closes it.  While it is open nothing is tried and
+ * nothing counted; after a cooldown, which doubles up to BREAKER_CAP_MS, one
+ * probe goes.  Probes take deliveries in turn (send.c puts one that failed
+ * behind the others), and one that fails so while fewer records than that have
+ * closes the breaker too: whatever had opened it is over, and a record that
+ * makes a system fail cannot keep it from the others, nor be tried for ever.
  *
  * A throttled system (429) is not down: it is left alone for as long as it
  * asked, or for a growing delay.
@@ -22,6 +25,7 @@
  */
 #include "base/compat.h"
 
+#include "base/settings.h"
 #include "delivery/delivery.h"
 #include "utils/timestamp.h"
 
@@ -76,7 +80,8 @@ brk_open(ConcordSystem *system, const char *reason, int retry_after_ms,
 bool
 concord_breaker_allows(ConcordSystem *system, TimestampTz now)
 {
-	if (system->held != NULL || now < system->throttled_until)
+	if (!concord_delivery || system->held != NULL ||
+		now < system->throttled_until)
 		return false;
 	if (system->breaker == CONCORD_BREAKER_OPEN)
 	{
@@ -106,15 +111,52 @@ brk_throttled(ConcordSystem *system, const ConcordExchange *x, TimestampTz now)
 }
 
 /*
+ * brk_failed counts a record among those that failed in a row, once.  Beyond
+ * what is remembered, each failure counts.
+ */
+static void
+brk_failed(ConcordSystem *system, uint64 record)
+{
+	int			known = Min(system->failures, CONCORD_BREAKER_RECORDS);
+
+	for (int i = 0; i < known; i++)
+		if (system->failed[i] == record)
+			return;
+	if (known < CONCORD_BREAKER_RECORDS)
+		system->failed[known] = record;
+	system->failures++;
+	system->dirty = true;
+}
+
+/*
+ * brk_maybe_down judges a failure that may be the record's or the system's;
+ * true where it counts against the record.
+ */
+static bool
+brk_maybe_down(ConcordSystem *system, const ConcordExchange *x, uint64 record,
+			   TimestampTz now)
+{
+	if (system->breaker == CONCORD_BREAKER_OPEN)
+		return false;			/* was under way when it opened */
+	brk_failed(system, record);
+	if (system->failures >= system->breaker_failures)
+	{
+		brk_open(system, x->error, x->retry_after_ms, now);
+		return false;
+	}
+	brk_become(system, CONCORD_BREAKER_CLOSED, now);
+	return true;
+}
+
+/*
  * concord_breaker_result takes note of an exchange's outcome and returns
  * whether a failure counts against the record (the breaker stayed closed).
+ * record tells records of the system apart.
  */
 bool
 concord_breaker_result(ConcordSystem *system, const ConcordExchange *x,
-					   TimestampTz now)
+					   uint64 record, TimestampTz now)
 {
-	bool		was_closed = system->breaker == CONCORD_BREAKER_CLOSED;
-
 	if (x->outcome != CONCORD_OUTCOME_DONE && x->error != NULL)
 	{
 		strlcpy(system->last_error, x->error, sizeof(system->last_error));
@@ -135,20 +177,27 @@ concord_breaker_result(ConcordSystem *system, const ConcordExchange *x,
 	if (x->outcome == CONCORD_OUTCOME_UNKNOWN ||
 		(x->outcome == CONCORD_OUTCOME_RETRY &&
 		 (x->status == 0 || x->status >= 500)))
-	{
-		system->failures++;
-		if (!was_closed || system->failures >= system->breaker_failures)
-		{
-			brk_open(system, x->error, x->retry_after_ms, now);
-			return false;
-		}
-		return true;
-	}
+		return brk_maybe_down(system, x, record, now);
 	system->last_answer_at = now;
+	system->dirty |= system->failures > 0;
 	system->failures = 0;
 	system->throttles = 0;
 	brk_become(system, CONCORD_BREAKER_CLOSED, now);
 	return true;
+}
+
+/*
+ * concord_breaker_hurry has a system that is down probed now: somebody has
+ * changed its options.
+ */
+void
+concord_breaker_hurry(ConcordSystem *system, TimestampTz now)
+{
+	if (system->breaker != CONCORD_BREAKER_OPEN)
+		return;
+	system->until = Min(system->until, now);
+	system->trips = 0;
+	system->dirty = true;
 }
 
 /* concord_breaker_next says when the system may be tried again; 0: now. */

@@ -201,7 +201,8 @@ cho_hold_limit(ConcordCourier *courier)
 				(errmsg("mapping with id %d is stale: its oldest event was held for longer than pg_concord.hold_limit",
 						ids[i])));
 		cho_set_state(courier, ids[i], CONCORD_MAPPING_STALE,
-					  "its events were held for longer than pg_concord.hold_limit");
+					  "its events were held for longer than pg_concord.hold_limit;"
+					  " resume() delivers what changes from then on");
 	}
 }
 

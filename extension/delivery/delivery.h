@@ -48,6 +48,7 @@ struct ConcordAuth;
 #define CONCORD_BLOCKED_EVENTS	256 /* held behind parked ones: they move */
 #define CONCORD_BLOCKED_MS		30000	/* ... also after this long */
 #define CONCORD_SENT_AHEAD		8192	/* reservation of sent_up_to */
+#define CONCORD_BREAKER_RECORDS	32	/* failed ones that a breaker tells apart */
 #define CONCORD_FRESH_MS		2000	/* mapped values older than this are
 										 * mapped again before they are sent */
 
@@ -122,7 +123,8 @@ typedef struct ConcordSystem
 	ConcordBreaker breaker;
 	int			breaker_failures;	/* from the server's options */
 	int			breaker_cooldown_ms;
-	int			failures;		/* in a row */
+	int			failures;		/* in a row, of different records */
+	uint64		failed[CONCORD_BREAKER_RECORDS];	/* which, the first ones */
 	int			trips;			/* in a row: doubles the cooldown */
 	int			throttles;		/* in a row */
 	TimestampTz since;			/* of this state */
@@ -339,11 +341,14 @@ typedef struct ConcordCourier
 
 	uint64		generation;		/* catalog generation that was loaded */
 	bool		loaded;
+	bool		options_changed;	/* of a server; systems that are down may be
+									 * up with them */
 	bool		gone;			/* the extension was dropped */
 	int64		seen_seq;		/* last_seq when the outbox was last read */
 	bool		more_events;	/* the last read was cut short */
 	bool		can_read;		/* a lane has room for what a read brings */
 	bool		look_for_starts;
+	TimestampTz settings_at;	/* of the configuration that was looked at */
 	TimestampTz chores_at;		/* next time for what is done once a second */
 	TimestampTz hold_check_at;	/* ... and for pg_concord.hold_limit */
 	TimestampTz now;
@@ -453,7 +458,8 @@ extern void concord_delivery_end(ConcordCourier *courier, ConcordDelivery *d,
 extern bool concord_breaker_allows(ConcordSystem *system, TimestampTz now);
 extern bool concord_breaker_result(ConcordSystem *system,
 								   const ConcordExchange *exchange,
-								   TimestampTz now);
+								   uint64 record, TimestampTz now);
+extern void concord_breaker_hurry(ConcordSystem *system, TimestampTz now);
 extern TimestampTz concord_breaker_next(const ConcordSystem *system);
 extern const char *concord_breaker_state(const ConcordSystem *system,
 										 TimestampTz now);

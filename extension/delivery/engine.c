@@ -24,12 +24,28 @@
 #include "pgstat.h"
 #include "utils/guc.h"
 #include "utils/hsearch.h"
+#include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
+#include "utils/syscache.h"
 #include "utils/timestamp.h"
 
 #define ENG_WAIT_MOST_MS	1000
 #define ENG_BOOK_WAIT_MS	2
+
+/*
+ * eng_options_changed: a server, or credentials for one, changed.  Commits bump
+ * the catalog generation a moment before they send invalidations, so a reload
+ * may have come too early and seen the cached row.
+ */
+static void
+eng_options_changed(Datum arg, int cache, uint32 hash)
+{
+	ConcordCourier *courier = (ConcordCourier *) DatumGetPointer(arg);
+
+	courier->loaded = false;
+	courier->options_changed = true;
+}
 
 /* concord_courier_create makes a courier that has not loaded anything yet. */
 ConcordCourier *
@@ -58,6 +74,10 @@ concord_courier_create(ConcordDatabase *db, int index)
 	dlist_init(&courier->systems);
 	dlist_init(&courier->lanes);
 	dlist_init(&courier->ended);
+	CacheRegisterSyscacheCallback(FOREIGNSERVEROID, eng_options_changed,
+								  PointerGetDatum(courier));
+	CacheRegisterSyscacheCallback(USERMAPPINGOID, eng_options_changed,
+								  PointerGetDatum(courier));
 	SetConfigOption("lock_timeout", "2s", PGC_SUSET, PGC_S_OVERRIDE);
 
 	concord_bookkeeping_begin();
@@ -151,6 +171,9 @@ eng_steps(ConcordCourier *courier)
 	if (!courier->loaded || courier->couriers != concord_couriers ||
 		courier->generation != pg_atomic_read_u64(&courier->db->catalog_generation))
 		concord_lanes_reload(courier);
+	if (courier->settings_at != PgReloadTime)
+		courier->chores_at = courier->now;
+	courier->settings_at = PgReloadTime;
 	concord_chores(courier);
 	if (courier->gone)
 		return;

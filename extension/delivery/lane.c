@@ -275,8 +275,11 @@ lane_define(ConcordLane *lane, const char *name)
 	definition->mapping = concord_mapping_by_name(name, context);
 	concord_bookkeeping_commit(false);
 	lane->definition = definition;
+	/* with a filter, the link knows what the old image cannot tell */
 	lane->use_links = !definition->mapping->options.replay_events ||
-		definition->mapping->options.suppress_unchanged;
+		definition->mapping->options.suppress_unchanged ||
+		(definition->mapping->filter != NULL &&
+		 OidIsValid(definition->mapping->source));
 }
 
 /* lane_note_denial remembers which right is missing; chores.c tells it. */
@@ -394,6 +397,20 @@ lane_survey(ConcordCourier *courier, List *mappings)
 	}
 }
 
+/* lane_options_changed has systems that are down tried at once. */
+static void
+lane_options_changed(ConcordCourier *courier)
+{
+	dlist_iter	iter;
+
+	if (!courier->options_changed)
+		return;
+	courier->options_changed = false;
+	dlist_foreach(iter, &courier->systems)
+		concord_breaker_hurry(dlist_container(ConcordSystem, node, iter.cur),
+							  courier->now);
+}
+
 /*
  * concord_lanes_reload reads all mappings and brings the lanes in line.  Opens
  * and ends transactions of its own.
@@ -408,6 +425,7 @@ concord_lanes_reload(ConcordCourier *courier)
 	courier->generation = pg_atomic_read_u64(&courier->db->catalog_generation);
 	courier->loaded = true;
 	courier->couriers = concord_couriers;
+	lane_options_changed(courier);
 	concord_bookkeeping_begin();
 	mappings = concord_mapping_load(courier->turn);
 	concord_bookkeeping_commit(false);

@@ -12,6 +12,10 @@
  *	- an image equal to the last one sent is not sent (option unchanged);
  *	- an image older than the newest one delivered is never sent.
  *
+ * A mapping that delivers events keeps links only where it has a filter: to
+ * know whether an event that the filter may have held back has something to
+ * take back.
+ *
  *-------------------------------------------------------------------------
  */
 #include "base/compat.h"
@@ -235,7 +239,7 @@ concord_link_decides(ConcordDelivery *d)
 		return CONCORD_END_NONE;
 	if (d->link_stored && mapping->options.ordering == CONCORD_ORDER_KEY)
 	{
-		if (d->link_seq > d->event->seq)
+		if (d->link_seq > d->event->seq && !mapping->options.replay_events)
 			return CONCORD_END_SUPERSEDED;
 		if (d->link_seq == d->event->seq && !again)
 			return CONCORD_END_UNCHANGED;	/* delivered before a crash */

@@ -18,6 +18,7 @@
 
 #include "access/xlog.h"
 #include "auth/auth.h"
+#include "common/hashfn.h"
 #include "delivery/delivery.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
@@ -149,12 +150,28 @@ send_retry(ConcordCourier *courier, ConcordDelivery *d)
 	concord_delivery_end(courier, d, CONCORD_END_RETRY);
 }
 
-/* send_outage: the system is down; beyond outage_limit the record is dead. */
+/* send_give_up ends a delivery to a system that is down for too long. */
+static void
+send_give_up(ConcordCourier *courier, ConcordDelivery *d)
+{
+	if (d->exchange != NULL)
+		send_note(d);
+	else
+		d->error = d->lane->system->reason;
+	d->rule = "outage_limit";
+	concord_delivery_end(courier, d, CONCORD_END_DEAD);
+}
+
+/*
+ * send_outage: the system is down, and the delivery goes back into its queue.
+ * Beyond outage_limit it is dead, with all whose turn it is.
+ */
 static void
 send_outage(ConcordCourier *courier, ConcordDelivery *d)
 {
-	const ConcordSystem *system = d->lane->system;
+	ConcordSystem *system = d->lane->system;
 	int			limit = d->access->server->outage_limit_ms;
+	dlist_iter	iter;
 
 	if (limit < 0 || system->breaker == CONCORD_BREAKER_CLOSED ||
 		courier->now - system->since < (int64) limit * 1000)
@@ -162,9 +179,30 @@ send_outage(ConcordCourier *courier, ConcordDelivery *d)
 		send_again(d);
 		return;
 	}
-	send_note(d);
-	d->rule = "outage_limit";
-	concord_delivery_end(courier, d, CONCORD_END_DEAD);
+	send_give_up(courier, d);
+	dlist_foreach(iter, &system->lanes)
+	{
+		ConcordLane *lane = dlist_container(ConcordLane, system_node, iter.cur);
+
+		while (lane->state == CONCORD_LANE_OPEN &&
+			   (d = concord_ready_next(lane)) != NULL)
+			send_give_up(courier, d);
+	}
+}
+
+/* send_record tells the records of a system apart, for its breaker. */
+static uint64
+send_record(const ConcordDelivery *d)
+{
+	const char *key = d->mapped->ordering_key;
+
+	if (key == NULL)
+		key = d->mapped->local_key;
+	if (key == NULL)
+		return hash_combine64(d->lane->id, d->event->seq);
+	return hash_combine64(d->lane->id,
+						  hash_bytes_extended((const unsigned char *) key,
+											  strlen(key), 0));
 }
 
 /* send_finish makes an end of an exchange that has an outcome. */
@@ -179,7 +217,7 @@ send_finish(ConcordCourier *courier, ConcordDelivery *d)
 	lane->system->in_flight--;
 	courier->in_flight--;
 	d->answered_at = courier->now;
-	counts = concord_breaker_result(lane->system, x, courier->now);
+	counts = concord_breaker_result(lane->system, x, send_record(d), courier->now);
 	if (x->outcome == CONCORD_OUTCOME_UNKNOWN || x->status >= 500)
 		d->was_unknown = true;
 	d->status = x->status;

@@ -303,7 +303,8 @@ take_mapped(ConcordCourier *courier, ConcordDelivery *d)
 	else if (m->verdict == CONCORD_WAIT)
 		take_wait(courier, d);
 	else if (m->verdict == CONCORD_SEND && m->action == CONCORD_ACTION_EVENT &&
-			 d->event->op == CONCORD_OP_TRUNCATE && d->lane->use_links)
+			 d->event->op == CONCORD_OP_TRUNCATE && d->lane->use_links &&
+			 !d->lane->definition->mapping->options.replay_events)
 	{
 		concord_truncate_expand(courier, d);
 		concord_delivery_end(courier, d, CONCORD_END_DONE);

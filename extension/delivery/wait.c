@@ -67,6 +67,7 @@ static const char wait_held[] =
 "          LEFT JOIN concord.mapping_version v ON v.mapping = m.id AND v.version = m.version) m"
 "  LEFT JOIN concord.system_pause p ON p.serverid = m.serverid"
 "  LEFT JOIN concord.system_state t ON t.serverid = m.serverid AND t.state = 'held'"
+"       AND t.reason LIKE '%pg_concord.environment%'"
 " WHERE ($1 IS NULL OR m.name = $1::pg_catalog.name)"
 "   AND (m.state <> 'active' OR m.push <> 'event' OR p.serverid IS NOT NULL OR t.serverid IS NOT NULL)"
 "   AND ($1 IS NOT NULL OR $2 >= 0"

@@ -202,7 +202,20 @@ CREATE VIEW concord.system AS
 		   c.last_error,
 		   c.last_error_at,
 		   c.last_answer_at,
-		   p.paused_by
+		   p.paused_by,
+		   CASE WHEN p.serverid IS NOT NULL THEN 'concord.resume_system() lets it go on.'
+				WHEN NOT pg_catalog.current_setting('pg_concord.delivery', true)::bool
+					THEN 'Set pg_concord.delivery = on and reload.'
+				WHEN c.state = 'held' AND c.reason LIKE '%pg_concord.environment%'
+					THEN 'Where this database may write to that system, set pg_concord.environment to the server''s option environment and reload.'
+				WHEN c.state = 'throttled' THEN 'The system asks for time; it goes on by itself.'
+				WHEN c.state = 'down' AND c.reason ~ '^HTTP status (401|407)'
+					THEN 'Correct the credentials (ALTER USER MAPPING); that has it tried at once.'
+				WHEN c.state = 'down' AND c.reason ~* 'certificate'
+					THEN 'Correct ca_file, cert_file or url (ALTER SERVER); that has it tried at once.'
+				WHEN c.state = 'down'
+					THEN 'It is tried again by itself (see until); concord.ping() asks once, and ALTER SERVER has it tried at once.'
+		   END AS hint
 	FROM pg_catalog.pg_foreign_server s
 	JOIN pg_catalog.pg_foreign_data_wrapper w ON w.oid = s.srvfdw AND w.fdwname = 'concord'
 	LEFT JOIN concord.system_pause p ON p.serverid = s.oid
