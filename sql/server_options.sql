@@ -124,6 +124,9 @@ INSERT INTO concord.connector (name, protocol, definition)
   VALUES ('server_bad', 'rest', '{"outcomes": [{"status": "4xx", "outcome": "fine"}]}');
 INSERT INTO concord.connector (name, protocol, definition)
   VALUES ('server_bad', 'rest', '{"outcomes": [{"match": "(", "outcome": "done"}]}');
+INSERT INTO concord.connector (name, protocol, definition) VALUES ('server_bad', 'rest', NULL);
+INSERT INTO concord.connector (name, protocol) VALUES ('server_bad', NULL);
+INSERT INTO concord.connector (name, protocol) VALUES (NULL, 'rest');
 INSERT INTO concord.connector (name, protocol, definition)
   VALUES ('server_own', 'rest', '{"update": {"method": "PUT"}, "remote_id": "assigned",
     "outcomes": [{"name": "busy", "status": 400, "path": "error.code", "match": "^BUSY", "outcome": "retry"}]}');

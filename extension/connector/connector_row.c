@@ -463,6 +463,10 @@ concord_connector_check(PG_FUNCTION_ARGS)
 	tup = TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event) ?
 		trigdata->tg_newtuple : trigdata->tg_trigtuple;
 	desc = RelationGetDescr(trigdata->tg_relation);
+	if (heap_attisnull(tup, Anum_connector_name, desc) ||
+		heap_attisnull(tup, Anum_connector_protocol, desc) ||
+		heap_attisnull(tup, Anum_connector_definition, desc))
+		return PointerGetDatum(tup);	/* NOT NULL refuses it, by name */
 	row_parse(NameStr(*DatumGetName(heap_getattr(tup, Anum_connector_name,
 												 desc, &isnull))),
 			  TextDatumGetCString(heap_getattr(tup, Anum_connector_protocol,

@@ -298,6 +298,8 @@ park_activate(ConcordCourier *courier, ConcordParked *p, ConcordBatch *batch,
 	ConcordEvent *event = concord_event_unpack(packed, batch->context);
 	ConcordDelivery *d;
 
+	event->seq = p->seq;		/* a restored row has moved; see lane.c */
+
 	event->relation = concord_take_relation(courier, event->relation);
 	d = concord_delivery_create(p->lane, batch, event, courier->now);
 	d->parked = p;

@@ -474,6 +474,21 @@ concord_lanes_advance(ConcordCourier *courier)
 }
 
 /*
+ * Links and dead letters of a dump carry positions of the outbox they come
+ * from; this one may be behind those.  Positions beyond a lane's start are of
+ * that kind: they go back, in their order, to before it, so that what happens
+ * from now on is the newer.
+ */
+static const char *const lane_renumber =
+	"WITH top AS (SELECT greatest("
+	"    (SELECT pg_catalog.max(k.seq) FROM concord.link_item k WHERE k.mapping = $1),"
+	"    (SELECT pg_catalog.max(e.seq) FROM concord.exception e WHERE e.mapping = $1)) - $2 AS beyond),"
+	" links AS (UPDATE concord.link_item k SET seq = k.seq - t.beyond FROM top t"
+	"    WHERE k.mapping = $1 AND t.beyond > 0)"
+	"UPDATE concord.exception e SET seq = e.seq - t.beyond FROM top t"
+	" WHERE e.mapping = $1 AND t.beyond > 0";
+
+/*
  * concord_lanes_start gives lanes to the mappings whose start capture has met.
  * Runs in a bookkeeping transaction; true where a lane may open now.  A start
  * of an open lane waits until it has drained.
@@ -513,6 +528,7 @@ concord_lanes_start(ConcordCourier *courier)
 								  " ON CONFLICT (mapping) DO UPDATE SET cursor = excluded.cursor,"
 								  "    done = '{}', started_at = pg_catalog.now()",
 								  2, types, values, NULL, false, 0) != SPI_OK_INSERT ||
+			SPI_execute_with_args(lane_renumber, 2, types, values, NULL, false, 0) != SPI_OK_UPDATE ||
 			SPI_execute_with_args("DELETE FROM concord.lane_start WHERE mapping = $1 AND seq <= $2",
 								  2, types, values, NULL, false, 0) != SPI_OK_DELETE)
 			elog(ERROR, "could not start the lane of mapping %d",
