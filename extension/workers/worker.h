@@ -43,7 +43,8 @@ extern int	concord_worker_index(void);
 
 /*
  * concord_worker_check handles interrupts and configuration reload, and exits
- * when the launcher asks for it.  Call it once a turn, outside a transaction.
+ * when the launcher asks for it.  Call it once a turn, outside a transaction;
+ * only the decoder, waiting for room in the queue, is in the middle of one.
  */
 extern void concord_worker_check(void);
 
