@@ -84,6 +84,7 @@ static void
 wrk_settings(void)
 {
 	static const char *const settings[][2] = {
+		{"role", "none"},
 		{"search_path", "pg_catalog, pg_temp"},
 		{"default_transaction_isolation", "read committed"},
 		{"default_transaction_read_only", "off"},
@@ -92,13 +93,18 @@ wrk_settings(void)
 		{"lock_timeout", "0"},
 		{"deadlock_timeout", "100ms"},	/* the worker gives way, not DDL */
 		{"statement_timeout", "0"},
+		{"transaction_timeout", "0"},
 		{"idle_in_transaction_session_timeout", "0"},
 		{"row_security", "on"},
 	};
 
 	for (int i = 0; i < lengthof(settings); i++)
-		SetConfigOption(settings[i][0], settings[i][1], PGC_SUSET,
-						PGC_S_OVERRIDE);
+	{
+		/* not every version has every setting */
+		if (GetConfigOption(settings[i][0], true, false) != NULL)
+			SetConfigOption(settings[i][0], settings[i][1], PGC_SUSET,
+							PGC_S_OVERRIDE);
+	}
 
 	/* keeps the conversion to UTF-8 at hand outside transactions */
 	StartTransactionCommand();
