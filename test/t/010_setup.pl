@@ -89,6 +89,19 @@ ok($full->poll(
 		  WHERE backend_type LIKE 'concord %' AND datname = 'postgres'
 		  AND backend_type <> 'concord scout')),
 	'all workers run after the restart');
+
+# --- settings of the database are not the workers'
+$full->safe_psql('postgres', q(ALTER DATABASE postgres SET role = 'pg_monitor';
+	ALTER DATABASE postgres SET search_path = public;
+	ALTER DATABASE postgres SET default_transaction_read_only = on));
+$full->restart;
+$ENV{PGOPTIONS} = '-c role=none -c default_transaction_read_only=off';
+ok($full->poll('SELECT concord.wait_for_capture()'), 'workers run as who they are');
+$full->safe_psql('postgres', q(SELECT concord.emit('settings', '{}')));
+ok($full->poll(q(SELECT concord.wait_for_capture() AND
+	(SELECT count(*) = 1 FROM concord.outbox WHERE topic = 'settings'))),
+	'and write the outbox');
+delete $ENV{PGOPTIONS};
 $full->stop;
 
 done_testing();
