@@ -172,7 +172,7 @@ eng_steps(ConcordCourier *courier)
 		courier->generation != pg_atomic_read_u64(&courier->db->catalog_generation))
 		concord_lanes_reload(courier);
 	if (courier->settings_at != PgReloadTime)
-		courier->chores_at = courier->now;
+		courier->chores_at = courier->hold_check_at = courier->now;
 	courier->settings_at = PgReloadTime;
 	concord_chores(courier);
 	if (courier->gone)

@@ -1,0 +1,129 @@
+# How long things are kept: what a mapping behind still needs, mappings that
+# give up their place, finished deliveries, and replay beyond all that.
+use strict;
+use warnings;
+
+use Concord::Cluster;
+use Concord::Sandbox;
+use JSON::PP;
+use Test::More;
+
+my $erp = Concord::Sandbox->new;
+my $node = Concord::Cluster->create('limits', conf => "pg_concord.outbox_retention = 0\npg_concord.hold_limit = ''");
+
+ok($node->ready, 'capture runs');
+
+sub sql { return $node->safe_psql('postgres', $_[0]); }
+
+# Runs a query and returns what it gave and the messages.
+sub sql_all
+{
+	my ($out, $err);
+	$node->psql('postgres', $_[0], stdout => \$out, stderr => \$err);
+	return ($out, $err);
+}
+
+sub delivered { return sql("SELECT concord.wait_for_delivery('$_[0]', '30s')"); }
+sub notes { return join(',', map { JSON::PP->new->utf8->decode($_->{body})->{note} } $erp->log_entries("/hook/$_[0]")); }
+
+# turn(N): the outbox goes on to its next table N times
+sub turn
+{
+	my ($n) = @_;
+	my $opened = sql("SELECT extract(epoch FROM max(opened_at)) FROM concord.outbox_ring");
+	for (1 .. $n)
+	{
+		ok($node->poll("SELECT concord.emit('turn', '{}') IS NOT NULL AND extract(epoch FROM max(opened_at)) > $opened FROM concord.outbox_ring"),
+			'the outbox goes on to its next table');
+		$opened = sql("SELECT extract(epoch FROM max(opened_at)) FROM concord.outbox_ring");
+	}
+	return;
+}
+
+# retain(CONDITION): a new clerk cleans at once
+sub retain
+{
+	my ($condition, $label) = @_;
+	sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'concord clerk'");
+	ok($node->poll("SELECT $condition"), $label);
+	return;
+}
+
+sql(<<"SQL");
+CREATE TABLE behind (id int PRIMARY KEY, note text);
+CREATE TABLE other (id int PRIMARY KEY, note text);
+CREATE SERVER hook FOREIGN DATA WRAPPER concord OPTIONS (connector 'webhook', url '@{[ $erp->url('/hook/') ]}');
+CREATE USER MAPPING FOR CURRENT_USER SERVER hook OPTIONS (auth 'none');
+SELECT concord.create_mapping('behind', 'behind', 'hook', 'behind', '{"note": "note"}');
+SELECT concord.create_mapping('other', 'other', 'hook', 'other', '{"note": "note"}');
+INSERT INTO behind VALUES (1, 'first');
+SQL
+is(delivered('behind'), 't', 'a first event');
+
+# --- events that a mapping behind needs outlive their retention
+turn(1);
+is(delivered('behind'), 't', 'nothing is left in the first table');
+sql("SELECT concord.pause('behind'); INSERT INTO behind VALUES (2, 'second')");
+my $start = sql('SELECT now()');
+turn(2);
+is(sql("SELECT concord.wait_for_delivery('other', '30s')"), 't', 'another mapping goes on');
+retain("NOT EXISTS (SELECT FROM concord.outbox WHERE new ->> 'note' = 'first')", 'retention: what nobody needs goes');
+is(sql("SELECT count(*) FROM concord.outbox WHERE new ->> 'note' = 'second'"), '1', 'what a mapping behind needs stays');
+sql("SELECT concord.resume('behind')");
+is(delivered('behind'), 't', 'it catches up');
+is(notes('behind'), 'first,second', 'and has lost nothing');
+
+# --- replay from before what is kept
+turn(1);
+sql("INSERT INTO behind VALUES (3, 'third')");
+is(delivered('behind'), 't', 'a third event');
+retain("NOT EXISTS (SELECT FROM concord.outbox WHERE new ->> 'note' = 'second')", 'retention: the second goes when it was delivered');
+my ($out, $err) = sql_all("SELECT concord.replay('behind', from_time => '$start')");
+my $year = sql("SELECT to_char(committed_at, 'YYYY-MM-DD HH24:MI') FROM concord.outbox WHERE new ->> 'note' = 'third'");
+like($err, qr/ERROR:  events before $year.* are not kept any more/, 'replay from before the oldest kept event is refused, with its time');
+$erp->clear_log;
+is(sql("SELECT concord.replay('behind')"), '1', 'replay of what is kept');
+is(delivered('behind'), 't', 'ends');
+is(notes('behind'), 'third', 'and is sent');
+
+# --- a mapping held for longer than it may be gives up its place
+sql("SELECT concord.pause('behind');
+	 INSERT INTO behind SELECT i, 'lost ' || repeat(md5(i::text), 20) FROM generate_series(1001, 2000) i");
+is(sql("SELECT concord.wait_for_capture('30s')"), 't', 'much is captured');
+$node->append_conf('postgresql.conf', "pg_concord.hold_limit = '100kB'");
+$node->reload;
+ok($node->poll("SELECT state = 'stale' AND state_reason LIKE '%hold_limit%' FROM concord.status WHERE mapping = 'behind'"),
+	'beyond hold_limit a paused mapping is stale, with the reason');
+like(sql("SELECT state_reason FROM concord.status WHERE mapping = 'behind'"), qr/resume\(\)/, 'and what to do');
+is(sql("SELECT state FROM concord.status WHERE mapping = 'other'"), 'active', 'another is not');
+($out, $err) = sql_all("SELECT concord.wait_for_delivery('behind', '30s')");
+like("$out $err", qr/^f.*NOTICE:.*stale/s, 'waiting for it ends at once');
+turn(1);
+retain("NOT EXISTS (SELECT FROM concord.outbox WHERE new ->> 'note' LIKE 'lost%')", 'its events may go');
+$erp->clear_log;
+sql("INSERT INTO behind VALUES (4, 'between')");
+sql("SELECT concord.resume('behind'); INSERT INTO behind VALUES (5, 'anew')");
+is(delivered('behind'), 't', 'resumed, it begins anew');
+is(notes('behind'), 'anew', 'with what changes from then on');
+is(sql("SELECT state FROM concord.status WHERE mapping = 'behind'"), 'active', 'it is active');
+
+# --- so does one whose system is down
+$erp->stop;
+sql("INSERT INTO behind SELECT i, 'lost ' || repeat(md5(i::text), 20) FROM generate_series(3001, 4000) i");
+ok($node->poll("SELECT state = 'down' FROM concord.system WHERE server = 'hook'"), 'a system goes down');
+$node->reload;
+ok($node->poll("SELECT state = 'stale' FROM concord.status WHERE mapping = 'behind'"), 'its mapping becomes stale');
+$erp->start;
+sql("ALTER SERVER hook OPTIONS (ADD timeout '20s')");
+sql("INSERT INTO other VALUES (1, 'after')");
+is(delivered('other'), 't', 'the system is back');
+
+# --- finished deliveries are kept for delivery_retention
+sql("INSERT INTO concord.delivery_log_$_ (mapping, version, seq, op, outcome, attempts, committed_at, finished_at)
+	 SELECT id, 1, 0, 'I', 'd', 1, now() - interval '30 days', now() - interval '30 days' FROM concord.mapping WHERE name = 'other'") for 0 .. 3;
+is(sql("SELECT count(*) FROM concord.delivery WHERE seq = 0"), '4', 'deliveries of a month ago');
+retain("count(*) <= 1 FROM concord.delivery WHERE seq = 0", 'go, but for the table in use');
+is(sql("SELECT count(*) FROM concord.delivery WHERE mapping = 'other' AND seq > 0 AND state = 'done'"), '1', 'those of today stay');
+
+$node->stop;
+done_testing();
