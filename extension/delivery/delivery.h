@@ -341,8 +341,8 @@ typedef struct ConcordCourier
 
 	uint64		generation;		/* catalog generation that was loaded */
 	bool		loaded;
-	bool		options_changed;	/* of a server; systems that are down may be
-									 * up with them */
+	bool		options_changed;	/* of a server; systems that are down may
+									 * be up with them */
 	bool		gone;			/* the extension was dropped */
 	int64		seen_seq;		/* last_seq when the outbox was last read */
 	bool		more_events;	/* the last read was cut short */

@@ -184,9 +184,9 @@ link_query(ConcordDelivery **ds, int n)
 	if (link_plan == NULL)
 	{
 		link_plan = SPI_prepare_cursor("SELECT k.position, i.remote_id, i.etag, i.hash, i.seq, i.present"
-								"  FROM unnest($1, $2) WITH ORDINALITY k (mapping, local_key, position)"
-								"  JOIN concord.link_item i ON i.mapping = k.mapping"
-								"       AND i.local_key = k.local_key::pg_catalog.jsonb",
+									   "  FROM unnest($1, $2) WITH ORDINALITY k (mapping, local_key, position)"
+									   "  JOIN concord.link_item i ON i.mapping = k.mapping"
+									   "       AND i.local_key = k.local_key::pg_catalog.jsonb",
 									   2, types, CURSOR_OPT_GENERIC_PLAN);
 		if (link_plan == NULL || SPI_keepplan(link_plan) != 0)
 			elog(ERROR, "could not prepare the reading of concord.link_item");
