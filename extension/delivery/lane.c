@@ -480,13 +480,13 @@ concord_lanes_advance(ConcordCourier *courier)
  * from now on is the newer.
  */
 static const char *const lane_renumber =
-	"WITH top AS (SELECT greatest("
-	"    (SELECT pg_catalog.max(k.seq) FROM concord.link_item k WHERE k.mapping = $1),"
-	"    (SELECT pg_catalog.max(e.seq) FROM concord.exception e WHERE e.mapping = $1)) - $2 AS beyond),"
-	" links AS (UPDATE concord.link_item k SET seq = k.seq - t.beyond FROM top t"
-	"    WHERE k.mapping = $1 AND t.beyond > 0)"
-	"UPDATE concord.exception e SET seq = e.seq - t.beyond FROM top t"
-	" WHERE e.mapping = $1 AND t.beyond > 0";
+"WITH top AS (SELECT greatest("
+"    (SELECT pg_catalog.max(k.seq) FROM concord.link_item k WHERE k.mapping = $1),"
+"    (SELECT pg_catalog.max(e.seq) FROM concord.exception e WHERE e.mapping = $1)) - $2 AS beyond),"
+" links AS (UPDATE concord.link_item k SET seq = k.seq - t.beyond FROM top t"
+"    WHERE k.mapping = $1 AND t.beyond > 0)"
+"UPDATE concord.exception e SET seq = e.seq - t.beyond FROM top t"
+" WHERE e.mapping = $1 AND t.beyond > 0";
 
 /*
  * concord_lanes_start gives lanes to the mappings whose start capture has met.
