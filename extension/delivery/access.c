@@ -13,6 +13,7 @@
  */
 #include "base/compat.h"
 
+#include "access/htup_details.h"
 #include "access/xact.h"
 #include "auth/auth.h"
 #include "base/bookkeeping.h"
@@ -25,6 +26,7 @@
 #include "utils/acl.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/syscache.h"
 #include "utils/timestamp.h"
 
 /* One (server, definer) of a reload. */
@@ -76,12 +78,36 @@ concord_access_denied(Oid serverid, Oid definer, Oid source, char **denial)
 	return false;
 }
 
+/* acc_stamp tells one state of a server and a user mapping from the next. */
+static uint64
+acc_stamp(Oid serverid, Oid definer)
+{
+	uint64		stamp = 0;
+	HeapTuple	tuple;
+
+	tuple = SearchSysCache1(FOREIGNSERVEROID, ObjectIdGetDatum(serverid));
+	if (HeapTupleIsValid(tuple))
+	{
+		stamp = (uint64) HeapTupleHeaderGetRawXmin(tuple->t_data) << 32;
+		ReleaseSysCache(tuple);
+	}
+	tuple = SearchSysCache2(USERMAPPINGUSERSERVER, ObjectIdGetDatum(definer),
+							ObjectIdGetDatum(serverid));
+	if (HeapTupleIsValid(tuple))
+	{
+		stamp |= HeapTupleHeaderGetRawXmin(tuple->t_data);
+		ReleaseSysCache(tuple);
+	}
+	return stamp;
+}
+
 /* acc_load reads server and credentials; raises what is wrong with them. */
 static void
 acc_load(ConcordAccess *access, Oid serverid, Oid definer)
 {
 	access->server = concord_server_load(serverid, access->context);
 	access->auth = concord_auth_load(serverid, definer, access->context);
+	access->stamp = acc_stamp(serverid, definer);
 }
 
 /*
@@ -245,6 +271,8 @@ concord_systems_check(ConcordCourier *courier)
 		if ((held == NULL) != (system->held == NULL) ||
 			(held != NULL && strcmp(held, system->held) != 0))
 			system->dirty = true;
+		if (held == NULL && system->held != NULL)
+			concord_breaker_retry(system, courier->now);
 		system->held = held;
 	}
 }

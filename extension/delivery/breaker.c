@@ -64,6 +64,9 @@ brk_open(ConcordSystem *system, const char *reason, int retry_after_ms,
 		cooldown *= 2;
 	cooldown = Min(cooldown, (double) Max(BREAKER_CAP_MS,
 										  system->breaker_cooldown_ms));
+	if (retry_after_ms > 0)
+		system->throttled_until = Max(system->throttled_until,
+									  now + (int64) retry_after_ms * 1000);
 	cooldown = Max(cooldown, (double) retry_after_ms);
 	system->trips++;
 	system->until = now + (int64) (cooldown * 1000);
@@ -197,6 +200,20 @@ concord_breaker_hurry(ConcordSystem *system, TimestampTz now)
 		return;
 	system->until = Min(system->until, now);
 	system->trips = 0;
+	system->dirty = true;
+}
+
+/*
+ * concord_breaker_retry lets a probe go now: somebody has changed the server,
+ * its credentials, or resumed it.  What the system asked for is kept.
+ */
+void
+concord_breaker_retry(ConcordSystem *system, TimestampTz now)
+{
+	if (system->breaker != CONCORD_BREAKER_OPEN)
+		return;
+	system->trips = 0;
+	system->until = Min(system->until, now);
 	system->dirty = true;
 }
 

@@ -100,6 +100,7 @@ typedef struct ConcordAccess
 	ConcordServer *server;
 	struct ConcordAuth *auth;
 	int			refs;
+	uint64		stamp;			/* changes with the server's or the user mapping's row */
 } ConcordAccess;
 
 typedef enum ConcordBreaker
@@ -261,6 +262,7 @@ typedef struct ConcordLane
 	bool		use_links;
 	bool		denied;			/* the definer lacks a right */
 	char		denial[256];
+	uint64		stamp;			/* of the access it used last; 0: none */
 	MemoryContext context;		/* of the lane: definition */
 	MemoryContext memory;		/* of all below; reset when it is closed */
 	ConcordDefinition *definition;
@@ -460,6 +462,7 @@ extern bool concord_breaker_result(ConcordSystem *system,
 								   const ConcordExchange *exchange,
 								   uint64 record, TimestampTz now);
 extern void concord_breaker_hurry(ConcordSystem *system, TimestampTz now);
+extern void concord_breaker_retry(ConcordSystem *system, TimestampTz now);
 extern TimestampTz concord_breaker_next(const ConcordSystem *system);
 extern const char *concord_breaker_state(const ConcordSystem *system,
 										 TimestampTz now);

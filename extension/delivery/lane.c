@@ -306,6 +306,32 @@ lane_use(ConcordCourier *courier, ConcordLane *lane, ConcordAccess *access)
 	}
 	else
 		(void) concord_system_get(courier, access->server);
+	if (lane->stamp != 0 && lane->stamp != access->stamp)
+		concord_breaker_retry(lane->system, courier->now);
+	lane->stamp = access->stamp;
+}
+
+/*
+ * lane_tell_failure shows what keeps a lane from opening: one that is closed
+ * has nothing else to book.  A lane without a row yet tells it with its start.
+ */
+static void
+lane_tell_failure(ConcordCourier *courier, ConcordLane *lane, const char *failure)
+{
+	Oid			types[] = {INT4OID, TEXTOID};
+	Datum		values[2];
+
+	concord_lane_error(courier, lane, failure);
+	concord_bookkeeping_begin();
+	values[0] = Int32GetDatum(lane->id);
+	values[1] = CStringGetTextDatum(lane->last_error);
+	if (SPI_execute_with_args("UPDATE concord.lane SET last_error = $2,"
+							  "    last_error_at = pg_catalog.now() WHERE mapping = $1",
+							  2, types, values, NULL, false, 0) != SPI_OK_UPDATE)
+		elog(ERROR, "could not tell what keeps mapping %d from being delivered",
+			 lane->id);
+	concord_bookkeeping_commit(false);
+	MemoryContextSwitchTo(courier->turn);
 }
 
 /* lane_refresh brings one lane in line with its mapping. */
@@ -326,7 +352,7 @@ lane_refresh(ConcordCourier *courier, ConcordLane *lane, List **known,
 	if (access == NULL)
 	{
 		if (failure != NULL)
-			concord_lane_error(courier, lane, failure);
+			lane_tell_failure(courier, lane, failure);
 		lane_drain(lane);
 		return;
 	}
@@ -508,11 +534,13 @@ concord_lanes_start(ConcordCourier *courier)
 	rows = SPI_tuptable;
 	for (uint64 i = 0; i < n; i++)
 	{
-		Oid			types[] = {INT4OID, INT8OID};
+		Oid			types[] = {INT4OID, INT8OID, TEXTOID};
 		bool		isnull;
+		char		nulls[] = "  n";
 		Datum		values[] = {
 			SPI_getbinval(rows->vals[i], rows->tupdesc, 1, &isnull),
-			SPI_getbinval(rows->vals[i], rows->tupdesc, 2, &isnull)
+			SPI_getbinval(rows->vals[i], rows->tupdesc, 2, &isnull),
+			0
 		};
 		ConcordLane *lane = concord_lane_find(courier, DatumGetInt32(values[0]));
 
@@ -524,10 +552,17 @@ concord_lanes_start(ConcordCourier *courier)
 			waiting = true;
 			continue;
 		}
-		if (SPI_execute_with_args("INSERT INTO concord.lane AS l (mapping, cursor) VALUES ($1, $2)"
+		if (lane->last_error != NULL)
+		{
+			values[2] = CStringGetTextDatum(lane->last_error);
+			nulls[2] = ' ';
+		}
+		if (SPI_execute_with_args("INSERT INTO concord.lane AS l"
+								  " (mapping, cursor, last_error, last_error_at)"
+								  " VALUES ($1, $2, $3, CASE WHEN $3 IS NOT NULL THEN pg_catalog.now() END)"
 								  " ON CONFLICT (mapping) DO UPDATE SET cursor = excluded.cursor,"
 								  "    done = '{}', started_at = pg_catalog.now()",
-								  2, types, values, NULL, false, 0) != SPI_OK_INSERT ||
+								  3, types, values, nulls, false, 0) != SPI_OK_INSERT ||
 			SPI_execute_with_args(lane_renumber, 2, types, values, NULL, false, 0) != SPI_OK_UPDATE ||
 			SPI_execute_with_args("DELETE FROM concord.lane_start WHERE mapping = $1 AND seq <= $2",
 								  2, types, values, NULL, false, 0) != SPI_OK_DELETE)
