@@ -22,6 +22,7 @@
 #include "mapping/hooks.h"
 #include "miscadmin.h"
 #include "workers/launcher.h"
+#include "workers/registry.h"
 #include "workers/worker.h"
 
 PG_MODULE_MAGIC;
@@ -34,6 +35,7 @@ _PG_init(void)
 {
 	concord_settings_define();
 	concord_mapping_capture_hook = concord_capture_require;
+	concord_mapping_register_hook = concord_registry_ensure;
 	concord_connector_init();
 	concord_delivery_init();
 	if (!process_shared_preload_libraries_in_progress)

@@ -101,6 +101,7 @@ typedef struct ConcordShmem
 	pg_atomic_uint32 survey_wanted; /* bumped by whoever changed something */
 	uint32		survey_done;	/* value of survey_wanted that this answers */
 	int			nregistered;
+	Oid			check_wanted;	/* a scout shall look into this database */
 	ConcordRegistration registered[CONCORD_MAX_DATABASES];
 
 	ConcordDatabase databases[CONCORD_MAX_DATABASES];

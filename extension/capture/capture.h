@@ -63,5 +63,6 @@ extern void concord_capture_slot_name(Oid dboid, char *buf);
 #define CONCORD_CAPTURE_GAP			"gap"	/* stopped: WAL was missed */
 #define CONCORD_CAPTURE_ERROR		"error" /* failed, will be started again */
 #define CONCORD_CAPTURE_STOPPED		"stopped"
+#define CONCORD_CAPTURE_STANDBY		"standby"	/* no workers before promotion */
 
 #endif							/* CONCORD_CAPTURE_CAPTURE_H */

@@ -20,7 +20,7 @@
 
 #define STA_READ	\
 	"SELECT slot_lsn, progress, partial_lsn, partial_ordinal, last_seq," \
-	" events, forged FROM concord.capture_state"
+	" events, forged, slot FROM concord.capture_state"
 #define STA_WRITE	\
 	"UPDATE concord.capture_state SET slot_lsn = $1, progress = $2," \
 	" partial_lsn = $3, partial_ordinal = $4, last_seq = $5, events = $6," \
@@ -39,6 +39,20 @@ sta_value(int column, uint64 missing)
 	return isnull ? missing : (uint64) DatumGetInt64(value);
 }
 
+/*
+ * sta_own_slot says whether the row speaks of this database's slot.  In a copy
+ * made with TEMPLATE it speaks of the original's: capture begins anew there.
+ */
+static bool
+sta_own_slot(void)
+{
+	char		own[NAMEDATALEN];
+	char	   *slot = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 8);
+
+	concord_capture_slot_name(MyDatabaseId, own);
+	return slot != NULL && strcmp(slot, own) == 0;
+}
+
 /* concord_capture_state_read reads the progress row. */
 void
 concord_capture_state_read(ConcordCaptureState *state)
@@ -47,7 +61,8 @@ concord_capture_state_read(ConcordCaptureState *state)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("concord.capture_state does not have exactly one row")));
-	state->slot_lsn = sta_value(1, InvalidXLogRecPtr);
+	state->slot_lsn = sta_own_slot() ? sta_value(1, InvalidXLogRecPtr) :
+		InvalidXLogRecPtr;
 	state->progress = sta_value(2, InvalidXLogRecPtr);
 	state->partial_lsn = sta_value(3, InvalidXLogRecPtr);
 	state->partial_ordinal = (uint32) sta_value(4, 0);

@@ -55,7 +55,13 @@ concord_capture_status(PG_FUNCTION_ARGS)
 	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 	memset(nulls, true, sizeof(nulls));
-	if (concord_shmem == NULL)
+	if (RecoveryInProgress())
+	{
+		strlcpy(state, CONCORD_CAPTURE_STANDBY, sizeof(state));
+		strlcpy(reason, "the server is a standby: its workers start when it is promoted",
+				sizeof(reason));
+	}
+	else if (concord_shmem == NULL)
 		strlcpy(reason, "the library pg_concord is not preloaded", sizeof(reason));
 	if (db != NULL)
 	{
@@ -107,6 +113,7 @@ concord_wait_for_capture(PG_FUNCTION_ARGS)
 	TimestampTz start = GetCurrentTimestamp();
 	int			timeout = PG_ARGISNULL(0) ? -1 : sts_milliseconds(PG_GETARG_INTERVAL_P(0));
 
+	PreventCommandDuringRecovery("concord.wait_for_capture()");
 	if (TransactionIdIsValid(GetTopTransactionIdIfAny()))
 	{
 		ConcordDatabase *db = concord_shmem_database(MyDatabaseId);

@@ -259,6 +259,7 @@ typedef struct ConcordLane
 	bool		wanted;			/* the mapping is active and ours */
 	bool		leased;
 	bool		gone;			/* the mapping was dropped */
+	bool		restarting;		/* drains before it begins anew */
 	bool		use_links;
 	bool		denied;			/* the definer lacks a right */
 	char		denial[256];

@@ -343,8 +343,8 @@ lane_refresh(ConcordCourier *courier, ConcordLane *lane, List **known,
 	char	   *denial;
 	char	   *failure;
 
-	if (!lane->wanted || lane->state == CONCORD_LANE_DRAINING ||
-		!lane_lease(lane, true))
+	if (!lane->wanted || lane->restarting ||
+		lane->state == CONCORD_LANE_DRAINING || !lane_lease(lane, true))
 		return;
 	access = concord_access_get(courier, known, m->serverid, m->definer,
 								m->source, &denial, &failure);
@@ -547,7 +547,8 @@ concord_lanes_start(ConcordCourier *courier)
 		if (lane == NULL || !lane_lease(lane, true))
 			continue;
 		lane_drain(lane);
-		if (lane->state != CONCORD_LANE_CLOSED)
+		lane->restarting = lane->state != CONCORD_LANE_CLOSED;
+		if (lane->restarting)
 		{
 			waiting = true;
 			continue;

@@ -148,6 +148,7 @@ concord_wait_for_delivery(PG_FUNCTION_ARGS)
 	XLogRecPtr	lsn;
 	int64		seq;
 
+	PreventCommandDuringRecovery("concord.wait_for_delivery()");
 	if (IsolationUsesXactSnapshot())
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),

@@ -125,7 +125,11 @@ adm_check(ConcordMapping *mapping, Oid definer)
 	concord_compile_check(mapping);
 }
 
-/* adm_begin makes a mapping capture its table and begin here. */
+/*
+ * adm_begin makes a mapping capture its table and begin here.  Its old place
+ * is forgotten at once: what was pending there must not be sent before capture
+ * meets the new beginning.
+ */
 static void
 adm_begin(const ConcordMapping *mapping)
 {
@@ -134,6 +138,8 @@ adm_begin(const ConcordMapping *mapping)
 		concord_captured_lock(mapping->source);
 		concord_captured_add(mapping->source);
 	}
+	concord_store_update("DELETE FROM concord.lane WHERE mapping = $1"
+						 " AND $2 IS NULL", mapping->id, NULL);
 	concord_store_start(mapping->id, mapping->version);
 }
 
@@ -211,6 +217,10 @@ adm_activate_one(ConcordMapping *mapping)
 				 errhint("Use concord.drop_mapping(), or create what is missing.")));
 		return false;
 	}
+	/* what a clone has under way is the original's to deliver */
+	concord_store_update("DELETE FROM concord.exception WHERE mapping = $1"
+						 " AND state IN ('retry', 'waiting', 'blocked')"
+						 " AND $2 IS NULL", mapping->id, NULL);
 	adm_begin(mapping);
 	concord_store_update("UPDATE concord.mapping SET serverid ="
 						 " (SELECT oid FROM pg_catalog.pg_foreign_server"
@@ -234,6 +244,8 @@ concord_activate(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("must be owner of the database to activate its mappings")));
+	if (concord_mapping_register_hook != NULL)
+		concord_mapping_register_hook();
 	if (concord_mapping_capture_hook != NULL)
 		concord_mapping_capture_hook("concord.activate()");
 	foreach(lc, concord_mapping_load(CurrentMemoryContext))

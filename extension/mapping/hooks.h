@@ -20,6 +20,13 @@ typedef void (*ConcordCaptureHook) (const char *what);
 extern ConcordCaptureHook concord_mapping_capture_hook;
 
 /*
+ * Has this database's workers started where it is a copy of another, which
+ * nobody has told the launcher of.  Called before a transaction takes an xid.
+ */
+typedef void (*ConcordRegisterHook) (void);
+extern ConcordRegisterHook concord_mapping_register_hook;
+
+/*
  * Raises where a mapping cannot work with its server's connector: unknown
  * protocol, options, key, object.
  */

@@ -234,7 +234,7 @@ CREATE VIEW concord.system AS
 
 CREATE VIEW concord.status AS
 	SELECT m.name AS mapping,
-		   m.state,
+		   CASE WHEN m.home OPERATOR(pg_catalog.=) concord.home() THEN m.state ELSE 'restored' END AS state,
 		   m.state_reason,
 		   m.server,
 		   m.version,

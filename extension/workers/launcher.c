@@ -650,6 +650,24 @@ lch_orphan(LchState *state)
 	return orphan;
 }
 
+/* lch_check_wanted sends a scout where a session asked for one. */
+static void
+lch_check_wanted(LchState *state)
+{
+	const LchDatabase *known;
+	Oid			dboid;
+
+	if (lch_scout_busy(state))
+		return;
+	LWLockAcquire(concord_shmem->lock, LW_EXCLUSIVE);
+	dboid = concord_shmem->check_wanted;
+	concord_shmem->check_wanted = InvalidOid;
+	LWLockRelease(concord_shmem->lock);
+	known = lch_database(state, dboid);
+	if (known != NULL && known->connectable)
+		lch_send_scout(state, dboid, true);
+}
+
 /* lch_check_orphans sends a scout to the database of a slot left behind. */
 static void
 lch_check_orphans(LchState *state)
@@ -690,6 +708,7 @@ lch_turn(LchState *state)
 		if (OidIsValid(concord_shmem->databases[i].dboid))
 			lch_entry(state, &state->entries[i], &concord_shmem->databases[i]);
 	}
+	lch_check_wanted(state);
 	lch_check_orphans(state);
 }
 

@@ -18,11 +18,14 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/xact.h"
+#include "access/xlog.h"
+#include "base/settings.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_db_role_setting.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "nodes/parsenodes.h"
+#include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "storage/ipc.h"
 #include "tcop/tcopprot.h"
@@ -31,8 +34,11 @@
 #include "utils/guc.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+#include "utils/timestamp.h"
 #include "workers/launcher.h"
 #include "workers/worker.h"
+
+#define REG_POLL_MS		50
 
 /* concord_registry_set is ALTER DATABASE ... SET or RESET, as superuser. */
 void
@@ -134,10 +140,37 @@ concord_registry_has(Oid dboid)
 	return false;
 }
 
+/* concord_registry_ensure: see registry.h. */
+void
+concord_registry_ensure(void)
+{
+	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+												  concord_start_timeout);
+
+	if (concord_shmem == NULL || RecoveryInProgress() ||
+		concord_registry_has(MyDatabaseId))
+		return;
+	while (concord_shmem_database(MyDatabaseId) == NULL &&
+		   GetCurrentTimestamp() < end)
+	{
+		/* one place for all: who finds it taken comes again */
+		LWLockAcquire(concord_shmem->lock, LW_EXCLUSIVE);
+		if (!OidIsValid(concord_shmem->check_wanted))
+			concord_shmem->check_wanted = MyDatabaseId;
+		LWLockRelease(concord_shmem->lock);
+		concord_shmem_wake_launcher();
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 REG_POLL_MS, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
 /*
- * reg_check settles what becomes of a slot whose database is not registered:
- * with the extension there, the setting was taken away by mistake (ALTER
- * DATABASE ... RESET ALL) and is set again; without it the slot is dropped.
+ * reg_check settles what becomes of a database that is not registered: with
+ * the extension there, the setting was taken away by mistake (ALTER DATABASE
+ * ... RESET ALL), or never set because the database is a copy, and is set;
+ * without it a slot that was left is dropped.
  */
 static void
 reg_check(void)
@@ -147,7 +180,7 @@ reg_check(void)
 	if (concord_worker_extension_exists())
 	{
 		ereport(LOG,
-				(errmsg("setting pg_concord.enabled again for database %u, which has the extension pg_concord",
+				(errmsg("setting pg_concord.enabled for database %u, which has the extension pg_concord",
 						MyDatabaseId),
 				 errhint("To stop the workers of a database, set pg_concord.enabled to off.")));
 		concord_registry_set(MyDatabaseId, true);

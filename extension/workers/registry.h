@@ -34,4 +34,11 @@ extern int	concord_registry_read(ConcordRegistration *found, int max);
 /* concord_registry_has says whether a database has the setting at all. */
 extern bool concord_registry_has(Oid dboid);
 
+/*
+ * concord_registry_ensure has this database registered by another process,
+ * hence before this transaction ends, and waits until the launcher has taken
+ * it.  Where that does not come about, whoever needs the workers says so.
+ */
+extern void concord_registry_ensure(void);
+
 #endif							/* CONCORD_REGISTRY_H */

@@ -157,6 +157,17 @@ stp_check_workers(List *problems)
 							Max(needed, max_worker_processes) + 8));
 }
 
+/* stp_check_registered looks whether the launcher knows of this database. */
+static List *
+stp_check_registered(List *problems)
+{
+	if (concord_shmem == NULL || concord_registry_has(MyDatabaseId))
+		return problems;
+	return stp_add(problems,
+				   pstrdup("this database is a copy of another and has no workers yet"),
+				   pstrdup("SELECT concord.activate() where it takes the other's place, or SELECT concord.set_up()"));
+}
+
 /* concord_setup_problems lists what is missing; see setup.h. */
 List *
 concord_setup_problems(void)
@@ -168,6 +179,7 @@ concord_setup_problems(void)
 						   psprintf("wal_level is %s",
 									GetConfigOption("wal_level", false, false)),
 						   pstrdup("wal_level = logical"));
+	problems = stp_check_registered(problems);
 	problems = stp_check_plugins(problems);
 	problems = stp_check_slots(problems);
 	return stp_check_workers(problems);
