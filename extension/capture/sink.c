@@ -14,6 +14,14 @@
  * two.  A transaction of any size may so be split over commits: it is
  * committed already when it is decoded.
  *
+ * Commits are asynchronous: nobody waits for the disk twice.  The changes are
+ * durable when the decoder reads them; if the server crashes, what is lost of
+ * the outbox is the end of it, together with all that followed from it and the
+ * progress row, and comes again with the same numbers.  The slot may only be
+ * confirmed up to a row that is flushed (snk_confirm).  Where synchronous
+ * standbys are named, a commit waits for them, so that nothing is delivered
+ * which a failover could undo.
+ *
  * Own WAL: a commit here is dropped by the decoder by its origin, and wakes
  * nobody (wakeup.c).  While there is nothing to capture, the progress row
  * moves only after a lot of foreign WAL or time, so that an idle database
@@ -26,6 +34,8 @@
 #include "base/compat.h"
 
 #include "access/transam.h"
+#include "access/xact.h"
+#include "access/xlog.h"
 #include "base/bookkeeping.h"
 #include "base/settings.h"
 #include "capture/capture.h"
@@ -41,6 +51,7 @@
 #include "outbox/chunk.h"
 #include "outbox/message.h"
 #include "outbox/relation.h"
+#include "replication/syncrep.h"
 #include "storage/ipc.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -63,6 +74,8 @@
 
 /* Wait at most this long: to see a gap repaired, to move the row. */
 #define SNK_WAIT_MS			10000
+/* Until what was committed is flushed; walwriter is asked first. */
+#define SNK_FLUSH_MS		500
 #define SNK_GAP_WAIT_MS		500
 
 /* A relation of this stream. */
@@ -107,6 +120,9 @@ struct ConcordSink
 	bool		due;			/* the decoder has nothing more */
 
 	XLogRecPtr	row_progress;	/* as in the committed row */
+	XLogRecPtr	row_lsn;		/* where its commit ends */
+	XLogRecPtr	next_progress;	/* the slot may be confirmed up to here ... */
+	XLogRecPtr	next_lsn;		/* ... once this is flushed; 0: nothing waits */
 	TimestampTz row_at;
 };
 
@@ -142,6 +158,32 @@ snk_starts(ConcordSink *sink)
 	}
 }
 
+/*
+ * snk_confirm lets the slot be confirmed up to a progress row that is flushed.
+ * While one waits for that, newer ones wait behind it.
+ */
+static void
+snk_confirm(ConcordSink *sink)
+{
+	XLogRecPtr	flushed = GetFlushRecPtr(NULL);
+
+	if (sink->next_lsn != InvalidXLogRecPtr && sink->next_lsn <= flushed)
+	{
+		pg_atomic_write_u64(&sink->queue->shared->progress, sink->next_progress);
+		sink->next_lsn = InvalidXLogRecPtr;
+	}
+	if (sink->next_lsn != InvalidXLogRecPtr ||
+		sink->row_progress == pg_atomic_read_u64(&sink->queue->shared->progress))
+		return;
+	sink->next_progress = sink->row_progress;
+	sink->next_lsn = sink->row_lsn;
+	if (sink->next_lsn <= flushed)
+	{
+		pg_atomic_write_u64(&sink->queue->shared->progress, sink->next_progress);
+		sink->next_lsn = InvalidXLogRecPtr;
+	}
+}
+
 /* snk_publish tells everybody what is committed. */
 static void
 snk_publish(ConcordSink *sink, bool events)
@@ -152,7 +194,7 @@ snk_publish(ConcordSink *sink, bool events)
 	pg_atomic_write_u64(&db->events_captured, (uint64) sink->state.events);
 	pg_write_barrier();
 	pg_atomic_write_u64(&db->captured_lsn, sink->state.progress);
-	pg_atomic_write_u64(&sink->queue->shared->progress, sink->row_progress);
+	snk_confirm(sink);
 	if (!events)
 		return;
 	for (int i = 0; i < concord_couriers && i < CONCORD_MAX_COURIERS; i++)
@@ -166,6 +208,9 @@ snk_commit(ConcordSink *sink)
 	MemoryContext old;
 	ConcordChunk **chunks;
 	int			n = 0;
+	bool		standbys = SyncRepStandbyNames != NULL && SyncRepStandbyNames[0] != '\0';
+	bool		durable = standbys ||
+		pg_atomic_read_u64(&sink->queue->shared->slot_lsn) == InvalidXLogRecPtr;
 	ListCell   *lc;
 
 	old = MemoryContextSwitchTo(sink->batch);
@@ -192,9 +237,10 @@ snk_commit(ConcordSink *sink)
 	concord_outbox_append(chunks, n);
 	snk_starts(sink);
 	concord_capture_state_write(&sink->state);
-	concord_bookkeeping_commit(true);
+	concord_bookkeeping_commit(durable);
 
 	sink->row_progress = sink->state.progress;
+	sink->row_lsn = XactLastCommitEnd;
 	sink->row_at = GetCurrentTimestamp();
 	snk_publish(sink, n > 0);
 	sink->chunks = NIL;
@@ -524,6 +570,15 @@ concord_sink_turn(ConcordSink *sink)
 		sink->due = false;
 	}
 	snk_idle(sink);
+	if (sink->next_lsn != InvalidXLogRecPtr)
+	{
+		if (TimestampDifferenceExceeds(sink->row_at, GetCurrentTimestamp(),
+									   SNK_FLUSH_MS))
+			XLogFlush(sink->row_lsn);
+		snk_confirm(sink);
+		if (sink->next_lsn != InvalidXLogRecPtr)
+			return SNK_FLUSH_MS;
+	}
 	return pg_atomic_read_u32(&sink->queue->shared->gap) ?
 		SNK_GAP_WAIT_MS : SNK_WAIT_MS;
 }

@@ -419,6 +419,33 @@ send_start(ConcordCourier *courier, ConcordDelivery *d)
 	send_step(courier, d, NULL);
 }
 
+/*
+ * send_round sends what was chosen: first what waits for nothing, then what
+ * has to come after a commit that may not be on disk yet.
+ */
+static void
+send_round(ConcordCourier *courier, SendRound *round)
+{
+	XLogRecPtr	flushed = GetFlushRecPtr(NULL);
+	int			late = 0;
+
+	for (int i = 0; i < round->n; i++)
+	{
+		ConcordDelivery *d = round->chosen[i];
+
+		if (concord_keys_commit_lsn(d) <= flushed)
+			send_start(courier, d);
+		else
+			round->chosen[late++] = d;
+	}
+	if (late == 0)
+		return;
+	concord_http_drive(courier->http);
+	XLogFlush(round->flush);
+	for (int i = 0; i < late; i++)
+		send_start(courier, round->chosen[i]);
+}
+
 /* concord_send_ready sends as much as the systems take now. */
 void
 concord_send_ready(ConcordCourier *courier)
@@ -436,10 +463,7 @@ concord_send_ready(ConcordCourier *courier)
 					  round);
 		if (round->reserve)
 			concord_book_reserve(courier);
-		if (round->flush > GetFlushRecPtr(NULL))
-			XLogFlush(round->flush);
-		for (int j = 0; j < round->n; j++)
-			send_start(courier, round->chosen[j]);
+		send_round(courier, round);
 		if (round->n == 0 && !round->reserve)
 			return;
 	}
