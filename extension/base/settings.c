@@ -12,6 +12,8 @@
  */
 #include "base/settings.h"
 
+#include <arpa/inet.h>
+
 #include "base/shmem.h"
 #include "utils/guc.h"
 
@@ -253,18 +255,50 @@ set_assign_hold_limit(const char *newval, void *extra)
 	concord_hold_limit_size = found->size;
 }
 
+/* set_is_network: an address, with a prefix length that fits it or without. */
+static bool
+set_is_network(char *item)
+{
+	unsigned char address[16];
+	char	   *slash = strchr(item, '/');
+	int			family = strchr(item, ':') ? AF_INET6 : AF_INET;
+	char	   *end;
+	long		bits;
+
+	if (slash != NULL)
+	{
+		*slash++ = '\0';
+		errno = 0;
+		bits = strtol(slash, &end, 10);
+		if (*slash < '0' || *slash > '9' || *end != '\0' || errno != 0 ||
+			bits > (family == AF_INET6 ? 128 : 32))
+			return false;
+	}
+	return inet_pton(family, item, address) == 1;
+}
+
 /*
- * set_check_networks looks at the characters only; the room http, which
- * compares addresses, reads the list in full.
+ * set_check_networks reads the list as the room http does (policy.c): a slip
+ * must not open more than was meant.
  */
 static bool
 set_check_networks(char **newval, void **extra, GucSource source)
 {
-	size_t		ok = strspn(*newval, "0123456789abcdefABCDEF.:/, \t");
+	const char *p = *newval;
 
-	if ((*newval)[ok] == '\0')
-		return true;
-	GUC_check_errdetail("Unexpected character at \"%s\".", *newval + ok);
-	GUC_check_errhint("List addresses with an optional prefix length, such as 10.0.0.0/8, 2001:db8::/32.");
-	return false;
+	while (*(p += strspn(p, ", \t\n\"")) != '\0')
+	{
+		char		item[INET6_ADDRSTRLEN + 5];
+		size_t		len = strcspn(p, ", \t\n\"");
+
+		strlcpy(item, p, Min(len + 1, sizeof(item)));
+		if (len >= sizeof(item) || !set_is_network(item))
+		{
+			GUC_check_errdetail("This is not a network: \"%.*s\".", (int) len, p);
+			GUC_check_errhint("List addresses with an optional prefix length, such as 10.0.0.0/8, 2001:db8::/32.");
+			return false;
+		}
+		p += len;
+	}
+	return true;
 }
