@@ -100,7 +100,8 @@ typedef struct ConcordAccess
 	ConcordServer *server;
 	struct ConcordAuth *auth;
 	int			refs;
-	uint64		stamp;			/* changes with the server's or the user mapping's row */
+	uint64		stamp;			/* changes with the server's or the user
+								 * mapping's row */
 } ConcordAccess;
 
 typedef enum ConcordBreaker
