@@ -155,6 +155,18 @@ wak_is_ready(ConcordDatabase *db, XLogRecPtr lsn)
 	return pg_atomic_read_u32(&db->capture_ready) != 0;
 }
 
+/* wak_is_settled holds, too, in a gap, which only somebody's decision ends. */
+static bool
+wak_is_settled(ConcordDatabase *db, XLogRecPtr lsn)
+{
+	bool		gap;
+
+	SpinLockAcquire(&db->mutex);
+	gap = strcmp(db->capture_state, CONCORD_CAPTURE_GAP) == 0;
+	SpinLockRelease(&db->mutex);
+	return gap || wak_is_ready(db, lsn);
+}
+
 static bool
 wak_is_captured(ConcordDatabase *db, XLogRecPtr lsn)
 {
@@ -250,6 +262,7 @@ concord_capture_require(const char *what)
 		ereport(ERROR,
 				(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
 				 errmsg("%s cannot be used during recovery", what)));
-	if (!concord_capture_wait_ready(has_xid ? 0 : concord_start_timeout))
+	(void) wak_wait(wak_is_settled, 0, has_xid ? 0 : concord_start_timeout);
+	if (!concord_capture_wait_ready(0))
 		wak_refuse(what, has_xid);
 }
