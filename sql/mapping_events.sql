@@ -156,5 +156,24 @@ SELECT concord.wait_for_capture();
 SELECT verdict, rule, error, count(*), min(fields->>'Inverse') FROM concord.explain('m', max_rows => 1000) GROUP BY 1, 2, 3 ORDER BY 1, 2;
 SELECT concord.drop_mapping('m');
 
+-- only partitions were truncated: never a delete of everything
+CREATE TABLE ledger (id int PRIMARY KEY, note text) PARTITION BY RANGE (id);
+CREATE TABLE ledger_1 PARTITION OF ledger FOR VALUES FROM (0) TO (10);
+CREATE TABLE ledger_2 PARTITION OF ledger FOR VALUES FROM (10) TO (20);
+SELECT concord.create_mapping('l', 'ledger', 'events_erp', 'Ledger', '{"Note": "note"}', options => '{"truncate": "delete"}', paused => true);
+TRUNCATE ledger_1;
+TRUNCATE ledger;
+SELECT concord.wait_for_capture();
+SELECT op, verdict, action, rule, error FROM concord.explain('l');
+SELECT concord.drop_mapping('l');
+
+-- a key that no link could be stored under, and emit() in an expression
+CREATE FUNCTION again_emit() RETURNS text LANGUAGE sql AS $$ SELECT concord.emit('events_topic', '{}')::text $$;
+SELECT concord.create_topic_mapping('k', 'events_topic', 'events_erp', 'Keys', '{"A": "CASE WHEN key = ''e'' THEN again_emit() END"}', key => '{"Key": "md5(key)"}', paused => true);
+SELECT count(concord.emit('events_topic', '{}', k)) FROM unnest(ARRAY[repeat('k', 3000), 'short', 'e']) k;
+SELECT concord.wait_for_capture();
+SELECT verdict, rule, error FROM concord.explain('k');
+SELECT concord.drop_mapping('k');
+
 DROP SCHEMA events_test CASCADE;
 DROP SERVER events_erp CASCADE;

@@ -25,6 +25,7 @@ CREATE SERVER server_bad FOREIGN DATA WRAPPER concord
 CREATE SERVER server_ok FOREIGN DATA WRAPPER concord
   OPTIONS (connector 'odata', url 'https://erp.example.com/odata');
 ALTER SERVER server_ok OPTIONS (timeuot '30s');
+ALTER SERVER server_ok OPTIONS (ulr 'https://erp.example.com/');
 ALTER SERVER server_ok OPTIONS (username 'me');
 ALTER SERVER server_ok OPTIONS (quite_something_else 'x');
 ALTER SERVER server_ok OPTIONS (timeout '30');

@@ -12,6 +12,7 @@
 #include "base/settings.h"
 #include "capture/capture.h"
 #include "fmgr.h"
+#include "mapping/eval.h"
 #include "miscadmin.h"
 #include "outbox/message.h"
 #include "utils/builtins.h"
@@ -70,6 +71,11 @@ concord_emit(PG_FUNCTION_ARGS)
 	Size		size;
 
 	emt_check_arguments(fcinfo);
+	if (concord_mapping_evaluating)
+		ereport(ERROR,
+				(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
+				 errmsg("concord.emit() cannot be used in an expression of a mapping"),
+				 errdetail("Expressions only read; they may be evaluated any number of times.")));
 	PreventCommandIfReadOnly("concord.emit()");
 	if (concord_bookkeeping_active())
 		ereport(ERROR,

@@ -436,32 +436,47 @@ concord_mapping_by_id(int32 id, MemoryContext context)
 	return mappings == NIL ? NULL : linitial(mappings);
 }
 
-/* concord_mapping_set_state changes a mapping's state and reason. */
+/* map_move changes a mapping's state and reason; from NULL: any state. */
+static void
+map_move(int32 mapping, const char *from, const char *to, const char *reason)
+{
+	ConcordCatalogScope scope;
+	Oid			types[4] = {INT4OID, TEXTOID, TEXTOID, TEXTOID};
+	Datum		values[4] = {Int32GetDatum(mapping)};
+	char		nulls[5] = "    ";
+	const char *texts[4] = {NULL, to, reason, from};
+
+	for (int i = 1; i < 4; i++)
+	{
+		if (texts[i] != NULL)
+			values[i] = CStringGetTextDatum(texts[i]);
+		else
+			nulls[i] = 'n';
+	}
+	concord_catalog_enter(&scope);
+	if (SPI_execute_with_args("UPDATE concord.mapping"
+							  " SET state = $2, state_reason = $3"
+							  " WHERE id = $1 AND ($4 IS NULL OR state = $4)",
+							  4, types, values, nulls, false, 0) != SPI_OK_UPDATE)
+		elog(ERROR, "could not change concord.mapping");
+	concord_catalog_leave(&scope);
+	concord_catalog_changed();
+}
+
+/* concord_mapping_set_state changes a mapping's state, whatever it was. */
 void
 concord_mapping_set_state(int32 mapping, ConcordMappingState state,
 						  const char *reason)
 {
-	ConcordCatalogScope scope;
-	Oid			types[3] = {INT4OID, TEXTOID, TEXTOID};
-	Datum		values[3];
-	char		nulls[4] = "   ";
+	map_move(mapping, NULL, map_state_names[state], reason);
+}
 
-	values[0] = Int32GetDatum(mapping);
-	values[1] = CStringGetTextDatum(map_state_names[state]);
-	values[2] = (Datum) 0;
-	if (reason != NULL)
-		values[2] = CStringGetTextDatum(reason);
-	else
-		nulls[2] = 'n';
-
-	concord_catalog_enter(&scope);
-	if (SPI_execute_with_args("UPDATE concord.mapping"
-							  " SET state = $2, state_reason = $3"
-							  " WHERE id = $1",
-							  3, types, values, nulls, false, 0) != SPI_OK_UPDATE)
-		elog(ERROR, "could not change concord.mapping");
-	concord_catalog_leave(&scope);
-	concord_catalog_changed();
+/* concord_mapping_move_state changes a mapping's state where it is still from. */
+void
+concord_mapping_move_state(int32 mapping, ConcordMappingState from,
+						   ConcordMappingState to, const char *reason)
+{
+	map_move(mapping, map_state_names[from], map_state_names[to], reason);
 }
 
 /* concord_mapping_home is concord.home(). */

@@ -163,7 +163,15 @@ extern bool concord_mapping_source_key(ConcordMapping *mapping,
 
 extern const char *concord_mapping_state_name(ConcordMappingState state);
 
-/* concord_mapping_set_state changes state and reason (worker or user). */
+/*
+ * concord_mapping_move_state changes state and reason where the state is still
+ * from: a worker must not undo what a user did meanwhile.
+ */
+extern void concord_mapping_move_state(int32 mapping, ConcordMappingState from,
+									   ConcordMappingState to,
+									   const char *reason);
+
+/* concord_mapping_set_state changes state and reason for a user. */
 extern void concord_mapping_set_state(int32 mapping, ConcordMappingState state,
 									  const char *reason);
 

@@ -144,7 +144,25 @@ so_find(ConcordOptionLevel level, const char *name)
 	return NULL;
 }
 
-/* concord_option_closest finds the name with the fewest edits, at most 4. */
+/* so_swapped says whether b is a with two neighbours exchanged. */
+static bool
+so_swapped(const char *a, const char *b)
+{
+	Size		same = 0;
+
+	if (strlen(a) != strlen(b))
+		return false;
+	while (a[same] != '\0' && a[same] == b[same])
+		same++;
+	return a[same] != '\0' && a[same + 1] != '\0' &&
+		a[same] == b[same + 1] && a[same + 1] == b[same] &&
+		strcmp(a + same + 2, b + same + 2) == 0;
+}
+
+/*
+ * concord_option_closest finds the name with the fewest edits, at most 4; two
+ * exchanged letters are one.
+ */
 const char *
 concord_option_closest(const char *name, const char *const *names, int n)
 {
@@ -155,11 +173,12 @@ concord_option_closest(const char *name, const char *const *names, int n)
 		return NULL;
 	for (int i = 0; i < n; i++)
 	{
-		int			distance;
+		int			distance = 1;
 
-		distance = varstr_levenshtein_less_equal(name, strlen(name),
-												 names[i], strlen(names[i]),
-												 1, 1, 1, best_distance, true);
+		if (!so_swapped(name, names[i]))
+			distance = varstr_levenshtein_less_equal(name, strlen(name),
+													 names[i], strlen(names[i]),
+													 1, 1, 1, best_distance, true);
 		if (distance < best_distance)
 		{
 			best_distance = distance;
@@ -167,6 +186,18 @@ concord_option_closest(const char *name, const char *const *names, int n)
 		}
 	}
 	return best;
+}
+
+/* so_list writes names with commas between them. */
+static char *
+so_list(const char *const *names, int n)
+{
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	for (int i = 0; i < n; i++)
+		appendStringInfo(&buf, "%s%s", i > 0 ? ", " : "", names[i]);
+	return buf.data;
 }
 
 /* so_unknown refuses an option that is no row of the table at this level. */
@@ -193,10 +224,10 @@ so_unknown(ConcordOptionLevel level, const char *name)
 			 errmsg("invalid %s option \"%s\"", so_level_name(level), name),
 			 elsewhere != NULL ?
 			 errhint("\"%s\" is an option of a %s.", name, elsewhere) :
-			 closest != NULL ?
-			 errhint("Perhaps you meant the option \"%s\".", closest) :
 			 n == 0 ? errhint("There are no valid options in this context.") :
-			 0));
+			 closest == NULL ? errhint("Valid options are %s.", so_list(names, n)) :
+			 errhint("Perhaps you meant the option \"%s\". Valid options are %s.",
+					 closest, so_list(names, n))));
 }
 
 /* so_bad_value refuses a value, saying what is expected. */

@@ -50,6 +50,24 @@ prv_check(const ConcordMapping *mapping)
 	server->connector->protocol->check(server->connector, mapping);
 }
 
+/* prv_link reads what is known of the record, as a courier would. */
+static void
+prv_link(const ConcordMapping *mapping, const ConcordMapped *mapped,
+		 ConcordLink *link)
+{
+	const char *key = mapped->old_local_key ? mapped->old_local_key :
+		mapped->local_key;
+	ConcordKnownLink known = {false};
+
+	if (key == NULL || (mapping->options.replay_events &&
+						!mapping->options.suppress_unchanged) ||
+		!concord_mapping_link(mapping->id, key, &known))
+		return;
+	link->exists = known.present;
+	link->remote_id = known.remote_id;
+	link->etag = known.etag;
+}
+
 /* prv_request shows the first request that an event would lead to. */
 static void
 prv_request(const ConcordMapping *mapping, const ConcordEvent *event,
@@ -59,17 +77,22 @@ prv_request(const ConcordMapping *mapping, const ConcordEvent *event,
 												CurrentMemoryContext);
 	ConcordExchange *exchange;
 	ConcordRequest *request;
+	ConcordLink link = {false};
 	const char *why;
 
 	if (!concord_server_contactable(server, &why))
 		preview->problems = lappend(preview->problems, pstrdup(why));
-	exchange = concord_exchange_begin(server, mapping, event, mapped, NULL,
+	prv_link(mapping, mapped, &link);
+	exchange = concord_exchange_begin(server, mapping, event, mapped, &link,
 									  CurrentMemoryContext);
 	request = concord_exchange_next(exchange, NULL, NULL);
 	if (request == NULL)
 	{
 		if (exchange->error != NULL)
 			preview->problems = lappend(preview->problems, exchange->error);
+		else if (exchange->outcome == CONCORD_OUTCOME_DONE)
+			preview->problems = lappend(preview->problems,
+										"the system does not know the record: nothing to send");
 		return;
 	}
 	preview->method = request->method;

@@ -217,6 +217,21 @@ rec_start(ConcordExchange *exchange, const ConcordDialect *dialect)
 	return rec_send(exchange, REC_CREATE, dialect);
 }
 
+/*
+ * rec_remote_id reads the id that an answer gives the record.  One that would
+ * name another address, such as the collection, is none.
+ */
+static char *
+rec_remote_id(const ConcordResponse *response, const char *path)
+{
+	char	   *id = concord_answer_path(response, path);
+	Size		len = id == NULL ? 0 : strlen(id);
+
+	if (len == 0 || (len <= 2 && strspn(id, ".") == len))
+		return NULL;
+	return id;
+}
+
 /* rec_done ends an exchange well, with what the answer says of the record. */
 static ConcordRequest *
 rec_done(ConcordExchange *exchange, const ConcordResponse *response,
@@ -232,8 +247,8 @@ rec_done(ConcordExchange *exchange, const ConcordResponse *response,
 	else
 	{
 		if (exchange->phase == REC_CREATE && connector->remote_id_path != NULL)
-			exchange->remote_id = concord_answer_path(response,
-													  connector->remote_id_path);
+			exchange->remote_id = rec_remote_id(response,
+												connector->remote_id_path);
 		if (exchange->remote_id == NULL && !connector->remote_id_assigned)
 			exchange->remote_id = concord_key_text(exchange->mapping,
 												   exchange->mapped->keys);

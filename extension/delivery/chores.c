@@ -19,25 +19,28 @@
 #include "executor/spi.h"
 #include "utils/array.h"
 #include "utils/memutils.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #define CHORES_US			INT64CONST(1000000)
 #define CHORES_HOLD_US		INT64CONST(30000000)
+#define CHORES_BROKEN_US	INT64CONST(10000000)
+#define CHORES_HEAL_US		INT64CONST(10000000)
 
 /*
  * cho_set_state changes a mapping's state.  A user's open transaction may hold
  * the row: then it is tried again the next time.
  */
 static void
-cho_set_state(ConcordCourier *courier, int32 mapping, ConcordMappingState state,
-			  const char *reason)
+cho_set_state(ConcordCourier *courier, int32 mapping, ConcordMappingState from,
+			  ConcordMappingState to, const char *reason)
 {
 	MemoryContext old = CurrentMemoryContext;
 
 	PG_TRY();
 	{
 		concord_bookkeeping_begin();
-		concord_mapping_set_state(mapping, state, reason);
+		concord_mapping_move_state(mapping, from, to, reason);
 		concord_bookkeeping_commit(true);
 	}
 	PG_CATCH();
@@ -56,9 +59,106 @@ cho_set_state(ConcordCourier *courier, int32 mapping, ConcordMappingState state,
 	MemoryContextSwitchTo(old);
 }
 
-/* cho_denied tells of rights that are missing or have come back. */
+/* cho_rights tells of rights that are missing or have come back. */
 static void
-cho_rights(ConcordCourier *courier)
+cho_rights(ConcordCourier *courier, ConcordMapping *m, ConcordLane *lane)
+{
+	char	   *denial = NULL;
+	bool		denied;
+
+	concord_bookkeeping_begin();
+	MemoryContextSwitchTo(courier->turn);
+	denied = concord_access_denied(m->serverid, m->definer, m->source, &denial);
+	concord_bookkeeping_commit(false);
+	MemoryContextSwitchTo(courier->turn);
+	if (!denied && lane->denied && m->state == CONCORD_MAPPING_ACTIVE)
+	{
+		denied = true;
+		denial = lane->denial;
+	}
+	if (denied && m->state == CONCORD_MAPPING_ACTIVE)
+		cho_set_state(courier, m->id, CONCORD_MAPPING_ACTIVE,
+					  CONCORD_MAPPING_DENIED, denial);
+	else if (!denied && m->state == CONCORD_MAPPING_DENIED)
+	{
+		lane->denied = false;
+		cho_set_state(courier, m->id, CONCORD_MAPPING_DENIED,
+					  CONCORD_MAPPING_ACTIVE, NULL);
+	}
+}
+
+/*
+ * cho_usable says whether a broken mapping would work now: its server and
+ * credentials can be loaded, and its expressions run, over no rows.
+ */
+static bool
+cho_usable(ConcordCourier *courier, ConcordMapping *m)
+{
+	List	   *known = NIL;
+	char	   *denial;
+	char	   *failure;
+	volatile bool usable;
+
+	usable = concord_access_get(courier, &known, m->serverid, m->definer,
+								m->source, &denial, &failure) != NULL;
+	concord_access_forget(known);
+	if (!usable)
+		return false;
+	PG_TRY();
+	{
+		StartTransactionCommand();
+		XactReadOnly = true;
+		PushActiveSnapshot(GetTransactionSnapshot());
+		concord_mapping_require_usable(m, m->definer);
+		PopActiveSnapshot();
+		CommitTransactionCommand();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(courier->turn);
+		error = CopyErrorData();
+		if (error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN)
+			PG_RE_THROW();
+		FlushErrorState();
+		AbortOutOfAnyTransaction();
+		usable = false;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(courier->turn);
+	return usable;
+}
+
+/*
+ * cho_broken says that a mapping is broken whose lane has failed for a while,
+ * and lets it go on once that has passed.
+ */
+static void
+cho_broken(ConcordCourier *courier, ConcordMapping *m, ConcordLane *lane)
+{
+	if (m->state == CONCORD_MAPPING_ACTIVE && lane->wanted &&
+		lane->failing_since != 0 &&
+		courier->now - lane->failing_since >= CHORES_BROKEN_US)
+	{
+		lane->heal_at = courier->now + CHORES_HEAL_US;
+		cho_set_state(courier, m->id, CONCORD_MAPPING_ACTIVE,
+					  CONCORD_MAPPING_BROKEN, lane->failure);
+	}
+	else if (m->state == CONCORD_MAPPING_BROKEN && courier->now >= lane->heal_at)
+	{
+		lane->heal_at = courier->now + CHORES_HEAL_US;
+		if (!cho_usable(courier, m))
+			return;
+		lane->failing_since = 0;
+		cho_set_state(courier, m->id, CONCORD_MAPPING_BROKEN,
+					  CONCORD_MAPPING_ACTIVE, NULL);
+	}
+}
+
+/* cho_states moves mappings between active, denied and broken. */
+static void
+cho_states(ConcordCourier *courier)
 {
 	List	   *mappings;
 	ListCell   *lc;
@@ -71,45 +171,44 @@ cho_rights(ConcordCourier *courier)
 	{
 		ConcordMapping *m = lfirst(lc);
 		ConcordLane *lane = concord_lane_find(courier, m->id);
-		char	   *denial = NULL;
-		bool		denied;
 
-		if (lane == NULL || (m->state != CONCORD_MAPPING_ACTIVE &&
-							 m->state != CONCORD_MAPPING_DENIED))
+		if (lane == NULL)
 			continue;
-		concord_bookkeeping_begin();
-		MemoryContextSwitchTo(courier->turn);
-		denied = concord_access_denied(m->serverid, m->definer, m->source,
-									   &denial);
-		concord_bookkeeping_commit(false);
-		MemoryContextSwitchTo(courier->turn);
-		if (!denied && lane->denied && m->state == CONCORD_MAPPING_ACTIVE)
-		{
-			denied = true;
-			denial = lane->denial;
-		}
-		if (denied && m->state == CONCORD_MAPPING_ACTIVE)
-			cho_set_state(courier, m->id, CONCORD_MAPPING_DENIED, denial);
-		else if (!denied && m->state == CONCORD_MAPPING_DENIED)
-		{
-			lane->denied = false;
-			cho_set_state(courier, m->id, CONCORD_MAPPING_ACTIVE, NULL);
-		}
+		if (m->state == CONCORD_MAPPING_ACTIVE ||
+			m->state == CONCORD_MAPPING_DENIED)
+			cho_rights(courier, m, lane);
+		if (m->state == CONCORD_MAPPING_ACTIVE ||
+			m->state == CONCORD_MAPPING_BROKEN)
+			cho_broken(courier, m, lane);
 	}
 }
 
-/* cho_clean removes what belongs to mappings that are gone or gave up. */
+/* Some rows of mappings that are gone: a turn must not take long. */
+#define CHORES_DELETE_SOME(table) \
+	"DELETE FROM concord." table " WHERE ctid = ANY (ARRAY(" \
+	" SELECT t.ctid FROM concord." table " t JOIN concord.lane l ON l.mapping = t.mapping" \
+	"  WHERE NOT EXISTS (SELECT FROM concord.mapping m WHERE m.id = l.mapping)" \
+	"  LIMIT 10000))"
+
+/*
+ * cho_clean removes what belongs to mappings that are gone or gave up; a
+ * dropped mapping's lane goes last, so that nothing is forgotten.
+ */
 static void
 cho_clean(void)
 {
 	static const char *const statements[] = {
-		"DELETE FROM concord.link_item k USING concord.lane l WHERE l.mapping = k.mapping"
-		" AND NOT EXISTS (SELECT FROM concord.mapping m WHERE m.id = l.mapping)",
-		"DELETE FROM concord.exception e USING concord.lane l WHERE l.mapping = e.mapping"
-		" AND NOT EXISTS (SELECT FROM concord.mapping m WHERE m.id = l.mapping)",
+		CHORES_DELETE_SOME("link_item"),
+		CHORES_DELETE_SOME("exception"),
 		"DELETE FROM concord.lane l"
 		" WHERE NOT EXISTS (SELECT FROM concord.mapping m WHERE m.id = l.mapping"
-		"                   AND m.state NOT IN ('stale', 'restored'))",
+		"                   AND m.state NOT IN ('stale', 'restored'))"
+		" AND (EXISTS (SELECT FROM concord.mapping m WHERE m.id = l.mapping)"
+		"      OR NOT EXISTS (SELECT FROM concord.link_item k WHERE k.mapping = l.mapping)"
+		"     AND NOT EXISTS (SELECT FROM concord.exception e WHERE e.mapping = l.mapping))",
+		/* a mapping may still be invisible when its start is there already */
+		"DELETE FROM concord.lane_start s WHERE s.at < pg_catalog.now() - '1 day'::pg_catalog.interval"
+		" AND NOT EXISTS (SELECT FROM concord.mapping m WHERE m.id = s.mapping)",
 		"DELETE FROM concord.system_state t"
 		" WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_foreign_server s WHERE s.oid = t.serverid)",
 	};
@@ -157,7 +256,7 @@ cho_overdue(ConcordCourier *courier, int *n)
 	values[1] = Int32GetDatum(concord_hold_limit_age);
 	values[2] = Int64GetDatum((int64) concord_hold_limit_size * 1024);
 	if (SPI_execute_with_args("SELECT m.id FROM pg_catalog.unnest($1) AS k (id)"
-							  "  JOIN concord.mapping m ON m.id = k.id AND m.state IN ('active', 'paused', 'denied')"
+							  "  JOIN concord.mapping m ON m.id = k.id AND m.state IN ('active', 'paused', 'denied', 'broken')"
 							  "  JOIN concord.lane l ON l.mapping = m.id"
 							  "  CROSS JOIN LATERAL concord.pending_summary(m.id) p"
 							  " WHERE p.pending > 0"
@@ -197,10 +296,17 @@ cho_hold_limit(ConcordCourier *courier)
 	concord_bookkeeping_commit(false);
 	for (int i = 0; i < n; i++)
 	{
+		ConcordMapping *m;
+
+		concord_bookkeeping_begin();
+		m = concord_mapping_by_id(ids[i], courier->turn);
+		concord_bookkeeping_commit(false);
+		if (m == NULL)
+			continue;
 		ereport(LOG,
-				(errmsg("mapping with id %d is stale: its oldest event was held for longer than pg_concord.hold_limit",
-						ids[i])));
-		cho_set_state(courier, ids[i], CONCORD_MAPPING_STALE,
+				(errmsg("mapping \"%s\" is stale: its oldest event was held for longer than pg_concord.hold_limit",
+						m->name)));
+		cho_set_state(courier, m->id, m->state, CONCORD_MAPPING_STALE,
 					  "its events were held for longer than pg_concord.hold_limit;"
 					  " resume() delivers what changes from then on");
 	}
@@ -258,7 +364,7 @@ concord_chores(ConcordCourier *courier)
 		return;
 	courier->chores_at = courier->now + CHORES_US;
 	courier->more_events = true;	/* a look at the outbox, come what may */
-	cho_rights(courier);
+	cho_states(courier);
 	cho_hold_limit(courier);
 	cho_lanes(courier);
 }

@@ -264,6 +264,10 @@ typedef struct ConcordLane
 	bool		use_links;
 	bool		denied;			/* the definer lacks a right */
 	char		denial[256];
+	TimestampTz failing_since;	/* it cannot be mapped or sent at all; 0: it
+								 * can */
+	char		failure[256];	/* why */
+	TimestampTz heal_at;		/* broken: when to look again */
 	uint64		stamp;			/* of the access it used last; 0: none */
 	MemoryContext context;		/* of the lane: definition */
 	MemoryContext memory;		/* of all below; reset when it is closed */
@@ -419,6 +423,8 @@ extern void concord_lanes_advance(ConcordCourier *courier);
 extern bool concord_lanes_start(ConcordCourier *courier);
 extern ConcordLane *concord_lane_find(ConcordCourier *courier, int32 id);
 extern void concord_lane_error(ConcordCourier *courier, ConcordLane *lane,
+							   const char *message);
+extern void concord_lane_fails(ConcordCourier *courier, ConcordLane *lane,
 							   const char *message);
 extern void concord_access_release(ConcordAccess *access);
 extern void concord_definition_release(ConcordDefinition *definition);

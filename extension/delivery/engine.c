@@ -129,9 +129,9 @@ eng_lane_due(ConcordCourier *courier, const ConcordLane *lane)
 		due = Max(concord_parked_next(lane), concord_breaker_next(lane->system));
 	if (due < 0)
 		return -1;
-	if (lane->system->breaker == CONCORD_BREAKER_HALF_OPEN &&
+	if (lane->system->breaker != CONCORD_BREAKER_CLOSED &&
 		lane->system->in_flight > 0 && lane->nfresh == 0)
-		return -1;				/* the probe's answer comes first */
+		return -1;				/* what is under way comes first */
 	return Max(due, lane->hold_until);
 }
 

@@ -83,6 +83,14 @@ lane_create(ConcordCourier *courier, int32 id)
 	return lane;
 }
 
+/* lane_copy copies a text, cut between characters. */
+static void
+lane_copy(char *to, Size size, const char *text)
+{
+	strlcpy(to, text, size);
+	to[pg_mbcliplen(to, strlen(to), size - 1)] = '\0';
+}
+
 /* concord_lane_error notes what failed last, for view status. */
 void
 concord_lane_error(ConcordCourier *courier, ConcordLane *lane,
@@ -91,11 +99,23 @@ concord_lane_error(ConcordCourier *courier, ConcordLane *lane,
 	if (lane->last_error != NULL)
 		pfree(lane->last_error);
 	lane->last_error = MemoryContextAlloc(lane->context, LANE_ERROR_MAX);
-	strlcpy(lane->last_error, message, LANE_ERROR_MAX);
-	lane->last_error[pg_mbcliplen(lane->last_error, strlen(lane->last_error),
-								  LANE_ERROR_MAX - 1)] = '\0';
+	lane_copy(lane->last_error, LANE_ERROR_MAX, message);
 	lane->last_error_at = courier->now;
 	lane->dirty = true;
+}
+
+/*
+ * concord_lane_fails notes that nothing of a lane can be delivered, through no
+ * fault of a record; if that goes on, chores.c says that the mapping is broken.
+ */
+void
+concord_lane_fails(ConcordCourier *courier, ConcordLane *lane,
+				   const char *message)
+{
+	concord_lane_error(courier, lane, message);
+	if (lane->failing_since == 0)
+		lane->failing_since = courier->now;
+	lane_copy(lane->failure, sizeof(lane->failure), message);
 }
 
 /* lane_lease takes or gives back the session lock of a mapping. */
@@ -287,9 +307,7 @@ static void
 lane_note_denial(ConcordLane *lane, const char *denial)
 {
 	lane->denied = denial != NULL;
-	strlcpy(lane->denial, denial ? denial : "", sizeof(lane->denial));
-	lane->denial[pg_mbcliplen(lane->denial, strlen(lane->denial),
-							  sizeof(lane->denial) - 1)] = '\0';
+	lane_copy(lane->denial, sizeof(lane->denial), denial ? denial : "");
 }
 
 /* lane_use takes over a definer's access, new or loaded anew. */
@@ -321,7 +339,7 @@ lane_tell_failure(ConcordCourier *courier, ConcordLane *lane, const char *failur
 	Oid			types[] = {INT4OID, TEXTOID};
 	Datum		values[2];
 
-	concord_lane_error(courier, lane, failure);
+	concord_lane_fails(courier, lane, failure);
 	concord_bookkeeping_begin();
 	values[0] = Int32GetDatum(lane->id);
 	values[1] = CStringGetTextDatum(lane->last_error);
@@ -358,6 +376,7 @@ lane_refresh(ConcordCourier *courier, ConcordLane *lane, List **known,
 	}
 	if (lane->state == CONCORD_LANE_CLOSED)
 	{
+		lane->failing_since = 0;
 		lane_define(lane, m->name);
 		lane_use(courier, lane, access);
 		lane_open(courier, lane);

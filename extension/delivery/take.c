@@ -317,6 +317,25 @@ take_mapped(ConcordCourier *courier, ConcordDelivery *d)
 	}
 }
 
+/*
+ * take_passes says whether an error is of the moment: what the server lacks, a
+ * lock, somebody's cancel.
+ */
+static bool
+take_passes(int sqlerrcode)
+{
+	switch (ERRCODE_TO_CATEGORY(sqlerrcode))
+	{
+		case ERRCODE_TRANSACTION_ROLLBACK:
+		case ERRCODE_INSUFFICIENT_RESOURCES:
+		case ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE:
+		case ERRCODE_OPERATOR_INTERVENTION:
+		case ERRCODE_SYSTEM_ERROR:
+			return true;
+	}
+	return false;
+}
+
 /* take_compile compiles the mapping's version; raises what the parser does. */
 static void
 take_compile(ConcordDefinition *definition)
@@ -344,7 +363,7 @@ take_eval(ConcordCourier *courier, ConcordLane *lane, ConcordDelivery **ds, int 
 	ConcordBatch *values = concord_batch_create(lane->memory);
 	ConcordMapped *mapped = NULL;
 	MemoryContext caller = CurrentMemoryContext;
-	char	   *volatile failure = NULL;
+	ErrorData  *volatile failure = NULL;
 
 	for (int i = 0; i < n; i++)
 		events[i] = ds[i]->event;
@@ -365,7 +384,7 @@ take_eval(ConcordCourier *courier, ConcordLane *lane, ConcordDelivery **ds, int 
 		FlushErrorState();
 		AbortOutOfAnyTransaction();
 		concord_bookkeeping_reset();
-		failure = error->message;
+		failure = error;
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(caller);
@@ -374,9 +393,13 @@ take_eval(ConcordCourier *courier, ConcordLane *lane, ConcordDelivery **ds, int 
 	{
 		concord_batch_release(values);
 		lane->hold_until = courier->now + TAKE_HOLD_MS * INT64CONST(1000);
-		concord_lane_error(courier, lane, failure);
+		if (take_passes(failure->sqlerrcode))
+			concord_lane_error(courier, lane, failure->message);
+		else
+			concord_lane_fails(courier, lane, failure->message);
 		return false;
 	}
+	lane->failing_since = 0;
 	for (int i = 0; i < n; i++)
 	{
 		ds[i]->values = values;

@@ -9,7 +9,8 @@
  *		paused		resume() -> active; a worker -> stale
  *		stale		resume() -> active, beginning anew
  *		denied		resume() or set_definer() -> active
- *		broken		resume() or alter_mapping() -> active
+ *		broken		resume() or alter_mapping() -> active; a worker -> active, where
+					what was wrong has gone, or stale
  *		restored	activate() -> active or paused, beginning anew
  *
  * While a mapping is paused its table stays captured and its place is kept.
@@ -104,9 +105,9 @@ concord_pause(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/* adm_check raises where a mapping could not work now. */
-static void
-adm_check(ConcordMapping *mapping, Oid definer)
+/* concord_mapping_require_usable raises where a mapping could not work now. */
+void
+concord_mapping_require_usable(ConcordMapping *mapping, Oid definer)
 {
 	if (mapping->topic == NULL && !adm_table_exists(mapping))
 		ereport(ERROR,
@@ -164,7 +165,7 @@ concord_resume(PG_FUNCTION_ARGS)
 					 errhint("Use SELECT concord.activate() where this database takes the other's place.")));
 			break;
 		case CONCORD_MAPPING_STALE:
-			adm_check(mapping, mapping->definer);
+			concord_mapping_require_usable(mapping, mapping->definer);
 			if (concord_mapping_capture_hook != NULL)
 				concord_mapping_capture_hook("concord.resume()");
 			adm_begin(mapping);
@@ -173,7 +174,7 @@ concord_resume(PG_FUNCTION_ARGS)
 							mapping->name)));
 			break;
 		default:
-			adm_check(mapping, mapping->definer);
+			concord_mapping_require_usable(mapping, mapping->definer);
 	}
 	concord_mapping_set_state(mapping->id, CONCORD_MAPPING_ACTIVE, NULL);
 	PG_RETURN_VOID();
@@ -192,7 +193,7 @@ concord_set_definer(PG_FUNCTION_ARGS)
 				 errmsg("argument \"%s\" must not be null or empty", "role")));
 	role = get_role_oid(NameStr(*PG_GETARG_NAME(1)), false);
 	concord_require_set_role(GetUserId(), role);
-	adm_check(mapping, role);
+	concord_mapping_require_usable(mapping, role);
 	concord_store_update("UPDATE concord.mapping SET definer = $2::regrole,"
 						 " state_reason = CASE WHEN state = 'denied'"
 						 " THEN NULL ELSE state_reason END,"

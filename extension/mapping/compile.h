@@ -252,7 +252,4 @@ extern ConcordMapped *concord_mapping_evaluate(ConcordCompiled *compiled,
 											   int nevents,
 											   MemoryContext context);
 
-/* Whether expressions are being evaluated now: see remote_id(). */
-extern bool concord_mapping_evaluating;
-
 #endif							/* CONCORD_MAPPING_COMPILE_H */

@@ -63,7 +63,7 @@ concord_environment_enter(ConcordEnvironment *environment, Oid definer,
 	env_set("search_path", search_path);
 	/* a courier must not stand still behind one table's lock */
 	if (MyBackendType == B_BG_WORKER)
-		env_set("lock_timeout", "5s");
+		env_set("lock_timeout", "1s");
 }
 
 /* concord_environment_leave goes back to what was before. */

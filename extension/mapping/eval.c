@@ -31,6 +31,8 @@
 #include "utils/snapmgr.h"
 #include "utils/uuid.h"
 
+#define EVAL_KEY_MAX	2000	/* of a local key that a link is stored under */
+
 bool		concord_mapping_evaluating = false;
 
 /* Whether a filter holds. */
@@ -139,17 +141,26 @@ ev_decode(const ConcordRelation *relation, const char *image, uint32 len)
 	return values;
 }
 
-/* ev_truncated settles a truncation as option truncate says. */
+/*
+ * ev_truncated settles a truncation as option truncate says.  Where only
+ * partitions were emptied nobody knows which rows went with them, so delete
+ * means alert: the rest of the table's records must stay.
+ */
 static void
 ev_truncated(EvalBatch *batch, EvalItem *item)
 {
 	const ConcordRelation *relation = item->event->relation;
+	bool		partition = (item->event->flags & CONCORD_TRUNCATE_PARTITION) != 0;
+	int			truncate = batch->mapping->options.truncate;
 
-	switch (batch->mapping->options.truncate)
+	if (partition && truncate == CONCORD_TRUNCATE_DELETE)
+		truncate = CONCORD_TRUNCATE_ALERT;
+	switch (truncate)
 	{
 		case CONCORD_TRUNCATE_ALERT:
 			ev_settle(item, CONCORD_FAIL, "truncate",
-					  psprintf("table \"%s.%s\" was truncated",
+					  psprintf(partition ? "a partition of table \"%s.%s\" was truncated" :
+							   "table \"%s.%s\" was truncated",
 							   relation->schema, relation->table));
 			break;
 		case CONCORD_TRUNCATE_IGNORE:
@@ -588,6 +599,18 @@ ev_message_key(const ConcordEvent *event)
 	return buf.data;
 }
 
+/*
+ * ev_key_fits says whether a local key can be stored with the record's link: a
+ * row of an index has a bound.  A key of a topic's event can be anything.
+ */
+static bool
+ev_key_fits(const ConcordMappingOptions *options, const char *local_key)
+{
+	bool		linked = !options->replay_events || options->suppress_unchanged;
+
+	return !linked || local_key == NULL || strlen(local_key) <= EVAL_KEY_MAX;
+}
+
 /* ev_finish sets local key and order of an item. */
 static void
 ev_finish(EvalBatch *batch, EvalItem *item)
@@ -611,6 +634,11 @@ ev_finish(EvalBatch *batch, EvalItem *item)
 		if (mapped->local_key == NULL)
 			ev_settle(item, CONCORD_FAIL, "key",
 					  pstrdup("the key of the row is not known"));
+		else if (!ev_key_fits(&batch->mapping->options, mapped->local_key) ||
+				 !ev_key_fits(&batch->mapping->options, mapped->old_local_key))
+			ev_settle(item, CONCORD_FAIL, "key",
+					  psprintf("the local key is longer than %d bytes",
+							   EVAL_KEY_MAX));
 	}
 	/* the record to remove is the one that is there under its old key */
 	if (item->plan == EVAL_REMOVE && mapped->old_keys != NULL)

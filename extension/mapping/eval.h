@@ -119,4 +119,25 @@ extern ConcordMapped *concord_mapping_eval(ConcordCompiled *compiled,
 
 extern void concord_mapping_free(ConcordCompiled *compiled);
 
+/* Whether expressions are being evaluated now: see remote_id(), emit(). */
+extern bool concord_mapping_evaluating;
+
+/* What is stored of a record at its system. */
+typedef struct ConcordKnownLink
+{
+	bool		present;
+	char	   *remote_id;
+	char	   *etag;
+} ConcordKnownLink;
+
+/* Reads the link of a local key; false where there is none.  keys.c */
+extern bool concord_mapping_link(int32 mapping, const char *local_key,
+								 ConcordKnownLink *link);
+
+/*
+ * Raises where a mapping cannot work: its table or server is gone, role may
+ * not use them, an expression does not hold any more.  admin.c
+ */
+extern void concord_mapping_require_usable(ConcordMapping *mapping, Oid role);
+
 #endif							/* CONCORD_MAPPING_EVAL_H */

@@ -120,6 +120,43 @@ key_query(const char *query, int32 mapping, Oid type, Datum value)
 	return result;
 }
 
+/* concord_mapping_link reads what is known of a record at its system. */
+bool
+concord_mapping_link(int32 mapping, const char *local_key,
+					 ConcordKnownLink *link)
+{
+	ConcordCatalogScope scope;
+	MemoryContext context = CurrentMemoryContext;
+	Oid			types[2] = {INT4OID, TEXTOID};
+	Datum		values[2];
+	bool		found;
+
+	values[0] = Int32GetDatum(mapping);
+	values[1] = CStringGetTextDatum(local_key);
+	concord_catalog_enter(&scope);
+	if (SPI_execute_with_args("SELECT remote_id, etag, present FROM concord.link_item"
+							  " WHERE mapping = $1 AND local_key = $2::pg_catalog.jsonb",
+							  2, types, values, NULL, true, 1) != SPI_OK_SELECT)
+		elog(ERROR, "could not read concord.link_item");
+	found = SPI_processed == 1;
+	if (found)
+	{
+		HeapTuple	tuple = SPI_tuptable->vals[0];
+		TupleDesc	desc = SPI_tuptable->tupdesc;
+		MemoryContext old;
+		bool		isnull;
+
+		old = MemoryContextSwitchTo(context);
+		link->remote_id = SPI_getvalue(tuple, desc, 1);
+		link->etag = SPI_getvalue(tuple, desc, 2);
+		link->present = DatumGetBool(SPI_getbinval(tuple, desc, 3, &isnull));
+		MemoryContextSwitchTo(old);
+	}
+	concord_catalog_leave(&scope);
+	MemoryContextSwitchTo(context);
+	return found;
+}
+
 /* concord_remote_id is concord.remote_id(). */
 Datum
 concord_remote_id(PG_FUNCTION_ARGS)

@@ -206,15 +206,16 @@ concord_store_update(const char *command, int32 mapping, const char *text)
 }
 
 /*
- * concord_store_delete deletes a mapping.  What couriers know of it goes too,
- * but for the log of what was delivered, which ends with its retention.
+ * concord_store_delete deletes a mapping.  What a courier writes, the lane and
+ * with it links and exceptions, is left to the courier: rows that are deleted
+ * here would be locked until our transaction ends, and every mapping would
+ * stand still for as long.  The log of what was delivered ends with its
+ * retention.
  */
 void
 concord_store_delete(int32 mapping)
 {
-	static const char *const tables[] = {
-		"lane", "lane_start", "exception", "link_item",
-	};
+	static const char *const tables[] = {"exception", "link_item"};
 	Oid			concord = get_namespace_oid("concord", false);
 
 	for (int i = 0; i < lengthof(tables); i++)
@@ -224,7 +225,9 @@ concord_store_delete(int32 mapping)
 		if (!OidIsValid(get_relname_relid(tables[i], concord)))
 			continue;
 		command = psprintf("DELETE FROM concord.%s WHERE mapping = $1"
-						   " AND $2 IS NULL", tables[i]);
+						   " AND $2 IS NULL AND NOT EXISTS"
+						   " (SELECT FROM concord.lane WHERE mapping = $1)",
+						   tables[i]);
 		concord_store_update(command, mapping, NULL);
 	}
 	concord_store_update("DELETE FROM concord.mapping WHERE id = $1"

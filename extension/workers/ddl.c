@@ -11,8 +11,8 @@
  *					again), and its mappings are broken, with the reason; so
  *					are the mappings of a dropped server
  *	ddl_command_end	a renamed server is renamed in mappings; a table that has
- *					become unlogged breaks its mappings, since its changes are
- *					in no WAL; couriers look again at servers, user mappings
+ *					become unlogged makes its mappings stale, since its changes
+ *					are in no WAL; couriers look again at servers, user mappings
  *					and captured tables that were altered
  *
  * The rows are written in the transaction of the DDL, as the bootstrap
@@ -59,7 +59,7 @@ static const char *const ddl_on_end[] = {
 	" FROM pg_catalog.pg_foreign_server AS s"
 	" WHERE s.oid = m.serverid AND s.srvname <> m.server",
 
-	"UPDATE concord.mapping AS m SET state = 'broken',"
+	"UPDATE concord.mapping AS m SET state = 'stale',"
 	" state_reason = pg_catalog.format('table %s is not logged any more', m.source)"
 	" FROM pg_catalog.pg_event_trigger_ddl_commands() AS d"
 	" JOIN pg_catalog.pg_class AS c ON c.oid = d.objid"
