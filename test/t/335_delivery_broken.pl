@@ -1,0 +1,74 @@
+# One bad mapping, event or transaction holds nobody else: a mapping that cannot
+# be evaluated is broken and heals, a key that no link takes is a dead letter, a
+# drop that is not committed stands in nobody's way.
+use strict;
+use warnings;
+
+use Concord::Cluster;
+use Concord::Sandbox;
+use Test::More;
+
+my $erp = Concord::Sandbox->new;
+my $node = Concord::Cluster->create('broken');
+
+ok($node->ready, 'capture runs');
+
+sub sql { return $node->safe_psql('postgres', $_[0]); }
+sub delivered { return sql("SELECT concord.wait_for_delivery('$_[0]', '30s')"); }
+
+sub reaches
+{
+	my ($name, $state) = @_;
+	return $node->poll("SELECT state FROM concord.mapping WHERE name = '$name'", $state);
+}
+
+sql(<<"SQL");
+CREATE SERVER erp FOREIGN DATA WRAPPER concord OPTIONS (connector 'odata', url '@{[ $erp->url('/odata/v4/sales/') ]}');
+CREATE USER MAPPING FOR CURRENT_USER SERVER erp OPTIONS (auth 'none');
+CREATE TABLE good (id int PRIMARY KEY, name text);
+CREATE TABLE bad (id int PRIMARY KEY, name text, rank int);
+SELECT concord.create_mapping('good', 'good', 'erp', 'Good', '{"Name": "name"}', key => '{"ID": "id::text"}');
+SELECT concord.create_mapping('bad', 'bad', 'erp', 'Bad', '{"Rank": "rank + 1"}', key => '{"ID": "id::text"}');
+SELECT concord.create_topic_mapping('topic', 'topic', 'erp', 'Topic', '{"A": "payload->>''a''"}', key => '{"ID": "md5(key)"}');
+SQL
+
+# a column goes, and comes back
+sql("INSERT INTO bad VALUES (1, 'one', 1); INSERT INTO good VALUES (1, 'one')");
+is(delivered('bad'), 't', 'a mapping works');
+sql("ALTER TABLE bad DROP COLUMN rank; INSERT INTO bad VALUES (2, 'two')");
+ok(reaches('bad', 'broken'), 'it is broken without its column');
+like(sql("SELECT state_reason FROM concord.status WHERE mapping = 'bad'"), qr/"rank" does not exist/, 'it says why');
+is(sql("SELECT pending FROM concord.status WHERE mapping = 'bad'"), 1, 'its event is kept');
+sql("INSERT INTO good VALUES (2, 'two')");
+is(delivered('good'), 't', 'others go on');
+sql("ALTER TABLE bad ADD COLUMN rank int DEFAULT 7");
+ok(reaches('bad', 'active'), 'it heals by itself');
+is(delivered('bad'), 't', 'what it had kept is delivered');
+ok($erp->data('/odata/v4/sales/Bad')->{"'2'"}, 'the system has it');
+
+# a preview knows what the system has
+is(sql("SELECT method FROM concord.preview('good', 'id = 1')"), 'PATCH', 'a known record would be updated');
+sql("SELECT concord.pause('good'); INSERT INTO good VALUES (3, 'three')");
+is(sql("SELECT method FROM concord.preview('good', 'id = 3')"), 'POST', 'a new one created');
+sql("SELECT concord.resume('good')");
+
+# a key that no link can be stored under
+sql("SELECT concord.emit('topic', '{}', (SELECT string_agg(md5(i::text), '') FROM generate_series(1, 300) i));"
+	. " SELECT concord.emit('topic', '{}', 'short')");
+is(delivered('topic'), 't', 'the topic is delivered');
+is(sql("SELECT rule || ' ' || count(*) FROM concord.dead_letter WHERE mapping = 'topic' GROUP BY rule"), 'key 1',
+	'the long key is a dead letter');
+
+# a drop that somebody has not committed yet
+sql("BEGIN; SELECT concord.drop_mapping('topic'); PREPARE TRANSACTION 'drop'");
+sql("SELECT concord.emit('topic', '{}', 'while it is dropped'); INSERT INTO good VALUES (4, 'four')");
+is(delivered('good'), 't', 'others go on while a mapping is being dropped');
+ok($node->poll("SELECT count(*) FROM concord.delivery WHERE mapping = 'topic' AND state = 'done'", 2), 'and so does it');
+sql("COMMIT PREPARED 'drop'");
+ok($node->poll(
+		"SELECT count(*) FROM concord.lane l FULL JOIN concord.link_item k USING (mapping)"
+		. " FULL JOIN concord.exception e USING (mapping)"
+		. " WHERE NOT EXISTS (SELECT FROM concord.mapping m WHERE m.id = mapping)", 0), 'nothing of it is left');
+unlike(PostgreSQL::Test::Utils::slurp_file($node->logfile), qr/courier ERROR/, 'no courier failed');
+
+done_testing();
