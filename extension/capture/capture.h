@@ -22,8 +22,8 @@ extern bool concord_capture_wait_ready(int timeout_ms);
 
 /*
  * concord_capture_require returns once capture is ready, having waited for it
- * at most pg_concord.start_timeout where the transaction has no xid yet.
- * Otherwise it raises ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, naming what is
+ * at most pg_concord.start_timeout where the transaction has no xid yet; in a
+ * gap it does not wait.  Otherwise it raises ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, naming what is
  * missing and who is in the way.  what is the caller's SQL name, for the
  * message.
  */
