@@ -199,39 +199,47 @@ rpl_keys(Replay *replay, Jsonb *keys)
 	}
 }
 
-/* What is the oldest event that is still there. */
-typedef struct ReplayOldest
-{
-	bool		found;
-	TimestampTz at;
-} ReplayOldest;
-
+/*
+ * rpl_oldest tells since when events are kept: the time of the oldest one, of
+ * whatever mapping, or of an empty outbox, when its table was opened.
+ */
 static bool
-rpl_first(const ConcordEvent *event, void *arg)
+rpl_oldest(int64 first_seq, TimestampTz *at)
 {
-	ReplayOldest *oldest = arg;
+	ConcordOutboxReader *reader = concord_outbox_open(CurrentMemoryContext,
+													  first_seq - 1, NULL, 0);
+	int64		read_up_to;
+	int			n;
+	ConcordEvent *events = concord_outbox_read(reader, 1, 1, &n, &read_up_to);
+	bool		isnull = false;
 
-	oldest->found = true;
-	oldest->at = event->committed_at;
-	return false;
+	if (n > 0)
+		*at = events[0].committed_at;
+	concord_outbox_close(reader);
+	if (n > 0)
+		return true;
+	if (SPI_execute("SELECT pg_catalog.min(opened_at) FROM concord.outbox_ring",
+					true, 1) != SPI_OK_SELECT || SPI_processed != 1)
+		elog(ERROR, "could not read concord.outbox_ring");
+	*at = DatumGetTimestampTz(SPI_getbinval(SPI_tuptable->vals[0],
+											SPI_tuptable->tupdesc, 1, &isnull));
+	return !isnull;
 }
 
 /* rpl_check_kept raises where the span begins before what is kept. */
 static void
-rpl_check_kept(Replay *replay, int64 first_seq, int64 last_seq)
+rpl_check_kept(const Replay *replay, int64 first_seq)
 {
-	ReplayOldest oldest = {false};
+	TimestampTz oldest = 0;
 
-	if (TIMESTAMP_NOT_FINITE(replay->from) || first_seq <= 1)
+	if (TIMESTAMP_NOT_FINITE(replay->from) || first_seq <= 1 ||
+		!rpl_oldest(first_seq, &oldest) || replay->from >= oldest)
 		return;
-	concord_scan_events(replay->mapping, first_seq - 1, last_seq, rpl_first,
-						&oldest);
-	if (oldest.found && replay->from < oldest.at)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("events before %s are not kept any more",
-						timestamptz_to_str(oldest.at)),
-				 errhint("Replay from that time, or send rows again from the table.")));
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("events before %s are not kept any more",
+					timestamptz_to_str(oldest)),
+			 errhint("Replay from that time, or send rows again from the table.")));
 }
 
 /* rpl_run does the passes over the outbox. */
@@ -255,7 +263,7 @@ rpl_run(Replay *replay)
 	PushActiveSnapshot(GetTransactionSnapshot());
 	first = concord_outbox_first_seq();
 	last = concord_outbox_last_seq();
-	rpl_check_kept(replay, first, last);
+	rpl_check_kept(replay, first);
 	concord_scan_events(replay->mapping, first - 1, last, rpl_event, replay);
 	if (!replay->events)
 	{
