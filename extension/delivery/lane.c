@@ -477,6 +477,10 @@ concord_lanes_reload(ConcordCourier *courier)
 	MemoryContextSwitchTo(courier->turn);
 
 	lane_survey(courier, mappings);
+	/* a lane that waits for its start must not open from its old row again */
+	concord_bookkeeping_begin();
+	concord_bookkeeping_commit(concord_lanes_start(courier));
+	MemoryContextSwitchTo(courier->turn);
 	foreach(lc, mappings)
 	{
 		ConcordMapping *m = lfirst(lc);
