@@ -146,6 +146,14 @@ SELECT verdict, local_key, fields, rule, error FROM concord.explain('v');
 SELECT concord.remote_id('c', 7), concord.remote_id('c', '{"id": 7}'::jsonb), concord.remote_id('c', 9), concord.local_key('c', 'C-0007'), concord.local_key('c', 'C');
 SELECT concord.remote_id('nothing', 7);
 SELECT concord.drop_mapping('v'), concord.drop_mapping('c');
+-- the courier removes them
+DO $$ BEGIN
+	FOR i IN 1 .. 600 LOOP
+		EXIT WHEN NOT EXISTS (SELECT FROM concord.link_item WHERE remote_id = 'C-0007');
+		COMMIT;
+		PERFORM pg_sleep(0.05);
+	END LOOP;
+END $$;
 SELECT count(*) FROM concord.link_item WHERE remote_id = 'C-0007';
 
 -- many events with some bad ones: the others are not held up
