@@ -120,6 +120,9 @@ concord_insert_flush(ConcordInsert *insert, bool *taken)
 			taken[i] = found;
 		any |= found;
 	}
+	if (any && taken == NULL)
+		elog(ERROR, "a key of table concord.%s is there twice",
+			 RelationGetRelationName(insert->rel));
 	if (any)
 		CommandCounterIncrement();
 	for (int i = 0; any && i < insert->n; i++)

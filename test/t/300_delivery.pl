@@ -204,6 +204,20 @@ is(join(',', sort { $a <=> $b } map { $_->{ID} } values %{ $erp->data($set) }), 
 is(held(1)->{Name}, 'after', 'what came after it stands');
 is(status('dead'), '0', 'nothing is dead');
 
+# without order, deliveries of one record are under way together, and each of
+# them believes that it is the first
+sql("CREATE TABLE loose (id int PRIMARY KEY, v int)");
+sql("SELECT concord.create_mapping('loose', 'loose', 'erp', 'Loose', '{\"V\": \"v\"}', key => '{\"ID\": \"id::text\"}',
+	options => '{\"ordering\": \"none\"}', paused => true)");
+sql("INSERT INTO loose SELECT i, 1 FROM generate_series(1, 3) i");
+sql("UPDATE loose SET v = v + 1") for 1 .. 3;
+my $courier = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'concord courier'";
+my $before = sql($courier);
+sql("SELECT concord.resume('loose')");
+is(sql("SELECT concord.wait_for_delivery('loose', '30s')"), 't', 'deliveries without order');
+is(sql("SELECT count(*) FROM concord.link WHERE mapping = 'loose'"), '3', 'leave one link each');
+is(sql($courier), $before, 'and the courier well');
+
 # two couriers share the mappings
 $node->append_conf('postgresql.conf', 'pg_concord.couriers = 2');
 $node->reload;
