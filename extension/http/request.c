@@ -300,7 +300,8 @@ req_known(const char *name)
 
 	for (int i = 0; i < lengthof(known); i++)
 	{
-		if (pg_strcasecmp(name, known[i]) == 0)
+		if (pg_ascii_toupper((unsigned char) name[0]) == known[i][0] &&
+			pg_strcasecmp(name, known[i]) == 0)
 			return true;
 	}
 	return false;
