@@ -143,6 +143,21 @@ SELECT count(*) FROM concord.captured WHERE relid = 'orders'::regclass;
 SELECT concord.activate();
 SELECT state, state_reason FROM concord.mapping WHERE name = 'copied';
 SELECT count(*) FROM concord.captured WHERE relid = 'orders'::regclass;
+
+-- one whose definer does not exist here, and whose OIDs are another database's
+UPDATE concord.mapping SET home = 'elsewhere/1', definer = 'change_gone', serverid = 1 WHERE name = 'copied';
+SELECT concord.alter_mapping('copied', fields => '{"X": "id"}');
+SELECT concord.replay('copied');
+SELECT * FROM concord.preview('copied');
+SELECT concord.activate();
+SELECT definer, definer_oid, state, state_reason, home = concord.home() AS at_home FROM concord.mapping WHERE name = 'copied';
+SELECT concord.alter_mapping('copied', fields => '{"X": "id"}');
+SELECT * FROM concord.preview('copied');
+SELECT concord.resume('copied');
+SELECT concord.retry_dead('copied');
+SELECT concord.set_definer('copied', current_user);
+SELECT definer = current_user AS own, state, state_reason, was_paused FROM concord.mapping WHERE name = 'copied';
+SELECT concord.alter_mapping('copied', fields => '{"X": "id"}');
 SELECT concord.drop_mapping('copied');
 
 DROP SCHEMA change_test CASCADE;

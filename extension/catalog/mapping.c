@@ -24,14 +24,13 @@
 #include "catalog/mapping_definition.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_constraint.h"
 #include "catalog/pg_index.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
 #include "foreign/foreign.h"
 #include "miscadmin.h"
-#include "nodes/bitmapset.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/guc.h"
@@ -48,14 +47,14 @@ PG_FUNCTION_INFO_V1(concord_definition_changed);
 enum
 {
 	MAP_ID = 1, MAP_NAME, MAP_STATE, MAP_REASON, MAP_SOURCE, MAP_TOPIC,
-	MAP_SERVERID, MAP_SERVER, MAP_OBJECT, MAP_DEFINER, MAP_SEARCH_PATH,
-	MAP_HOME, MAP_VERSION, MAP_DEFINITION
+	MAP_SERVERID, MAP_SERVER, MAP_OBJECT, MAP_DEFINER, MAP_DEFINER_OID,
+	MAP_SEARCH_PATH, MAP_HOME, MAP_VERSION, MAP_DEFINITION
 };
 
 #define MAP_QUERY \
 	"SELECT m.id, m.name::text, m.state, m.state_reason, m.source::oid," \
-	" m.topic, m.serverid, m.server::text, m.object, m.definer::oid," \
-	" m.search_path, m.home, m.version, v.definition" \
+	" m.topic, m.serverid, m.server::text, m.object, m.definer::text," \
+	" m.definer_oid, m.search_path, m.home, m.version, v.definition" \
 	" FROM concord.mapping m LEFT JOIN concord.mapping_version v" \
 	" ON v.mapping OPERATOR(pg_catalog.=) m.id" \
 	" AND v.version OPERATOR(pg_catalog.=) m.version"
@@ -178,12 +177,12 @@ map_member_order(const ListCell *a, const ListCell *b)
 }
 
 /*
- * map_identity_index returns the index that is a table's replica identity, or
- * InvalidOid.  It reads the catalog, because opening the table would wait for
- * whoever is altering it.
+ * map_key_index returns the index that is a table's replica identity, or its
+ * primary key, or InvalidOid.  It reads the catalog, because opening the table
+ * would wait for whoever is altering it.
  */
 static Oid
-map_identity_index(Oid relid)
+map_key_index(Oid relid, bool identity)
 {
 	Relation	catalog = table_open(IndexRelationId, AccessShareLock);
 	ScanKeyData key;
@@ -199,7 +198,7 @@ map_identity_index(Oid relid)
 	{
 		Form_pg_index form = (Form_pg_index) GETSTRUCT(tuple);
 
-		if (form->indisreplident)
+		if (identity ? form->indisreplident : form->indisprimary)
 			index = form->indexrelid;
 	}
 	systable_endscan(scan);
@@ -208,34 +207,34 @@ map_identity_index(Oid relid)
 }
 
 /*
- * map_key_attributes returns the columns that identify a row, offset as usual
- * by FirstLowInvalidHeapAttributeNumber: those of an index that is the
- * replica identity, else the primary key's.
+ * map_key_columns names the columns that identify a row, in the order of their
+ * index: of the one that is the replica identity, else of the primary key.
  */
-static Bitmapset *
-map_key_attributes(Oid relid)
+static List *
+map_key_columns(Oid relid)
 {
 	HeapTuple	tuple;
 	char		replident;
-	Oid			constraint;
-	Bitmapset  *columns = NULL;
+	Oid			index;
+	List	   *columns = NIL;
 
 	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
 	if (!HeapTupleIsValid(tuple))
-		return NULL;
+		return NIL;
 	replident = ((Form_pg_class) GETSTRUCT(tuple))->relreplident;
 	ReleaseSysCache(tuple);
 
-	tuple = NULL;
-	if (replident == REPLICA_IDENTITY_INDEX)
-		tuple = SearchSysCache1(INDEXRELID,
-								ObjectIdGetDatum(map_identity_index(relid)));
+	index = map_key_index(relid, replident == REPLICA_IDENTITY_INDEX);
+	if (!OidIsValid(index) && replident == REPLICA_IDENTITY_INDEX)
+		index = map_key_index(relid, false);
+	tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(index));
 	if (!HeapTupleIsValid(tuple))
-		return get_primary_key_attnos(relid, true, &constraint);
+		return NIL;
 	for (int i = 0; i < ((Form_pg_index) GETSTRUCT(tuple))->indnkeyatts; i++)
-		columns = bms_add_member(columns,
-								 ((Form_pg_index) GETSTRUCT(tuple))->indkey.values[i] -
-								 FirstLowInvalidHeapAttributeNumber);
+		columns = lappend(columns,
+						  get_attname(relid,
+									  ((Form_pg_index) GETSTRUCT(tuple))->indkey.values[i],
+									  false));
 	ReleaseSysCache(tuple);
 	return columns;
 }
@@ -245,28 +244,19 @@ bool
 concord_mapping_source_key(ConcordMapping *mapping, MemoryContext context)
 {
 	MemoryContext old;
-	Bitmapset  *columns;
-	int			member = -1;
+	List	   *columns;
 	bool		default_key = mapping->key == NIL;
 	ListCell   *lc;
 
 	mapping->local_key = NIL;
 	if (!OidIsValid(mapping->source))
 		return true;
-	columns = map_key_attributes(mapping->source);
-	if (columns == NULL)
-		return false;
-
 	old = MemoryContextSwitchTo(context);
-	while ((member = bms_next_member(columns, member)) >= 0)
-		mapping->local_key =
-			lappend(mapping->local_key,
-					get_attname(mapping->source,
-								member + FirstLowInvalidHeapAttributeNumber,
-								false));
+	columns = map_key_columns(mapping->source);
+	mapping->local_key = list_copy(columns);
 	list_sort(mapping->local_key, map_member_order);
 
-	foreach(lc, mapping->local_key)
+	foreach(lc, columns)
 	{
 		ConcordField *field;
 
@@ -278,7 +268,7 @@ concord_mapping_source_key(ConcordMapping *mapping, MemoryContext context)
 		mapping->key = lappend(mapping->key, field);
 	}
 	MemoryContextSwitchTo(old);
-	return true;
+	return columns != NIL;
 }
 
 /* map_broken notes why a mapping cannot work, unless it has a state already. */
@@ -318,13 +308,17 @@ map_parse(ConcordMapping *mapping, Jsonb *definition)
 	PG_END_TRY();
 }
 
-/* map_row makes a mapping of a row of MAP_QUERY, in the current context. */
+/*
+ * map_row makes a mapping of a row of MAP_QUERY, in the current context.  The
+ * OIDs of definer and server are another database's where the home is.
+ */
 static ConcordMapping *
 map_row(HeapTuple tuple, TupleDesc desc)
 {
 	ConcordMapping *mapping = palloc0(sizeof(ConcordMapping));
 	ForeignServer *server;
 	char	   *object;
+	char	   *role;
 	bool		isnull;
 	Datum		value;
 
@@ -338,7 +332,8 @@ map_row(HeapTuple tuple, TupleDesc desc)
 	mapping->topic = map_text(tuple, desc, MAP_TOPIC);
 	mapping->serverid = map_oid(tuple, desc, MAP_SERVERID);
 	mapping->server = map_text(tuple, desc, MAP_SERVER);
-	mapping->definer = map_oid(tuple, desc, MAP_DEFINER);
+	mapping->definer_name = map_text(tuple, desc, MAP_DEFINER);
+	mapping->definer = map_oid(tuple, desc, MAP_DEFINER_OID);
 	mapping->search_path = map_text(tuple, desc, MAP_SEARCH_PATH);
 	object = map_text(tuple, desc, MAP_OBJECT);
 
@@ -346,7 +341,14 @@ map_row(HeapTuple tuple, TupleDesc desc)
 	{
 		mapping->state = CONCORD_MAPPING_RESTORED;
 		mapping->state_reason = pstrdup("the mapping comes from another database");
+		mapping->definer = get_role_oid(mapping->definer_name, true);
+		mapping->serverid = get_foreign_server_oid(mapping->server, true);
 	}
+	role = GetUserNameFromId(mapping->definer, true);
+	if (role != NULL)
+		mapping->definer_name = role;
+	else
+		mapping->definer = InvalidOid;
 
 	value = SPI_getbinval(tuple, desc, MAP_DEFINITION, &isnull);
 	if (isnull)

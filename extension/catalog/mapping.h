@@ -100,7 +100,8 @@ typedef struct ConcordMapping
 	Oid			serverid;
 	char	   *server;
 	char	   *object;
-	Oid			definer;
+	Oid			definer;		/* InvalidOid where the role does not exist */
+	char	   *definer_name;
 	char	   *search_path;	/* stored at creation */
 	char	   *push;			/* event; later issues add batch, off */
 

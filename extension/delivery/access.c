@@ -50,14 +50,18 @@ concord_access_release(ConcordAccess *access)
  * Needs a transaction.
  */
 bool
-concord_access_denied(Oid serverid, Oid definer, Oid source, char **denial)
+concord_access_denied(const ConcordMapping *mapping, char **denial)
 {
+	Oid			serverid = mapping->serverid;
+	Oid			definer = mapping->definer;
+	Oid			source = mapping->source;
 	char	   *role = GetUserNameFromId(definer, true);
 	ForeignServer *server;
 
 	if (role == NULL)
 	{
-		*denial = psprintf("role with OID %u does not exist", definer);
+		*denial = psprintf("role \"%s\" does not exist",
+						   mapping->definer_name);
 		return true;
 	}
 	server = GetForeignServerExtended(serverid, FSV_MISSING_OK);
@@ -116,9 +120,12 @@ acc_load(ConcordAccess *access, Oid serverid, Oid definer)
  * missing, *failure what else is wrong.  known is the list of one reload.
  */
 ConcordAccess *
-concord_access_get(ConcordCourier *courier, List **known, Oid serverid,
-				   Oid definer, Oid source, char **denial, char **failure)
+concord_access_get(ConcordCourier *courier, List **known,
+				   const ConcordMapping *mapping, char **denial,
+				   char **failure)
 {
+	Oid			serverid = mapping->serverid;
+	Oid			definer = mapping->definer;
 	ConcordAccess *volatile access = NULL;
 	MemoryContext context;
 	AccessKnown *entry;
@@ -128,7 +135,7 @@ concord_access_get(ConcordCourier *courier, List **known, Oid serverid,
 	*denial = *failure = NULL;
 	concord_bookkeeping_begin();
 	MemoryContextSwitchTo(courier->turn);
-	denied = concord_access_denied(serverid, definer, source, denial);
+	denied = concord_access_denied(mapping, denial);
 	concord_bookkeeping_commit(false);
 	if (denied)
 		return NULL;

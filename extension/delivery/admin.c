@@ -44,7 +44,13 @@ concord_operate_check(const ConcordMapping *mapping)
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied for mapping \"%s\"", mapping->name),
 				 errhint("Only members of its definer, role \"%s\", may do that.",
-						 GetUserNameFromId(mapping->definer, false))));
+						 mapping->definer_name)));
+	if (mapping->state == CONCORD_MAPPING_RESTORED)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("mapping \"%s\" comes from another database",
+						mapping->name),
+				 errhint("Use SELECT concord.activate() where this database takes the other's place.")));
 }
 
 /* adm_mapping finds the mapping that a caller names and may operate. */

@@ -68,7 +68,7 @@ cho_rights(ConcordCourier *courier, ConcordMapping *m, ConcordLane *lane)
 
 	concord_bookkeeping_begin();
 	MemoryContextSwitchTo(courier->turn);
-	denied = concord_access_denied(m->serverid, m->definer, m->source, &denial);
+	denied = concord_access_denied(m, &denial);
 	concord_bookkeeping_commit(false);
 	MemoryContextSwitchTo(courier->turn);
 	if (!denied && lane->denied && m->state == CONCORD_MAPPING_ACTIVE)
@@ -99,8 +99,7 @@ cho_usable(ConcordCourier *courier, ConcordMapping *m)
 	char	   *failure;
 	volatile bool usable;
 
-	usable = concord_access_get(courier, &known, m->serverid, m->definer,
-								m->source, &denial, &failure) != NULL;
+	usable = concord_access_get(courier, &known, m, &denial, &failure) != NULL;
 	concord_access_forget(known);
 	if (!usable)
 		return false;
@@ -229,6 +228,24 @@ cho_clean(void)
 			elog(ERROR, "could not remove what is left of mappings");
 }
 
+/* cho_definers follows roles that were renamed. */
+static void
+cho_definers(void)
+{
+	if (SPI_execute("SELECT FROM concord.mapping m JOIN pg_catalog.pg_roles r ON r.oid = m.definer_oid"
+					" WHERE r.rolname <> m.definer AND m.home = concord.home()",
+					true, 1) != SPI_OK_SELECT)
+		elog(ERROR, "could not look for definers that were renamed");
+	if (SPI_processed == 0)
+		return;
+	if (SPI_execute("UPDATE concord.mapping m SET definer = r.rolname FROM pg_catalog.pg_roles r"
+					" WHERE r.oid = m.definer_oid AND r.rolname <> m.definer"
+					" AND m.id IN (SELECT id FROM concord.mapping WHERE home = concord.home()"
+					"              FOR UPDATE SKIP LOCKED)",
+					false, 0) != SPI_OK_UPDATE)
+		elog(ERROR, "could not follow definers that were renamed");
+}
+
 /* cho_overdue lists mappings that are held and whose oldest event is too old. */
 static int32 *
 cho_overdue(ConcordCourier *courier, int *n)
@@ -355,7 +372,10 @@ concord_chores(ConcordCourier *courier)
 	{
 		concord_systems_check(courier);
 		if (courier->index == 0)
+		{
 			cho_clean();
+			cho_definers();
+		}
 	}
 	concord_bookkeeping_commit(started);
 	if (started)

@@ -431,14 +431,13 @@ extern void concord_definition_release(ConcordDefinition *definition);
 
 /* access.c */
 extern ConcordAccess *concord_access_get(ConcordCourier *courier, List **known,
-										 Oid serverid, Oid definer, Oid source,
+										 const ConcordMapping *mapping,
 										 char **denial, char **failure);
 extern ConcordSystem *concord_system_get(ConcordCourier *courier,
 										 const ConcordServer *server);
 extern void concord_systems_check(ConcordCourier *courier);
 extern void concord_access_forget(List *known);
-extern bool concord_access_denied(Oid serverid, Oid definer, Oid source,
-								  char **denial);
+extern bool concord_access_denied(const ConcordMapping *mapping, char **denial);
 
 /* chores.c */
 extern void concord_chores(ConcordCourier *courier);

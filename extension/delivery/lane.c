@@ -364,8 +364,7 @@ lane_refresh(ConcordCourier *courier, ConcordLane *lane, List **known,
 	if (!lane->wanted || lane->restarting ||
 		lane->state == CONCORD_LANE_DRAINING || !lane_lease(lane, true))
 		return;
-	access = concord_access_get(courier, known, m->serverid, m->definer,
-								m->source, &denial, &failure);
+	access = concord_access_get(courier, known, m, &denial, &failure);
 	lane_note_denial(lane, denial);
 	if (access == NULL)
 	{

@@ -109,6 +109,8 @@ concord_pause(PG_FUNCTION_ARGS)
 void
 concord_mapping_require_usable(ConcordMapping *mapping, Oid definer)
 {
+	mapping->definer = definer;
+	concord_source_definer(mapping);
 	if (mapping->topic == NULL && !adm_table_exists(mapping))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
@@ -122,7 +124,6 @@ concord_mapping_require_usable(ConcordMapping *mapping, Oid definer)
 	if (mapping->topic == NULL)
 		concord_source_check(mapping->source, definer);
 	(void) concord_source_server(mapping->server, definer);
-	mapping->definer = definer;
 	concord_compile_check(mapping);
 }
 
@@ -157,12 +158,7 @@ concord_resume(PG_FUNCTION_ARGS)
 					(errmsg("mapping \"%s\" is not paused", mapping->name)));
 			PG_RETURN_VOID();
 		case CONCORD_MAPPING_RESTORED:
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("mapping \"%s\" comes from another database",
-							mapping->name),
-					 errdetail("A copy must not write to a system by itself."),
-					 errhint("Use SELECT concord.activate() where this database takes the other's place.")));
+			concord_source_at_home(mapping);
 			break;
 		case CONCORD_MAPPING_STALE:
 			concord_mapping_require_usable(mapping, mapping->definer);
@@ -194,12 +190,16 @@ concord_set_definer(PG_FUNCTION_ARGS)
 	role = get_role_oid(NameStr(*PG_GETARG_NAME(1)), false);
 	concord_require_set_role(GetUserId(), role);
 	concord_mapping_require_usable(mapping, role);
-	concord_store_update("UPDATE concord.mapping SET definer = $2::regrole,"
+	concord_store_update("UPDATE concord.mapping SET definer = $2::name,"
+						 " definer_oid = (SELECT oid FROM pg_catalog.pg_roles"
+						 "  WHERE rolname = $2::name),"
 						 " state_reason = CASE WHEN state = 'denied'"
 						 " THEN NULL ELSE state_reason END,"
-						 " state = CASE WHEN state = 'denied'"
-						 " THEN 'active' ELSE state END WHERE id = $1",
-						 mapping->id, quote_identifier(GetUserNameFromId(role, false)));
+						 " state = CASE WHEN state <> 'denied' THEN state"
+						 " WHEN was_paused THEN 'paused' ELSE 'active' END,"
+						 " was_paused = was_paused AND state = 'restored'"
+						 " WHERE id = $1",
+						 mapping->id, GetUserNameFromId(role, false));
 	PG_RETURN_VOID();
 }
 
@@ -218,18 +218,29 @@ adm_activate_one(ConcordMapping *mapping)
 				 errhint("Use concord.drop_mapping(), or create what is missing.")));
 		return false;
 	}
+	if (!OidIsValid(mapping->definer))
+		ereport(WARNING,
+				(errmsg("mapping \"%s\" is denied: its definer, role \"%s\", does not exist",
+						mapping->name, mapping->definer_name),
+				 errhint("Use concord.set_definer().")));
 	/* what a clone has under way is the original's to deliver */
 	concord_store_update("DELETE FROM concord.exception WHERE mapping = $1"
 						 " AND state IN ('retry', 'waiting', 'blocked')"
 						 " AND $2 IS NULL", mapping->id, NULL);
 	adm_begin(mapping);
-	concord_store_update("UPDATE concord.mapping SET serverid ="
+	concord_store_update("UPDATE concord.mapping m SET serverid ="
 						 " (SELECT oid FROM pg_catalog.pg_foreign_server"
-						 " WHERE srvname = concord.mapping.server),"
-						 " home = $2, was_paused = false,"
-						 " state = CASE WHEN was_paused OR state = 'paused'"
+						 " WHERE srvname = m.server),"
+						 " definer_oid = r.oid, home = $2,"
+						 " was_paused = r.oid IS NULL AND (was_paused OR state = 'paused'),"
+						 " state = CASE WHEN r.oid IS NULL THEN 'denied'"
+						 " WHEN was_paused OR state = 'paused'"
 						 " THEN 'paused' ELSE 'active' END,"
-						 " state_reason = NULL WHERE id = $1",
+						 " state_reason = CASE WHEN r.oid IS NULL THEN"
+						 " format('role \"%s\" does not exist', m.definer) END"
+						 " FROM (VALUES (1)) AS one LEFT JOIN pg_catalog.pg_roles r"
+						 " ON r.rolname = (SELECT definer FROM concord.mapping WHERE id = $1)"
+						 " WHERE m.id = $1",
 						 mapping->id, concord_catalog_home());
 	return true;
 }

@@ -242,6 +242,7 @@ def_check_replace(const DefRequest *request, const ConcordMapping *existing,
 				 errmsg("mapping \"%s\" already exists", request->name),
 				 errhint("Use another name, concord.alter_mapping(), or or_replace => true.")));
 	concord_source_require(existing);
+	concord_source_at_home(existing);
 	if (existing->source != request->source ||
 		existing->serverid != serverid ||
 		(existing->topic == NULL) != (request->topic == NULL) ||
@@ -314,6 +315,7 @@ def_create(DefRequest *request)
 	mapping->topic = request->topic;
 	mapping->server = request->server;
 	mapping->definer = existing != NULL ? existing->definer : GetUserId();
+	mapping->definer_name = GetUserNameFromId(mapping->definer, false);
 	mapping->search_path = existing != NULL ? existing->search_path :
 		concord_store_search_path();
 	definition = def_definition(request);
@@ -389,6 +391,7 @@ def_change(FunctionCallInfo fcinfo)
 	def_require(name, "name");
 	mapping = concord_mapping_by_name(name, CurrentMemoryContext);
 	concord_source_require(mapping);
+	concord_source_at_home(mapping);
 	if (!concord_store_lock(mapping->id))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),

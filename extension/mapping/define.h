@@ -23,6 +23,15 @@ extern Oid	concord_source_server(const char *name, Oid role);
 /* Raises where the current user may not change a mapping. */
 extern void concord_source_require(const ConcordMapping *mapping);
 
+/* concord_source_definer raises where a mapping's definer does not exist. */
+extern void concord_source_definer(const ConcordMapping *mapping);
+
+/*
+ * concord_source_at_home raises where a mapping comes from another database,
+ * or has no definer: it cannot be changed.
+ */
+extern void concord_source_at_home(const ConcordMapping *mapping);
+
 /* ---------- store.c: rows of definitions ---------- */
 
 /* Returns a version's definition (0: the current one), or raises. */

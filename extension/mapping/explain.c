@@ -222,6 +222,7 @@ concord_explain(PG_FUNCTION_ARGS)
 	mapping = concord_mapping_by_name(text_to_cstring(PG_GETARG_TEXT_PP(0)),
 									  CurrentMemoryContext);
 	concord_source_require(mapping);
+	concord_source_definer(mapping);
 	run.mapping = mapping;
 	run.from_seq = PG_ARGISNULL(1) ? -1 : Max(PG_GETARG_INT64(1), 0);
 	run.max_rows = PG_ARGISNULL(2) ? 100 : PG_GETARG_INT32(2);

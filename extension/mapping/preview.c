@@ -373,6 +373,7 @@ concord_preview(PG_FUNCTION_ARGS)
 	mapping = concord_mapping_by_name(text_to_cstring(PG_GETARG_TEXT_PP(0)),
 									  CurrentMemoryContext);
 	concord_source_require(mapping);
+	concord_source_definer(mapping);
 	if (mapping->state == CONCORD_MAPPING_BROKEN)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

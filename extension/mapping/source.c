@@ -132,7 +132,33 @@ concord_source_require(const ConcordMapping *mapping)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("must be a member of role \"%s\" to change mapping \"%s\"",
-						GetUserNameFromId(mapping->definer, true),
+						mapping->definer_name,
 						mapping->name),
 				 errdetail("That role is the mapping's definer.")));
+}
+
+/* concord_source_definer raises where a mapping's definer does not exist. */
+void
+concord_source_definer(const ConcordMapping *mapping)
+{
+	if (GetUserNameFromId(mapping->definer, true) == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("role \"%s\" does not exist", mapping->definer_name),
+				 errdetail("It is the definer of mapping \"%s\".", mapping->name),
+				 errhint("Use concord.set_definer().")));
+}
+
+/* concord_source_at_home raises where a mapping cannot be changed here. */
+void
+concord_source_at_home(const ConcordMapping *mapping)
+{
+	if (mapping->state == CONCORD_MAPPING_RESTORED)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("mapping \"%s\" comes from another database",
+						mapping->name),
+				 errdetail("A copy must not write to a system by itself."),
+				 errhint("Use SELECT concord.activate() where this database takes the other's place.")));
+	concord_source_definer(mapping);
 }

@@ -95,15 +95,16 @@ concord_store_version(const ConcordMapping *mapping, Jsonb *definition,
 					  const char *comment)
 {
 	ConcordCatalogScope scope;
-	Oid			types[5] = {INT4OID, JSONBOID, OIDOID, TEXTOID, TEXTOID};
+	Oid			types[5] = {INT4OID, JSONBOID, NAMEOID, TEXTOID, TEXTOID};
 	Datum		values[5];
 	char		nulls[6] = "     ";
-	Oid			creator = GetUserId();
+	NameData	creator;
 	int32		version;
 
 	values[0] = Int32GetDatum(mapping->id);
 	values[1] = JsonbPGetDatum(definition);
-	values[2] = ObjectIdGetDatum(creator);
+	namestrcpy(&creator, GetUserNameFromId(GetUserId(), false));
+	values[2] = NameGetDatum(&creator);
 	values[3] = (Datum) 0;
 	if (comment != NULL)
 		values[3] = CStringGetTextDatum(comment);
@@ -114,7 +115,7 @@ concord_store_version(const ConcordMapping *mapping, Jsonb *definition,
 	concord_catalog_enter(&scope);
 	st_execute("INSERT INTO concord.mapping_version"
 			   " (mapping, version, definition, created_by, comment)"
-			   " SELECT $1, coalesce(max(version), 0) + 1, $2, $3::regrole, $4"
+			   " SELECT $1, coalesce(max(version), 0) + 1, $2, $3, $4"
 			   " FROM concord.mapping_version WHERE mapping = $1"
 			   " RETURNING version",
 			   4, types, values, nulls, SPI_OK_INSERT_RETURNING);
@@ -141,16 +142,18 @@ int32
 concord_store_mapping(const ConcordMapping *mapping, const char *comment)
 {
 	ConcordCatalogScope scope;
-	Oid			types[11] = {NAMEOID, OIDOID, TEXTOID, NAMEOID, OIDOID, TEXTOID,
-	OIDOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID};
-	Datum		values[11];
-	char		nulls[12] = "           ";
+	Oid			types[12] = {NAMEOID, OIDOID, TEXTOID, NAMEOID, OIDOID, TEXTOID,
+	OIDOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, NAMEOID};
+	Datum		values[12];
+	char		nulls[13] = "            ";
 	NameData	name;
 	NameData	server;
+	NameData	definer;
 	int32		id;
 
 	namestrcpy(&name, mapping->name);
 	namestrcpy(&server, mapping->server);
+	namestrcpy(&definer, mapping->definer_name);
 	values[0] = NameGetDatum(&name);
 	values[1] = ObjectIdGetDatum(mapping->source);
 	nulls[1] = OidIsValid(mapping->source) ? ' ' : 'n';
@@ -171,13 +174,14 @@ concord_store_mapping(const ConcordMapping *mapping, const char *comment)
 		values[10] = CStringGetTextDatum(comment);
 	else
 		nulls[10] = 'n';
+	values[11] = NameGetDatum(&definer);
 
 	concord_catalog_enter(&scope);
 	st_execute("INSERT INTO concord.mapping (name, source, topic, server,"
-			   " serverid, object, definer, search_path, version, state, home,"
-			   " comment) VALUES ($1, $2::regclass, $3, $4, $5, $6,"
-			   " $7::regrole, $8, 0, $9, $10, $11) RETURNING id",
-			   11, types, values, nulls, SPI_OK_INSERT_RETURNING);
+			   " serverid, object, definer_oid, search_path, version, state,"
+			   " home, comment, definer) VALUES ($1, $2::regclass, $3, $4, $5, $6,"
+			   " $7, $8, 0, $9, $10, $11, $12) RETURNING id",
+			   12, types, values, nulls, SPI_OK_INSERT_RETURNING);
 	id = st_int();
 	concord_catalog_leave(&scope);
 	return id;

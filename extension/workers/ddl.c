@@ -50,14 +50,15 @@ static const char *const ddl_on_drop[] = {
 	" state_reason = pg_catalog.format('server %s was dropped', d.object_identity)"
 	" FROM pg_catalog.pg_event_trigger_dropped_objects() AS d"
 	" WHERE d.classid = 'pg_catalog.pg_foreign_server'::pg_catalog.regclass"
-	" AND m.serverid = d.objid",
+	" AND m.serverid = d.objid AND m.home = concord.home()",
 };
 
 /* And ddl_command_end. */
 static const char *const ddl_on_end[] = {
 	"UPDATE concord.mapping AS m SET server = s.srvname"
 	" FROM pg_catalog.pg_foreign_server AS s"
-	" WHERE s.oid = m.serverid AND s.srvname <> m.server",
+	" WHERE s.oid = m.serverid AND s.srvname <> m.server"
+	" AND m.home = concord.home()",
 
 	"UPDATE concord.mapping AS m SET state = 'stale',"
 	" state_reason = pg_catalog.format('table %s is not logged any more', m.source)"

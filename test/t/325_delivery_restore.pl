@@ -21,8 +21,22 @@ $node->safe_psql('postgres', "INSERT INTO goods SELECT i, 'old' FROM generate_se
 $node->safe_psql('postgres', "INSERT INTO goods VALUES (300, '')");
 is($node->safe_psql('postgres', q(SELECT concord.wait_for_delivery('goods'))), 't', 'the original has sent');
 
+$node->safe_psql('postgres', q(
+	CREATE ROLE agent SUPERUSER;
+	SET ROLE agent;
+	CREATE TABLE item (id int PRIMARY KEY, name text);
+	SELECT concord.create_mapping('item', 'item', 'erp', 'item', fields => '{"name": "name"}');
+	RESET ROLE;
+	ALTER TABLE item OWNER TO CURRENT_USER;
+	ALTER ROLE agent RENAME TO broker;));
+ok($node->poll("SELECT definer = 'broker' FROM concord.mapping WHERE name = 'item'"),
+	'a role that is renamed is followed');
+
 my $dump = PostgreSQL::Test::Utils::tempdir . '/dump.sql';
 $node->command_ok([ 'pg_dump', '-f', $dump, '-d', $node->connstr('postgres') ], 'pg_dump');
+$node->safe_psql('postgres', 'DROP ROLE broker');
+ok($node->poll(q(SELECT state = 'denied' AND state_reason = 'role "broker" does not exist'
+	FROM concord.mapping WHERE name = 'item')), 'a role that is dropped denies its mappings');
 $node->safe_psql('postgres', 'CREATE DATABASE restored');
 $node->command_ok(
 	[ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-f', $dump, '-d', $node->connstr('restored') ], 'restore');
@@ -30,7 +44,14 @@ $node->command_ok(
 $erp->clear_log;
 $node->safe_psql('restored', "UPDATE goods SET name = 'too early' WHERE id = 3");
 is(scalar($erp->log_entries), 0, 'nothing is sent before activate()');
-is($node->safe_psql('restored', 'SELECT concord.activate()'), '1', 'activate()');
+is($node->safe_psql('restored', 'SELECT concord.activate()'), '2', 'activate()');
+is($node->safe_psql('restored', q(SELECT m.definer, m.state, m.state_reason, v.created_by
+	FROM concord.mapping m JOIN concord.mapping_version v ON v.mapping = m.id WHERE m.name = 'item')),
+	'broker|denied|role "broker" does not exist|agent', 'a definer that is missing');
+$node->safe_psql('restored', q(SELECT concord.set_definer('item', current_user)));
+$node->safe_psql('restored', "INSERT INTO item VALUES (1, 'one')");
+is($node->safe_psql('restored', q(SELECT concord.wait_for_delivery('item'))), 't', 'its mapping with another definer');
+is($erp->data->{'/rest/item'}{1}{name}, 'one', 'it sends');
 $node->safe_psql('restored', "UPDATE goods SET name = 'new' WHERE id = 1");
 $node->safe_psql('restored', "DELETE FROM goods WHERE id = 2");
 $node->safe_psql('restored', "UPDATE goods SET name = 'named' WHERE id = 300");
