@@ -33,6 +33,33 @@ SELECT concord.create_mapping('server_c', 'server_key', 'server_odata', 'Things'
   options => '{"upsert": "put", "numbers": "string", "on_delete": "ignore"}', paused => true);
 SELECT * FROM server_show('server_c');
 
+-- parts of a key in the order of the primary key, or of an array
+CREATE TABLE server_shelf (a int, zone text, n int, PRIMARY KEY (zone, a));
+INSERT INTO server_shelf VALUES (7, 'north', 1);
+INSERT INTO concord.connector VALUES ('server_put', 'rest', 'records are put',
+  '{"create": {"method": "PUT", "path": "{object}/{key}"}}');
+CREATE SERVER server_put FOREIGN DATA WRAPPER concord
+  OPTIONS (connector 'server_put', url 'http://127.0.0.1:1/api/');
+SELECT concord.create_mapping('server_k1', 'server_shelf', 'server_put', 'shelf', '{"n": "n"}',
+  paused => true);
+SELECT url, body FROM server_show('server_k1');
+SELECT concord.create_mapping('server_k2', 'server_shelf', 'server_put', 'shelf', '{"n": "n"}',
+  '[{"zone": "zone"}, {"number": "n"}, {"a": "a"}]',
+  options => '{"on_delete": "ignore"}', paused => true);
+SELECT url, body FROM server_show('server_k2');
+SELECT concord.alter_mapping('server_k2', key => '[{"a": "a"}, {"zone": "zone"}]');
+SELECT url, body FROM server_show('server_k2');
+SELECT name, expression FROM concord.mapping_field WHERE mapping = 'server_k2' AND part = 'key' ORDER BY 1;
+SELECT concord.alter_mapping('server_k2', key => '{"n": "n"}');
+SELECT concord.alter_mapping('server_k2', key => '[{"a": "a", "zone": "zone"}]');
+SELECT concord.alter_mapping('server_k2', key => '[{"a": "a"}, {"a": "zone"}]');
+SELECT concord.alter_mapping('server_k2', key => '"a"');
+
+SELECT count(concord.drop_mapping(m)) FROM unnest('{server_k1,server_k2}'::text[]) AS m;
+DROP SERVER server_put;
+DELETE FROM concord.connector WHERE name = 'server_put';
+DROP TABLE server_shelf;
+
 -- rest
 SELECT concord.create_mapping('server_d', 'server_key', 'server_rest', 'things/all',
   '{"note": "note", "gone": "null::text"}', '{"id": "t"}', options => '{"nulls": "omit"}', paused => true);

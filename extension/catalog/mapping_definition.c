@@ -4,7 +4,8 @@
  *	  A mapping's definition as JSON, and as the structs of mapping.h.
  *
  * A definition is stored as it was given: an object with members object,
- * fields, key, filter, checks, push and options.  What is absent has its
+ * fields, key, filter, checks, push and options.  A key may also be an array of
+ * objects with one member each, because jsonb keeps no order of members.  What is absent has its
  * default when it is read, so that a default that follows the table (the key)
  * or the connector stays one.  This file knows the shape of the JSON; whether
  * expressions and options make sense for a table or a protocol is decided in
@@ -238,6 +239,49 @@ concord_definition_fields(JsonbContainer *container, const char *what,
 	return fields;
 }
 
+/* def_key reads the key's fields: an object, or an array of such of one. */
+static List *
+def_key(JsonbValue *value)
+{
+	const char *what = "key field";
+	List	   *fields = NIL;
+	ListCell   *lc;
+	JsonbContainer *array;
+
+	if (def_is_object(value))
+		return concord_definition_fields(value->val.binary.data, what, true);
+	array = value->val.binary.data;
+	if (value->type != jbvBinary || !JsonContainerIsArray(array))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must be a JSON object or array", "key")));
+	for (uint32 i = 0; i < JsonContainerSize(array); i++)
+	{
+		JsonbValue *element = getIthJsonbValueFromContainer(array, i);
+		List	   *one;
+
+		if (!def_is_object(element) ||
+			JsonContainerSize(element->val.binary.data) != 1)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("%s %d is not an object with one member", what, i + 1),
+					 errhint("Write [{\"Zone\": \"zone\"}, {\"ID\": \"id\"}] where the order counts.")));
+		one = concord_definition_fields(element->val.binary.data, what, true);
+		foreach(lc, fields)
+		{
+			const char *name = ((ConcordField *) linitial(one))->name;
+
+			if (strcmp(((ConcordField *) lfirst(lc))->name, name) == 0)
+				ereport(ERROR,
+						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						 errmsg("%s \"%s\" is given twice", what, name)));
+		}
+		fields = list_concat(fields, one);
+	}
+	def_check_nesting(fields, what);
+	return fields;
+}
+
 /* def_checks reads an object of named checks. */
 static List *
 def_checks(JsonbContainer *container)
@@ -299,6 +343,7 @@ void
 concord_definition_parse(ConcordMapping *mapping, Jsonb *definition)
 {
 	JsonbContainer *container;
+	JsonbValue *value;
 
 	mapping->object = def_text_member(definition, "object");
 	mapping->filter = def_text_member(definition, "filter");
@@ -309,9 +354,8 @@ concord_definition_parse(ConcordMapping *mapping, Jsonb *definition)
 	container = def_object_member(definition, "fields");
 	mapping->fields = container == NULL ? NIL :
 		concord_definition_fields(container, "field", false);
-	container = def_object_member(definition, "key");
-	mapping->key = container == NULL ? NIL :
-		concord_definition_fields(container, "key field", true);
+	value = def_member(definition, "key");
+	mapping->key = value == NULL ? NIL : def_key(value);
 	container = def_object_member(definition, "checks");
 	mapping->checks = container == NULL ? NIL : def_checks(container);
 

@@ -152,7 +152,10 @@ def_push_json(JsonbParseState **state, const char *name, Jsonb *json)
 
 	if (json == NULL)
 		return;
-	if (!JB_ROOT_IS_OBJECT(json))
+	/* what a key's array may hold is checked when it is read */
+	if (!JB_ROOT_IS_OBJECT(json) &&
+		!(strcmp(name, "key") == 0 && JB_ROOT_IS_ARRAY(json) &&
+		  !JB_ROOT_IS_SCALAR(json)))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("%s must be a JSON object", name)));
@@ -440,6 +443,22 @@ def_text(Jsonb *definition, const char *name)
 		concord_definition_text(value);
 }
 
+/* def_merge_key merges into a key; one that is an array is given as a whole. */
+static Jsonb *
+def_merge_key(Jsonb *old, Jsonb *patch)
+{
+	if (patch == NULL)
+		return old;
+	if (!JB_ROOT_IS_OBJECT(patch))
+		return patch;
+	if (old != NULL && !JB_ROOT_IS_OBJECT(old))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("cannot merge into a key that was given as an array"),
+				 errhint("Give the whole key as an array again.")));
+	return concord_definition_merge(old, patch);
+}
+
 /* concord_alter_mapping is concord.alter_mapping(). */
 Datum
 concord_alter_mapping(PG_FUNCTION_ARGS)
@@ -457,8 +476,7 @@ concord_alter_mapping(PG_FUNCTION_ARGS)
 
 	request.fields = concord_definition_merge(def_object(old, "fields"),
 											  def_arg_json(fcinfo, 1));
-	request.key = concord_definition_merge(def_object(old, "key"),
-										   def_arg_json(fcinfo, 2));
+	request.key = def_merge_key(def_object(old, "key"), def_arg_json(fcinfo, 2));
 	request.filter = PG_ARGISNULL(3) ? def_text(old, "filter") :
 		def_arg_text(fcinfo, 3);
 	request.checks = concord_definition_merge(def_object(old, "checks"),

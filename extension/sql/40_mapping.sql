@@ -129,7 +129,11 @@ CREATE VIEW concord.mapping_field AS
 			AND v.version OPERATOR(pg_catalog.=) m.version
 		CROSS JOIN LATERAL (VALUES
 			('field', v.definition OPERATOR(pg_catalog.->) 'fields'),
-			('key', v.definition OPERATOR(pg_catalog.->) 'key'),
+			('key', CASE pg_catalog.jsonb_typeof(v.definition OPERATOR(pg_catalog.->) 'key')
+				WHEN 'array' THEN (SELECT pg_catalog.jsonb_object_agg(k.key, k.value)
+					FROM pg_catalog.jsonb_array_elements(v.definition OPERATOR(pg_catalog.->) 'key') AS a (field),
+						pg_catalog.jsonb_each(a.field) AS k)
+				ELSE v.definition OPERATOR(pg_catalog.->) 'key' END),
 			('check', v.definition OPERATOR(pg_catalog.->) 'checks'),
 			('filter', CASE WHEN v.definition OPERATOR(pg_catalog.->) 'filter' IS NOT NULL
 				THEN pg_catalog.jsonb_build_object('filter',
