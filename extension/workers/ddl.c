@@ -32,7 +32,7 @@
 PG_FUNCTION_INFO_V1(concord_ddl_drop);
 PG_FUNCTION_INFO_V1(concord_ddl_end);
 
-/* Statements that sql_drop runs; $1 does not occur. */
+/* Statements that sql_drop runs; they return what the user should know. */
 static const char *const ddl_on_drop[] = {
 	/* tables that are captured no more */
 	"DELETE FROM concord.captured AS c"
@@ -44,13 +44,15 @@ static const char *const ddl_on_drop[] = {
 	" state_reason = pg_catalog.format('table %s was dropped', d.object_identity)"
 	" FROM pg_catalog.pg_event_trigger_dropped_objects() AS d"
 	" WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass"
-	" AND d.objsubid = 0 AND m.source::pg_catalog.oid = d.objid",
+	" AND d.objsubid = 0 AND m.source::pg_catalog.oid = d.objid"
+	" RETURNING m.name, m.state_reason",
 
 	"UPDATE concord.mapping AS m SET state = 'broken',"
 	" state_reason = pg_catalog.format('server %s was dropped', d.object_identity)"
 	" FROM pg_catalog.pg_event_trigger_dropped_objects() AS d"
 	" WHERE d.classid = 'pg_catalog.pg_foreign_server'::pg_catalog.regclass"
-	" AND m.serverid = d.objid AND m.home = concord.home()",
+	" AND m.serverid = d.objid AND m.home = concord.home()"
+	" RETURNING m.name, m.state_reason",
 };
 
 /* And ddl_command_end. */
@@ -85,6 +87,23 @@ ddl_check(FunctionCallInfo fcinfo)
 				 errmsg("this function is for the event triggers of pg_concord only")));
 }
 
+/* ddl_tell says which mappings a statement broke, and why. */
+static void
+ddl_tell(void)
+{
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		HeapTuple	tuple = SPI_tuptable->vals[i];
+		TupleDesc	desc = SPI_tuptable->tupdesc;
+
+		ereport(NOTICE,
+				(errmsg("mapping \"%s\" is broken: %s",
+						SPI_getvalue(tuple, desc, 1),
+						SPI_getvalue(tuple, desc, 2)),
+				 errhint("Use concord.drop_mapping() if it is not needed any more.")));
+	}
+}
+
 /* ddl_run runs statements as superuser; returns the rows they changed. */
 static uint64
 ddl_run(const char *const *statements, int nstatements)
@@ -100,8 +119,12 @@ ddl_run(const char *const *statements, int nstatements)
 		elog(ERROR, "SPI_connect failed");
 	for (int i = 0; i < nstatements; i++)
 	{
-		if (SPI_execute(statements[i], false, 0) < 0)
+		int			result = SPI_execute(statements[i], false, 0);
+
+		if (result < 0)
 			elog(ERROR, "could not run \"%s\"", statements[i]);
+		if (result == SPI_OK_UPDATE_RETURNING)
+			ddl_tell();
 		changed += SPI_processed;
 	}
 	SPI_finish();
