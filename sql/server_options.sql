@@ -84,6 +84,17 @@ ALTER USER MAPPING FOR CURRENT_USER SERVER server_ok
 ALTER USER MAPPING FOR CURRENT_USER SERVER server_ok
   OPTIONS (SET auth 'hmac', DROP token, secret 'whsec_c2VjcmV0c2VjcmV0c2VjcmV0', previous_secret 'old');
 
+ALTER USER MAPPING FOR CURRENT_USER SERVER server_ok
+  OPTIONS (SET auth 'hmac', DROP token, secret 'c2VjcmV0c2VjcmV0c2VjcmV0', previous_secret 'c2VjcmV0c2VjcmV0');
+ALTER USER MAPPING FOR CURRENT_USER SERVER server_ok
+  OPTIONS (SET auth 'hmac', DROP token, secret 'c2VjcmV0c2VjcmV0c2VjcmV0', previous_secret 'whsec_c2VjcmV0c2VjcmV0c2VjcmV0');
+CREATE SERVER server_off FOREIGN DATA WRAPPER concord OPTIONS (connector 'rest', url 'http://');
+CREATE SERVER server_off FOREIGN DATA WRAPPER concord OPTIONS (connector 'rest', url 'https:///api/');
+CREATE SERVER server_off FOREIGN DATA WRAPPER concord
+  OPTIONS (connector 'rest', url 'http://127.0.0.1:1/', retry_base '10s', retry_cap '5s');
+CREATE SERVER server_off FOREIGN DATA WRAPPER concord
+  OPTIONS (connector 'rest', url 'http://127.0.0.1:1/', retry_cap '5');
+
 -- files are for those who may read the server's files
 CREATE ROLE server_plain;
 GRANT USAGE ON FOREIGN DATA WRAPPER concord TO server_plain;

@@ -26,6 +26,15 @@ SET ROLE concord_nobody;
 SELECT * FROM concord.setup_problems();
 SELECT value FROM concord.secret;
 RESET ROLE;
+
+-- two functions want the extension's owner, whoever may execute them
+GRANT USAGE ON SCHEMA concord TO concord_nobody;
+GRANT EXECUTE ON FUNCTION concord.set_up(), concord.reset_capture() TO concord_nobody;
+SET ROLE concord_nobody;
+SELECT concord.set_up();
+SELECT concord.reset_capture();
+RESET ROLE;
+DROP OWNED BY concord_nobody;
 DROP ROLE concord_nobody;
 
 -- settings refuse what they cannot mean

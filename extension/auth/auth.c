@@ -132,15 +132,20 @@ auth_check_required(const ConcordAuthScheme *scheme, const char *list,
 	}
 	if (given == NULL)
 	{
-		char	   *names = pstrdup(list);
+		StringInfoData names;
 
-		for (char *p = names; *p; p++)
+		initStringInfo(&names);
+		for (const char *p = list; *p; p++)
+		{
 			if (*p == '|')
-				*p = '/';
+				appendStringInfoString(&names, "\" or \"");
+			else
+				appendStringInfoChar(&names, *p);
+		}
 		ereport(ERROR,
 				(errcode(ERRCODE_FDW_OPTION_NAME_NOT_FOUND),
 				 errmsg("auth \"%s\" needs option \"%s\"", scheme->name,
-						names)));
+						names.data)));
 	}
 }
 
@@ -183,7 +188,7 @@ concord_auth_check(List *options)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("invalid value for option \"%s\"", secrets[i]),
-					 errhint("What follows \"whsec_\" must be base64.")));
+					 errhint("A secret is base64 of at least 16 bytes, better 24, with or without \"whsec_\" in front.")));
 	}
 }
 
@@ -246,6 +251,7 @@ concord_auth_load(Oid serverid, Oid roleid, MemoryContext context)
 									ALLOCSET_SMALL_SIZES);
 	auth = MemoryContextAllocZero(secrets, sizeof(ConcordAuth));
 	auth->context = secrets;
+	auth->mapped = options != NIL;
 	auth->scheme = auth_find(name ? name : "none");
 	callback = MemoryContextAllocZero(secrets, sizeof(MemoryContextCallback));
 	callback->func = auth_reset;
@@ -263,6 +269,13 @@ concord_auth_load(Oid serverid, Oid roleid, MemoryContext context)
 	concord_secret_load(auth, options, "secret");
 	concord_secret_load(auth, options, "previous_secret");
 	return auth;
+}
+
+/* concord_auth_given says whether the role has a user mapping with options. */
+bool
+concord_auth_given(const ConcordAuth *auth)
+{
+	return auth->mapped;
 }
 
 /* concord_auth_apply adds what the scheme needs to a complete request. */

@@ -43,6 +43,9 @@ extern void concord_auth_check(List *options);
 extern ConcordAuth *concord_auth_load(Oid serverid, Oid roleid,
 									  MemoryContext context);
 
+/* concord_auth_given says whether the role has a user mapping with options. */
+extern bool concord_auth_given(const ConcordAuth *auth);
+
 /* concord_auth_apply is called once per attempt, last, on a whole request. */
 extern void concord_auth_apply(const ConcordAuth *auth,
 							   ConcordRequest *request);

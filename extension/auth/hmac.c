@@ -20,9 +20,12 @@
 
 #define HMAC_PREFIX		"whsec_"
 
+/* Shorter keys can be guessed; Standard Webhooks wants 24 bytes or more. */
+#define HMAC_MIN_KEY	16
+
 /*
- * concord_hmac_key returns the key that a secret stands for: what follows
- * whsec_ is base64, any other secret is the key itself.
+ * concord_hmac_key returns the key that a secret stands for: base64, with or
+ * without whsec_ in front.  NULL where it is not, or too short.
  */
 char *
 concord_hmac_key(const char *secret, Size len, int *key_len)
@@ -30,16 +33,14 @@ concord_hmac_key(const char *secret, Size len, int *key_len)
 	const Size	prefix_len = strlen(HMAC_PREFIX);
 	char	   *key;
 
-	if (len < prefix_len || memcmp(secret, HMAC_PREFIX, prefix_len) != 0)
+	if (len >= prefix_len && memcmp(secret, HMAC_PREFIX, prefix_len) == 0)
 	{
-		*key_len = len;
-		return pnstrdup(secret, len);
+		secret += prefix_len;
+		len -= prefix_len;
 	}
-	secret += prefix_len;
-	len -= prefix_len;
 	key = palloc(pg_b64_dec_len(len) + 1);
 	*key_len = pg_b64_decode(secret, len, (void *) key, pg_b64_dec_len(len));
-	return *key_len > 0 ? key : NULL;
+	return *key_len >= HMAC_MIN_KEY ? key : NULL;
 }
 
 /*

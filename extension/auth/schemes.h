@@ -32,6 +32,7 @@ struct ConcordAuth
 {
 	const ConcordAuthScheme *scheme;
 	MemoryContext context;		/* holds the secrets, and only them */
+	bool		mapped;			/* the role has a user mapping with options */
 	char	   *username;
 	char	   *header_name;
 	int			nsecrets;
@@ -54,7 +55,7 @@ extern const ConcordAuthScheme concord_auth_bearer;
 extern const ConcordAuthScheme concord_auth_header;
 extern const ConcordAuthScheme concord_auth_hmac;
 
-/* auth/hmac.c: NULL where a whsec_ secret is not base64 */
+/* auth/hmac.c: NULL where it is not base64, or too short */
 extern char *concord_hmac_key(const char *secret, Size len, int *key_len);
 
 #endif							/* CONCORD_AUTH_SCHEMES_H */

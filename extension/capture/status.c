@@ -11,6 +11,7 @@
 #include "access/xlog.h"
 #include "base/shmem.h"
 #include "capture/capture.h"
+#include "catalog/mapping.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "fmgr.h"
@@ -22,6 +23,7 @@
 
 PG_FUNCTION_INFO_V1(concord_capture_status);
 PG_FUNCTION_INFO_V1(concord_wait_for_capture);
+PG_FUNCTION_INFO_V1(concord_capture_reset);
 
 /* Columns of concord.capture_status(). */
 enum
@@ -127,4 +129,39 @@ concord_wait_for_capture(PG_FUNCTION_ARGS)
 		timeout = Max(timeout - (int) TimestampDifferenceMilliseconds(start,
 																	  GetCurrentTimestamp()), 1);
 	PG_RETURN_BOOL(concord_capture_wait_lsn(concord_capture_mark(), timeout));
+}
+
+/*
+ * concord_capture_reset() is concord.reset_capture(): where there is a gap it
+ * is recorded, and the workers make a new slot.
+ */
+Datum
+concord_capture_reset(PG_FUNCTION_ARGS)
+{
+	static const char *const statements[] = {
+		"INSERT INTO concord.capture_gap (after_lsn, after_seq, reason, reset_by)"
+		" SELECT c.progress, c.last_seq, s.reason, $1"
+		" FROM concord.capture_state c CROSS JOIN concord.capture_status() s"
+		" WHERE s.state = 'gap'",
+		"UPDATE concord.capture_state SET slot_lsn = '0/0'"
+		" FROM concord.capture_status() s WHERE s.state = 'gap' AND $1 IS NOT NULL",
+	};
+	ConcordCatalogScope scope;
+	Oid			types[1] = {NAMEOID};
+	Datum		values[1];
+	NameData	user;
+
+	concord_catalog_require_owner("concord.reset_capture()");
+	PreventCommandDuringRecovery("concord.reset_capture()");
+	namestrcpy(&user, GetUserNameFromId(GetUserId(), false));
+	values[0] = NameGetDatum(&user);
+	concord_catalog_enter(&scope);
+	for (int i = 0; i < lengthof(statements); i++)
+	{
+		if (SPI_execute_with_args(statements[i], 1, types, values, NULL, false,
+								  0) < 0)
+			elog(ERROR, "could not record a gap of capture");
+	}
+	concord_catalog_leave(&scope);
+	PG_RETURN_VOID();
 }

@@ -135,6 +135,20 @@ concord_catalog_leave(ConcordCatalogScope *scope)
 	SetUserIdAndSecContext(scope->userid, scope->sec_context);
 }
 
+/* concord_catalog_require_owner raises unless the user owns the extension. */
+void
+concord_catalog_require_owner(const char *function)
+{
+	Oid			owner = map_owner();
+
+	if (!has_privs_of_role(GetUserId(), owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied for function %s", function),
+				 errdetail("Only superusers and the owner of extension \"%s\", role \"%s\", may call it.",
+						   "pg_concord", GetUserNameFromId(owner, true))));
+}
+
 /* concord_catalog_home says who this database is. */
 char *
 concord_catalog_home(void)

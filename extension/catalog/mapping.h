@@ -138,6 +138,9 @@ typedef struct ConcordCatalogScope
 extern void concord_catalog_enter(ConcordCatalogScope *scope);
 extern void concord_catalog_leave(ConcordCatalogScope *scope);
 
+/* concord_catalog_require_owner raises unless the user owns the extension. */
+extern void concord_catalog_require_owner(const char *function);
+
 /* concord_catalog_home says who this database is; palloc'd. */
 extern char *concord_catalog_home(void);
 

@@ -254,15 +254,29 @@ static void
 mop_duration(const MopOption *option, const JsonbValue *value,
 			 ConcordMappingOptions *options)
 {
-	Interval   *interval;
+	const char *hint = "It is an interval, as \"1s\" or \"5 min\".";
+	MemoryContext context = CurrentMemoryContext;
+	Interval   *volatile interval = NULL;
 	double		ms;
 
 	if (value->type != jbvString)
-		mop_invalid(option, "It is an interval, as \"1s\" or \"5 min\".");
-	interval = DatumGetIntervalP(DirectFunctionCall3(interval_in,
-													 CStringGetDatum(concord_definition_text(value)),
-													 ObjectIdGetDatum(InvalidOid),
-													 Int32GetDatum(-1)));
+		mop_invalid(option, hint);
+	/* interval_in takes no lock or resource, and does not name the option */
+	PG_TRY();
+	{
+		interval = DatumGetIntervalP(DirectFunctionCall3(interval_in,
+														 CStringGetDatum(concord_definition_text(value)),
+														 ObjectIdGetDatum(InvalidOid),
+														 Int32GetDatum(-1)));
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		FlushErrorState();
+	}
+	PG_END_TRY();
+	if (interval == NULL)
+		mop_invalid(option, hint);
 	ms = interval->time / 1000.0 +
 		interval->day * (double) SECS_PER_DAY * 1000.0 +
 		interval->month * 30.0 * SECS_PER_DAY * 1000.0;

@@ -269,6 +269,7 @@ so_check_url(const ConcordOption *option, const char *value)
 	char	   *user = NULL;
 	char	   *scheme = NULL;
 	char	   *fragment = NULL;
+	char	   *host = NULL;
 	const char *hint = NULL;
 
 	for (const char *p = value; *p; p++)
@@ -288,6 +289,9 @@ so_check_url(const ConcordOption *option, const char *value)
 	else if (curl_url_get(url, CURLUPART_SCHEME, &scheme, 0) != CURLUE_OK ||
 			 (strcmp(scheme, "http") != 0 && strcmp(scheme, "https") != 0))
 		hint = "Only the schemes http and https are allowed.";
+	else if (curl_url_get(url, CURLUPART_HOST, &host, 0) != CURLUE_OK ||
+			 *host == '\0' || strstr(value, ":///") != NULL)
+		hint = "The address names no host; one looks like https://erp.example.com/api/.";
 	else if (curl_url_get(url, CURLUPART_USER, &user, 0) == CURLUE_OK)
 		hint = "User name and password belong in the user mapping.";
 	else if (curl_url_get(url, CURLUPART_FRAGMENT, &fragment, 0) == CURLUE_OK)
@@ -295,6 +299,7 @@ so_check_url(const ConcordOption *option, const char *value)
 	curl_free(scheme);
 	curl_free(user);
 	curl_free(fragment);
+	curl_free(host);
 	curl_url_cleanup(url);
 
 	if (hint != NULL)

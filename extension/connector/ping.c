@@ -78,8 +78,8 @@ ping_send(ConcordRequest *request)
 
 /* ping_judge says whether the answer is good; *error tells why it is not. */
 static bool
-ping_judge(const ConcordServer *server, const ConcordResponse *response,
-		   char **error)
+ping_judge(const ConcordAuth *auth, const char *role,
+		   const ConcordResponse *response, char **error)
 {
 	int			status = response->status;
 
@@ -87,6 +87,9 @@ ping_judge(const ConcordServer *server, const ConcordResponse *response,
 	if (response->transfer == CONCORD_TRANSFER_NOT_SENT ||
 		response->transfer == CONCORD_TRANSFER_UNKNOWN)
 		*error = response->error;
+	else if (status == 401 && !concord_auth_given(auth))
+		*error = psprintf("no credentials: role \"%s\" has no user mapping for the server (HTTP status 401)",
+						  role);
 	else if (status == 401 || status == 403 || status == 407)
 		*error = psprintf("the credentials were refused (HTTP status %d)",
 						  status);
@@ -137,7 +140,8 @@ concord_ping(PG_FUNCTION_ARGS)
 
 	request = ping_request(server, auth);
 	ping_send(request);
-	values[0] = BoolGetDatum(ping_judge(server, &request->response, &error));
+	values[0] = BoolGetDatum(ping_judge(auth, GetUserNameFromId(roleid, false),
+										&request->response, &error));
 	if (request->response.status != 0)
 	{
 		values[1] = Int32GetDatum(request->response.status);

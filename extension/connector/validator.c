@@ -91,6 +91,12 @@ val_server(List *options)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("option \"%s\" has a query", "url"),
 				 errhint("Paths are added to the address of a server; only that of a webhook may end with a query.")));
+	if (concord_option_duration(options, "retry_base", 0) >
+		concord_option_duration(options, "retry_cap", INT_MAX))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("option \"%s\" is greater than option \"%s\"",
+						"retry_base", "retry_cap")));
 	if ((concord_option_get(options, "key_file") != NULL) &&
 		(concord_option_get(options, "cert_file") == NULL))
 		ereport(ERROR,

@@ -82,7 +82,7 @@ CREATE TABLE concord.capture_gap (
 	after_lsn pg_lsn NOT NULL,
 	after_seq bigint NOT NULL,
 	reason text,
-	reset_by regrole NOT NULL,
+	reset_by name NOT NULL,
 	reset_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
 );
 
@@ -164,14 +164,6 @@ COMMENT ON VIEW concord.capture IS 'state of capture: slot, lag, who is in the w
 
 -- After a gap: record it and let the workers make a new slot.
 CREATE FUNCTION concord.reset_capture() RETURNS void
-	LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
-	INSERT INTO concord.capture_gap (after_lsn, after_seq, reason, reset_by)
-		SELECT c.progress, c.last_seq, s.reason, current_user::regrole
-		FROM concord.capture_state c CROSS JOIN concord.capture_status() s
-		WHERE s.state = 'gap';
-	UPDATE concord.capture_state SET slot_lsn = '0/0'
-		FROM concord.capture_status() s WHERE s.state = 'gap';
-END;
+	AS 'MODULE_PATHNAME', 'concord_capture_reset' LANGUAGE C;
 COMMENT ON FUNCTION concord.reset_capture() IS
 	'begins capture anew after a gap; changes in between are lost to the mappings until a resync';

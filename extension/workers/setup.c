@@ -15,6 +15,7 @@
 #include "access/xlog.h"
 #include "base/settings.h"
 #include "base/shmem.h"
+#include "catalog/mapping.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_namespace.h"
 #include "commands/extension.h"
@@ -245,6 +246,7 @@ concord_setup_register(PG_FUNCTION_ARGS)
 
 	if (creating_extension)
 		stp_check_schema();
+	concord_catalog_require_owner("concord.set_up()");
 	concord_registry_set(MyDatabaseId, true);
 	concord_launcher_survey_at_commit();
 	if (!IsBinaryUpgrade && (problems = concord_setup_problems()) != NIL)

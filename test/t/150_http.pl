@@ -40,7 +40,7 @@ $node->safe_psql('postgres', qq{
 is(ping('erp'), 't|200|', 'an answer');
 like(during({ status => 404 }), qr/^t\|404\|$/, '404 is an answer');
 like(during({ status => 500 }), qr/^f\|500\|the server has an error/, 'status 500');
-like(during({ status => 401 }), qr/^f\|401\|the credentials were refused/, 'status 401');
+like(during({ status => 401 }), qr/^f\|401\|no credentials: role ".*" has no user mapping/, 'status 401');
 like(during({ status => 302, headers => { Location => $erp->url('/elsewhere') } }),
 	qr/^f\|302\|the server redirects/, 'redirect');
 is(scalar(grep { $_->{path} =~ /elsewhere/ } $erp->log_entries), 0,
