@@ -105,6 +105,7 @@ CREATE VIEW concord.delivery_log AS
 	UNION ALL SELECT * FROM concord.delivery_log_1
 	UNION ALL SELECT * FROM concord.delivery_log_2
 	UNION ALL SELECT * FROM concord.delivery_log_3;
+COMMENT ON VIEW concord.delivery_log IS 'deliveries that are finished, as long as pg_concord.delivery_retention keeps them';
 
 -- What a courier knows of a system; written when it changes.
 CREATE TABLE concord.system_state (
@@ -231,6 +232,7 @@ CREATE VIEW concord.system AS
 			   pg_catalog.max(t.failures) AS failures,
 			   pg_catalog.sum(t.in_flight)::int AS in_flight
 		FROM concord.system_state t WHERE t.serverid = s.oid) c ON true;
+COMMENT ON VIEW concord.system IS 'each server: state, breaker, what is in flight, last error, what to do';
 
 CREATE VIEW concord.status AS
 	SELECT m.name AS mapping,
@@ -262,6 +264,7 @@ CREATE VIEW concord.status AS
 			   pg_catalog.min(e.committed_at) FILTER (WHERE e.state IN ('retry', 'waiting', 'blocked')) AS oldest
 		FROM concord.exception e
 		WHERE e.mapping = m.id AND e.state IN ('retry', 'waiting', 'blocked', 'dead')) x ON true;
+COMMENT ON VIEW concord.status IS 'each mapping: state, pending, lag, delivered, retried, dead, last error';
 
 CREATE VIEW concord.dead_letter AS
 	SELECT e.delivery, m.name AS mapping, e.version, m.server, e.local_key, e.op,
@@ -270,12 +273,14 @@ CREATE VIEW concord.dead_letter AS
 	FROM concord.exception e
 	JOIN concord.mapping m ON m.id = e.mapping
 	WHERE e.state = 'dead';
+COMMENT ON VIEW concord.dead_letter IS 'events that were refused or failed a check, with rule and answer';
 
 CREATE VIEW concord.link AS
 	SELECT m.name AS mapping, k.local_key, k.remote_id, k.etag, k.seq, k.changed_at
 	FROM concord.link_item k
 	JOIN concord.mapping m ON m.id = k.mapping
 	WHERE k.present;
+COMMENT ON VIEW concord.link IS 'key of a row and id of its record in the system, with the ETag';
 
 CREATE VIEW concord.delivery AS
 	SELECT g.delivery, m.name AS mapping, g.version, m.server, g.seq,
@@ -297,3 +302,4 @@ CREATE VIEW concord.delivery AS
 		   0, NULL, NULL, NULL, p.committed_at, p.committed_at, NULL, NULL
 	FROM concord.mapping m
 	CROSS JOIN LATERAL concord.pending_events(m.id, 10000) p;
+COMMENT ON VIEW concord.delivery IS 'what became of each event in each mapping';
