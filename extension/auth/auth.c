@@ -312,9 +312,17 @@ auth_replace(char *text, const char *secret)
 	return buf.data;
 }
 
+/* auth_bare gives a secret without the prefix that only marks what it is. */
+static const char *
+auth_bare(const char *secret)
+{
+	return strncmp(secret, CONCORD_AUTH_WHSEC, strlen(CONCORD_AUTH_WHSEC)) == 0 ?
+		secret + strlen(CONCORD_AUTH_WHSEC) : secret;
+}
+
 /*
- * concord_auth_redact hides secrets as they are, and as basic authentication
- * sends them.
+ * concord_auth_redact hides secrets as they are, without the prefix of
+ * Standard Webhooks, and as basic authentication sends them.
  */
 char *
 concord_auth_redact(const ConcordAuth *auth, const char *text)
@@ -324,7 +332,7 @@ concord_auth_redact(const ConcordAuth *auth, const char *text)
 	if (auth == NULL)
 		return result;
 	for (int i = 0; i < auth->nsecrets; i++)
-		result = auth_replace(result, auth->secrets[i].value);
+		result = auth_replace(result, auth_bare(auth->secrets[i].value));
 	if (auth->scheme == &concord_auth_basic)
 	{
 		char	   *plain = psprintf("%s:%s", auth->username,

@@ -18,8 +18,6 @@
 #include "common/hmac.h"
 #include "common/sha2.h"
 
-#define HMAC_PREFIX		"whsec_"
-
 /* Shorter keys can be guessed; Standard Webhooks wants 24 bytes or more. */
 #define HMAC_MIN_KEY	16
 
@@ -30,10 +28,10 @@
 char *
 concord_hmac_key(const char *secret, Size len, int *key_len)
 {
-	const Size	prefix_len = strlen(HMAC_PREFIX);
+	const Size	prefix_len = strlen(CONCORD_AUTH_WHSEC);
 	char	   *key;
 
-	if (len >= prefix_len && memcmp(secret, HMAC_PREFIX, prefix_len) == 0)
+	if (len >= prefix_len && memcmp(secret, CONCORD_AUTH_WHSEC, prefix_len) == 0)
 	{
 		secret += prefix_len;
 		len -= prefix_len;

@@ -28,6 +28,9 @@ typedef struct ConcordSecret
 
 #define CONCORD_AUTH_SECRETS	4
 
+/* What Standard Webhooks puts before a secret, to say what it is. */
+#define CONCORD_AUTH_WHSEC		"whsec_"
+
 struct ConcordAuth
 {
 	const ConcordAuthScheme *scheme;
