@@ -83,25 +83,6 @@ bkr_is_exception(const ConcordDelivery *d)
 		d->end == CONCORD_END_BLOCKED || d->end == CONCORD_END_DEAD;
 }
 
-/* bkr_op is the event's kind as people read it. */
-static const char *
-bkr_op(ConcordOp op)
-{
-	switch (op)
-	{
-		case CONCORD_OP_INSERT:
-			return "insert";
-		case CONCORD_OP_UPDATE:
-			return "update";
-		case CONCORD_OP_DELETE:
-			return "delete";
-		case CONCORD_OP_TRUNCATE:
-			return "truncate";
-		default:
-			return "emit";
-	}
-}
-
 /* bkr_key gives the delivery's i-th ordering key, or NULL. */
 static const char *
 bkr_key(const ConcordDelivery *d, int i)
@@ -145,7 +126,7 @@ bkr_put_new(ConcordBookRows *rows, const ConcordDelivery *d)
 	concord_book_put(rows, 2, Int32GetDatum(d->lane->definition->mapping->version), false);
 	concord_book_put(rows, 3, Int64GetDatum(event->seq), false);
 	concord_book_put(rows, 4, UUIDPGetDatum(&event->id), false);
-	concord_book_put_text(rows, 5, bkr_op(event->op));
+	concord_book_put_text(rows, 5, concord_event_op_name(event->op));
 	concord_book_put(rows, 6, TimestampTzGetDatum(event->committed_at), false);
 	concord_book_put_text(rows, 7, bkr_key(d, 0));
 	concord_book_put_text(rows, 8, bkr_key(d, 1));

@@ -72,25 +72,6 @@ rpl_key_hash(const char *key)
 	return rpl_hash(DatumGetCString(DirectFunctionCall1(jsonb_out, value)));
 }
 
-/* rpl_op names the kind of an event. */
-static const char *
-rpl_op(ConcordOp op)
-{
-	switch (op)
-	{
-		case CONCORD_OP_INSERT:
-			return "insert";
-		case CONCORD_OP_UPDATE:
-			return "update";
-		case CONCORD_OP_DELETE:
-			return "delete";
-		case CONCORD_OP_TRUNCATE:
-			return "truncate";
-		default:
-			return "emit";
-	}
-}
-
 /* rpl_insert writes the row of one event. */
 static void
 rpl_insert(Replay *replay, const ConcordEvent *event, const char *key)
@@ -103,7 +84,7 @@ rpl_insert(Replay *replay, const ConcordEvent *event, const char *key)
 	values[1] = Int32GetDatum(replay->mapping->version);
 	values[2] = Int64GetDatum(event->seq);
 	values[3] = UUIDPGetDatum(&event->id);
-	values[4] = CStringGetTextDatum(rpl_op(event->op));
+	values[4] = CStringGetTextDatum(concord_event_op_name(event->op));
 	values[5] = TimestampTzGetDatum(event->committed_at);
 	values[6] = key ? CStringGetTextDatum(key) : (Datum) 0;
 	nulls[6] = key ? ' ' : 'n';

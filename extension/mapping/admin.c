@@ -213,14 +213,16 @@ adm_activate_one(ConcordMapping *mapping)
 		(mapping->topic == NULL && !adm_table_exists(mapping)))
 	{
 		ereport(WARNING,
-				(errmsg("mapping \"%s\" cannot be activated: its %s does not exist",
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("mapping \"%s\" cannot be activated: its %s does not exist",
 						mapping->name, server == NULL ? "server" : "table"),
 				 errhint("Use concord.drop_mapping(), or create what is missing.")));
 		return false;
 	}
 	if (!OidIsValid(mapping->definer))
 		ereport(WARNING,
-				(errmsg("mapping \"%s\" is denied: its definer, role \"%s\", does not exist",
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("mapping \"%s\" is denied: its definer, role \"%s\", does not exist",
 						mapping->name, mapping->definer_name),
 				 errhint("Use concord.set_definer().")));
 	/* what a clone has under way is the original's to deliver */

@@ -204,9 +204,6 @@ extern ConcordImageValue concord_rows_value(ConcordCompiled *compiled,
 											ConcordRow *row,
 											AttrNumber attnum);
 
-/* concord_rows_op_name says what happened, as event.op. */
-extern const char *concord_rows_op_name(ConcordOp op);
-
 /* concord_rows_fill writes the slots of one row. */
 extern void concord_rows_fill(ConcordCompiled *compiled, ConcordRow *row,
 							  Datum *values, bool *nulls);

@@ -163,7 +163,7 @@ exp_row(const ConcordMapping *mapping, const ConcordEvent *event,
 	bool		send = mapped->verdict == CONCORD_SEND;
 
 	row->values[0] = Int64GetDatum(event->seq);
-	exp_text(row, 1, concord_rows_op_name(event->op));
+	exp_text(row, 1, concord_event_op_name(event->op));
 	exp_text(row, 2, verdicts[mapped->verdict]);
 	exp_text(row, 3, !send ? NULL :
 			 mapped->action == CONCORD_ACTION_EVENT ? "truncate" :

@@ -261,28 +261,6 @@ row_whole(ConcordCompiled *compiled, ConcordRow *row, bool old)
 	return heap_copy_tuple_as_datum(heap_form_tuple(desc, values, nulls), desc);
 }
 
-/* concord_rows_op_name says what happened, as event.op. */
-const char *
-concord_rows_op_name(ConcordOp op)
-{
-	switch (op)
-	{
-		case CONCORD_OP_INSERT:
-			return "insert";
-		case CONCORD_OP_UPDATE:
-			return "update";
-		case CONCORD_OP_DELETE:
-			return "delete";
-		case CONCORD_OP_TRUNCATE:
-			return "truncate";
-		case CONCORD_OP_EMIT:
-			return "emit";
-		case CONCORD_OP_CONTROL:
-			break;
-	}
-	return "control";
-}
-
 /* row_event makes a value of type concord.event. */
 static Datum
 row_event(ConcordCompiled *compiled, const ConcordEvent *event)
@@ -292,7 +270,7 @@ row_event(ConcordCompiled *compiled, const ConcordEvent *event)
 	bool		nulls[5] = {false, false, false, false, false};
 
 	values[0] = UUIDPGetDatum(&event->id);
-	values[1] = CStringGetTextDatum(concord_rows_op_name(event->op));
+	values[1] = CStringGetTextDatum(concord_event_op_name(event->op));
 	values[2] = TimestampTzGetDatum(event->committed_at);
 	values[3] = Int64GetDatum((int64) event->xid);
 	nulls[4] = event->topic == NULL;

@@ -130,3 +130,28 @@ concord_event_copy(const ConcordEvent *event, MemoryContext context)
 	MemoryContextSwitchTo(old);
 	return copy;
 }
+
+/*
+ * concord_event_op_name says what happened, in the words that views, expressions
+ * and dead letters use.
+ */
+const char *
+concord_event_op_name(ConcordOp op)
+{
+	switch (op)
+	{
+		case CONCORD_OP_INSERT:
+			return "insert";
+		case CONCORD_OP_UPDATE:
+			return "update";
+		case CONCORD_OP_DELETE:
+			return "delete";
+		case CONCORD_OP_TRUNCATE:
+			return "truncate";
+		case CONCORD_OP_EMIT:
+			return "emit";
+		case CONCORD_OP_CONTROL:
+			break;
+	}
+	return "control";
+}

@@ -109,4 +109,7 @@ extern void concord_event_uuid(int32 epoch, XLogRecPtr lsn, uint32 ordinal,
 extern ConcordEvent *concord_event_copy(const ConcordEvent *event,
 										MemoryContext context);
 
+/* concord_event_op_name gives insert, update, delete, truncate, emit, control. */
+extern const char *concord_event_op_name(ConcordOp op);
+
 #endif							/* CONCORD_OUTBOX_EVENT_H */

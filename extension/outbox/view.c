@@ -40,27 +40,6 @@ enum
 
 PG_FUNCTION_INFO_V1(concord_outbox_events);
 
-static const char *
-view_op_name(ConcordOp op)
-{
-	switch (op)
-	{
-		case CONCORD_OP_INSERT:
-			return "insert";
-		case CONCORD_OP_UPDATE:
-			return "update";
-		case CONCORD_OP_DELETE:
-			return "delete";
-		case CONCORD_OP_TRUNCATE:
-			return "truncate";
-		case CONCORD_OP_EMIT:
-			return "emit";
-		case CONCORD_OP_CONTROL:
-			return "control";
-	}
-	return "unknown";
-}
-
 /* view_oversize writes what is known of a value that was too large. */
 static void
 view_oversize(StringInfo buf, const ConcordImageValue *value)
@@ -144,7 +123,7 @@ view_put(ReturnSetInfo *rsinfo, const ConcordEvent *event)
 	memset(nulls, true, sizeof(nulls));
 	view_set(values, nulls, VIEW_SEQ, Int64GetDatum(event->seq));
 	view_set(values, nulls, VIEW_EVENT_ID, UUIDPGetDatum(&event->id));
-	view_set_text(values, nulls, VIEW_OP, view_op_name(event->op));
+	view_set_text(values, nulls, VIEW_OP, concord_event_op_name(event->op));
 	view_set_text(values, nulls, VIEW_TOPIC, event->topic);
 	view_set_text(values, nulls, VIEW_KEY, event->key);
 	view_set_text(values, nulls, VIEW_PAYLOAD, event->payload);
