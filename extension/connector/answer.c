@@ -1,22 +1,25 @@
 /*-------------------------------------------------------------------------
  *
  * answer.c
- *	  Find a value in an answer that should be JSON.
+ *	  Find a value in an answer that should be JSON, or compare it with ours.
  *
- * Answers come from elsewhere and may be anything: no recursion, no error, no
- * assumption about encoding.  What cannot be read is as if it were not there.
- * A found string is unescaped and made valid text; other values are given as
- * they stand.
+ * Answers come from elsewhere and may be anything: no recursion that they
+ * could drive deep, no error, no assumption about encoding.  What cannot be
+ * read is as if it were not there.  A found string is unescaped and made valid
+ * text; other values are given as they stand.
  *
  *-------------------------------------------------------------------------
  */
 #include "connector/protocols.h"
 
 #include "mb/pg_wchar.h"
+#include "utils/builtins.h"
 
 #define ANS_MAX_DEPTH		512
 #define ANS_MAX_NAMES		16
 #define ANS_MAX_VALUE		8192
+#define ANS_MAX_NUMBER		200 /* digits of a number that is compared */
+#define ANS_MAX_NESTING		32	/* of values that are compared */
 
 /* A place in the answer; p == NULL once it is not JSON. */
 typedef struct AnsPlace
@@ -291,4 +294,217 @@ concord_answer_path(const ConcordResponse *response, const char *path)
 		p = dot;
 	}
 	return concord_answer_find(response, names, n);
+}
+
+/* ans_is_number says whether a text is a JSON number of a reasonable size. */
+static bool
+ans_is_number(const char *p, Size len)
+{
+	const char *end = p + len;
+	int			exponent = 0;
+
+	if (len == 0 || len > ANS_MAX_NUMBER)
+		return false;
+	if (*p == '-')
+		p++;
+	if (p == end || *p < '0' || *p > '9')
+		return false;
+	while (p < end && *p >= '0' && *p <= '9')
+		p++;
+	if (p < end && *p == '.')
+	{
+		if (++p == end || *p < '0' || *p > '9')
+			return false;
+		while (p < end && *p >= '0' && *p <= '9')
+			p++;
+	}
+	if (p < end && (*p == 'e' || *p == 'E'))
+	{
+		p++;
+		if (p < end && (*p == '+' || *p == '-'))
+			p++;
+		for (exponent = 0; p < end && *p >= '0' && *p <= '9'; exponent++)
+			p++;
+		if (exponent < 1 || exponent > 3)
+			return false;
+	}
+	return p == end;
+}
+
+/* ans_same_number compares two texts for which ans_is_number holds. */
+static bool
+ans_same_number(const char *a, Size alen, const char *b, Size blen)
+{
+	Datum		values[2];
+
+	for (int i = 0; i < 2; i++)
+		values[i] = DirectFunctionCall3(numeric_in,
+										CStringGetDatum(i == 0 ?
+														pnstrdup(a, alen) :
+														pnstrdup(b, blen)),
+										ObjectIdGetDatum(InvalidOid),
+										Int32GetDatum(-1));
+	return DatumGetBool(DirectFunctionCall2(numeric_eq, values[0], values[1]));
+}
+
+/*
+ * ans_time_length says how much of a text is a time without its zone
+ * (2026-11-20T08:15:00.123456); 0 where it is none in UTC.
+ */
+static Size
+ans_time_length(const char *text)
+{
+	static const char form[] = "0000-00-00T00:00:00";
+	Size		len = strlen(form);
+	Size		zone;
+
+	for (Size i = 0; i < len; i++)
+	{
+		if (form[i] == '0' ? text[i] < '0' || text[i] > '9' : text[i] != form[i])
+			return 0;
+	}
+	if (text[len] == '.')
+		len += 1 + strspn(text + len + 1, "0123456789");
+	zone = strcmp(text + len, "Z") == 0 || strcmp(text + len, "+00:00") == 0;
+	return zone ? len : 0;
+}
+
+/* ans_same_time says whether two texts are one time as far as both are given. */
+static bool
+ans_same_time(const char *a, const char *b)
+{
+	Size		alen = ans_time_length(a);
+	Size		blen = ans_time_length(b);
+
+	return alen > 0 && blen > 0 && memcmp(a, b, Min(alen, blen)) == 0;
+}
+
+/* ans_same_string compares the contents of two strings. */
+static bool
+ans_same_string(const char *a, Size alen, const char *b, Size blen)
+{
+	char	   *atext;
+	char	   *btext;
+
+	if (alen == blen && memcmp(a, b, alen) == 0)
+		return true;
+	/* what follows cuts what is longer */
+	if (alen > ANS_MAX_VALUE || blen > ANS_MAX_VALUE)
+		return false;
+	atext = ans_unescape(a, alen);
+	btext = ans_unescape(b, blen);
+	return strcmp(atext, btext) == 0 || ans_same_time(atext, btext);
+}
+
+static bool ans_holds(AnsPlace *theirs, AnsPlace *ours, int nesting);
+
+/* ans_holds_members says whether an object has all members of ours. */
+static bool
+ans_holds_members(AnsPlace *theirs, AnsPlace *ours, int nesting)
+{
+	ours->p++;
+	while (ans_blank(ours) && *ours->p == '"')
+	{
+		AnsPlace	member = *theirs;
+		const char *name;
+		Size		len;
+
+		if (!ans_string(ours, &name, &len) || !ans_blank(ours))
+			return false;
+		ours->p++;
+		if (!ans_member(&member, ans_unescape(name, len)) ||
+			!ans_holds(&member, ours, nesting) || !ans_blank(ours))
+			return false;
+		if (*ours->p == ',')
+			ours->p++;
+	}
+	if (ours->p >= ours->end || *ours->p != '}')
+		return false;
+	ours->p++;
+	return ans_value(theirs);
+}
+
+/* ans_holds_elements says whether two arrays have the same elements. */
+static bool
+ans_holds_elements(AnsPlace *theirs, AnsPlace *ours, int nesting)
+{
+	for (;;)
+	{
+		/* past the bracket or a comma, which both have here */
+		theirs->p++;
+		ours->p++;
+		if (!ans_blank(theirs) || !ans_blank(ours))
+			return false;
+		if (*theirs->p == ']' || *ours->p == ']')
+			break;
+		if (!ans_holds(theirs, ours, nesting) ||
+			!ans_blank(theirs) || !ans_blank(ours))
+			return false;
+		if (*theirs->p != ',' || *ours->p != ',')
+			break;
+	}
+	if (*theirs->p != ']' || *ours->p != ']')
+		return false;
+	theirs->p++;
+	ours->p++;
+	return true;
+}
+
+/*
+ * ans_holds says whether a value holds ours, and goes behind both.  Numbers
+ * may be written differently, and as strings: many systems quote decimals.
+ */
+static bool
+ans_holds(AnsPlace *theirs, AnsPlace *ours, int nesting)
+{
+	const char *a;
+	const char *b;
+	Size		alen;
+	Size		blen;
+	bool		astring;
+	bool		bstring;
+
+	if (nesting >= ANS_MAX_NESTING || !ans_blank(theirs) || !ans_blank(ours))
+		return false;
+	if (*theirs->p == '{' && *ours->p == '{')
+		return ans_holds_members(theirs, ours, nesting + 1);
+	if (*theirs->p == '[' && *ours->p == '[')
+		return ans_holds_elements(theirs, ours, nesting + 1);
+
+	a = theirs->p;
+	b = ours->p;
+	astring = ans_string(theirs, &a, &alen);
+	bstring = ans_string(ours, &b, &blen);
+	if (!astring)
+	{
+		if (!ans_value(theirs))
+			return false;
+		alen = theirs->p - a;
+	}
+	if (!bstring)
+	{
+		if (!ans_value(ours))
+			return false;
+		blen = ours->p - b;
+	}
+	if (astring && bstring)
+		return ans_same_string(a, alen, b, blen);
+	if (ans_is_number(a, alen) && ans_is_number(b, blen))
+		return ans_same_number(a, alen, b, blen);
+	return astring == bstring && alen == blen && memcmp(a, b, alen) == 0;
+}
+
+/*
+ * concord_answer_holds says whether an answer is an object that has all
+ * members of ours, a JSON object, with equal values.  Objects inside are
+ * compared likewise, arrays element by element.  False where in doubt.
+ */
+bool
+concord_answer_holds(const ConcordResponse *response, const char *json, Size len)
+{
+	AnsPlace	theirs = {response->body, response->body + response->body_len};
+	AnsPlace	ours = {json, json + len};
+
+	return response->body != NULL && ans_blank(&theirs) && *theirs.p == '{' &&
+		ans_holds(&theirs, &ours, 0);
 }

@@ -53,6 +53,8 @@ extern char *concord_answer_find(const ConcordResponse *response,
 								 const char *const *names, int n);
 extern char *concord_answer_path(const ConcordResponse *response,
 								 const char *path);
+extern bool concord_answer_holds(const ConcordResponse *response,
+								 const char *json, Size len);
 
 /* outcome.c */
 extern void concord_outcome_judge(ConcordExchange *exchange,

@@ -50,7 +50,7 @@ typedef enum RecPhase
 	REC_UPDATE,					/* next: done, CREATE, TAG, UPDATE, MOVED */
 	REC_DELETE,					/* next: done, TAG, DELETE */
 	REC_RECREATE,				/* next: CREATE, TAG, RECREATE */
-	REC_PROBE,					/* next: UPDATE, CREATE */
+	REC_PROBE,					/* next: done, UPDATE, CREATE */
 	REC_TAG,					/* next: what was refused, or CREATE */
 	REC_MOVED,					/* next: done, RECREATE */
 } RecPhase;
@@ -320,6 +320,21 @@ rec_after_create(ConcordExchange *exchange, const ConcordResponse *response,
 	return rec_send(exchange, REC_PROBE, dialect);
 }
 
+/* rec_holds says whether an answer shows the record as a create makes it. */
+static bool
+rec_holds(const ConcordExchange *exchange, const ConcordResponse *response)
+{
+	StringInfoData body;
+	bool		holds;
+
+	initStringInfo(&body);
+	concord_body_write(exchange->mapping, exchange->mapped,
+					   CONCORD_BODY_CREATING | CONCORD_BODY_KEY, &body);
+	holds = concord_answer_holds(response, body.data, body.len);
+	pfree(body.data);
+	return holds;
+}
+
 /* rec_after_probe judges the look whether a record exists. */
 static ConcordRequest *
 rec_after_probe(ConcordExchange *exchange, const ConcordResponse *response,
@@ -328,6 +343,12 @@ rec_after_probe(ConcordExchange *exchange, const ConcordResponse *response,
 	RecState   *state = exchange->state;
 	const char *mode = rec_if_match(exchange);
 
+	if (rec_success(response) && rec_holds(exchange, response))
+	{
+		exchange->status = response->status;
+		concord_outcome_set(exchange, CONCORD_OUTCOME_DONE, "already there", NULL);
+		return rec_done(exchange, response, dialect);
+	}
 	if (rec_success(response) ||
 		(response->transfer == CONCORD_TRANSFER_TOO_LARGE &&
 		 response->status >= 200 && response->status < 300))

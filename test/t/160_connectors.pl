@@ -105,7 +105,48 @@ foreach my $case ([ 'Plain', 'plain', '/odata/v4/sales/Plain' ], [ 'things', 'th
 	settle("$set: no answer");
 	like(names($path), qr/60=once/, "$set: it is there");
 	is(scalar(grep { $_->{method} eq 'POST' } $erp->log_entries($path)), 1, "$set: and was made once");
+	is(scalar(grep { $_->{method} eq 'PATCH' } $erp->log_entries($path)), 0, "$set: and is not written again");
 }
+
+# A record that is there already as we make it is not written, however the
+# system writes its values; one that differs in anything is.
+sql(qq{
+	CREATE TABLE rich (id int PRIMARY KEY, name text, amount numeric, at timestamptz, tags text[], doc jsonb, city text, zip text);
+	SELECT concord.create_mapping('rich', 'rich', 'od', 'Rich', '{"Name": "name", "Amount": "amount", "At": "at", "Tags": "tags",
+		"Doc": "doc", "Address/City": "city", "Address/Zip": "zip"}', '{"ID": "id"}')});
+$erp->set('/odata/v4/sales/Rich', key => ['ID']);
+my %same = (Name => '"a\\u00e9\\"b"', Amount => '12.50', At => '"2026-01-02T03:04:05.123456Z"', Tags => '["x","y"]',
+	Doc => '{"k": [1, {"z": null}]}', Address => '{"City": "Ulm", "Zip": null}');
+my @theirs = (
+	[ 'equal', 0, {} ],
+	[ 'other notation', 0, { Name => '"a\xc3\xa9\\u0022b"', Amount => '"1.25e1"', At => '"2026-01-02T03:04:05.123+00:00"',
+		Tags => '[ "x" , "y" ]', Doc => '{"k":[1.0,{"z":null,"y":2}],"more":true}',
+		Address => '{"Zip":null,"City":"Ulm","Country":"DE"}', Extra => '[{}]' } ],
+	[ 'name', 1, { Name => '"a"' } ],
+	[ 'amount', 1, { Amount => '12.51' } ],
+	[ 'an amount that is none', 1, { Amount => '"12,5"' } ],
+	[ 'time', 1, { At => '"2026-01-02T03:04:06.123Z"' } ],
+	[ 'zone', 1, { At => '"2026-01-02T03:04:05.123456+01:00"' } ],
+	[ 'more elements', 1, { Tags => '["x","y","z"]' } ],
+	[ 'fewer elements', 1, { Tags => '["x"]' } ],
+	[ 'other order', 1, { Tags => '["y","x"]' } ],
+	[ 'deep value', 1, { Doc => '{"k":[1,{"z":0}]}' } ],
+	[ 'other kind', 1, { Doc => '[1]' } ],
+	[ 'nested member', 1, { Address => '{"City":"Ulm","Zip":"1"}' } ],
+	[ 'missing member', 1, { Address => '{"City":"Ulm"}' } ],
+	[ 'null', 1, { Name => 'null' } ],
+	[ 'null for an object', 1, { Address => 'null' } ]);
+for my $i (0 .. $#theirs)
+{
+	my %record = (%same, %{ $theirs[$i][2] });
+	$erp->request('POST', '/odata/v4/sales/Rich', '{"ID":' . $i . join('', map { ",\"$_\":$record{$_}" } sort keys %record) . '}');
+}
+$erp->clear_log;
+sql(qq(INSERT INTO rich SELECT i, U&'a\\00e9"b', 12.5, '2026-01-02 03:04:05.123456Z', '{x,y}', '{"k": [1, {"z": null}]}', 'Ulm', NULL
+	FROM generate_series(0, $#theirs) i));
+settle('records that are there');
+my %patched = map { $_->{path} =~ /\((\d+)\)/ ? ($1 => 1) : () } grep { $_->{method} eq 'PATCH' } $erp->log_entries('/odata/v4/sales/Rich');
+is($patched{$_} // 0, $theirs[$_][1], "already there: $theirs[$_][0]") for 0 .. $#theirs;
 
 # answers that are too large, or no text
 $erp->rule({ method => 'PATCH', path => '/odata/v4/sales/Plain' }, { invalid_utf8 => JSON::PP::true, status => 422 }, 1);

@@ -29,12 +29,11 @@ SELECT concord.create_mapping('stock', 'stock', 'erp', 'Stock', '{"Qty": "qty", 
 SELECT concord.create_mapping('tick', 'tick', 'hook', 'tick', '{"what": "what", "n": "n"}');
 INSERT INTO stock SELECT i, 0 FROM generate_series(1, 40) i;
 SQL
-# a create that is asked about after a crash goes on as an update, with another
-# body and so another key: begin with updates
 is($node->safe_psql('postgres', "SELECT concord.wait_for_delivery('stock', '30s')"), 't', 'the records are there');
 $erp->rule({ path => '/' }, { latency_ms => [ 1, 25 ] });
 
-# Rounds of changes, each a transaction: half of the keys, and as many ticks.
+# Rounds of changes, each a transaction: half of the keys, new ones, and as many
+# ticks.  A create that may have arrived is looked for and not written again.
 my $rounds = 0;
 
 sub change
@@ -45,6 +44,7 @@ sub change
 	{
 		$rounds++;
 		$script .= "BEGIN; UPDATE stock SET qty = qty + 1, v = v + 1 WHERE id % 2 = $rounds % 2;
+			 INSERT INTO stock SELECT 1000 + $rounds * 20 + i, i FROM generate_series(1, 20) i;
 			 INSERT INTO tick (what, n) SELECT 'round', $rounds FROM generate_series(1, 20); COMMIT;\n";
 	}
 	$node->safe_psql('postgres', $script);
