@@ -49,6 +49,7 @@ struct DecoderState
 	bool		hello_sent;		/* the stream's first message is out */
 	uint32		last_relnum;	/* last number given to a definition */
 	HTAB	   *definitions;	/* those with a number, by hash */
+	HTAB	   *json_told;		/* definitions told, by relation */
 
 	/* the transaction that is being replayed; see txn.c */
 	ReorderBufferTXN *txn;

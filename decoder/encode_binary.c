@@ -18,7 +18,6 @@
 
 #include "common/hashfn.h"
 #include "mb/pg_wchar.h"
-#include "utils/builtins.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 
@@ -160,20 +159,6 @@ bin_commit(DecoderState *state)
 	bin_end(state, start);
 }
 
-/* Name a type so that no search_path is needed to read it. */
-static char *
-bin_type_name(Oid typid, int32 typmod)
-{
-	static const char catalog[] = "pg_catalog.";
-	char	   *name = format_type_extended(typid, typmod,
-											FORMAT_TYPE_TYPEMOD_GIVEN |
-											FORMAT_TYPE_FORCE_QUALIFY);
-
-	if (strncmp(name, catalog, sizeof(catalog) - 1) == 0)
-		name += sizeof(catalog) - 1;
-	return name;
-}
-
 /* Encode the fields of RELATION that follow relnum. */
 static void
 bin_definition(StringInfo buf, ConcordRel *rel)
@@ -193,7 +178,7 @@ bin_definition(StringInfo buf, ConcordRel *rel)
 		bin_varint(buf, column->typid);
 		bin_varint(buf, (uint64) ((int64) column->typmod + 1));
 		bin_text(buf, column->name);
-		bin_text(buf, bin_type_name(column->typid, column->typmod));
+		bin_text(buf, concord_relcache_type_name(column->typid, column->typmod));
 	}
 }
 

@@ -34,7 +34,11 @@ struct OptionDef
 	void		(*parse) (const OptionDef *def, const char *value, void *field);
 	Size		offset;			/* of the field in ConcordOptions */
 	const char *const *words;	/* of an enumeration */
+	int			formats;		/* those it has a meaning in; 0 is all */
 };
+
+/* Sets of formats. */
+#define IN(format)		(1 << CONCORD_FORMAT_##format)
 
 static void opt_bool(const OptionDef *def, const char *value, void *field);
 static void opt_word(const OptionDef *def, const char *value, void *field);
@@ -46,6 +50,7 @@ static void opt_flag_word(const OptionDef *def, const char *value, void *field);
 
 /* Words of enumerations, in the order of their enums. */
 static const char *const format_words[] = {"json", "binary", NULL};
+static const char *const schema_words[] = {"none", "once", "inline", NULL};
 static const char *const selection_words[] = {"all", "captured", NULL};
 static const char *const origin_words[] = {"any", "none", "local", NULL};
 static const char *const number_words[] = {"number", "string", NULL};
@@ -55,6 +60,7 @@ static const char *const bytea_words[] = {"base64", "hex", NULL};
 
 static const OptionDef option_defs[] = {
 	{"format", "json", opt_word, FIELD(format), format_words},
+	{"schema", "none", opt_word, FIELD(schema), schema_words, IN(JSON)},
 	{"selection", "all", opt_word, FIELD(selection), selection_words},
 	{"tables", NULL, opt_tables, FIELD(tables)},
 	{"publication_names", NULL, opt_names, FIELD(publications)},
@@ -62,15 +68,15 @@ static const OptionDef option_defs[] = {
 	{"origin", "any", opt_word, FIELD(origin), origin_words},
 	{"max_value", "16MB", opt_size, FIELD(max_value)},
 	{"batch", NULL, opt_bool, FIELD(batch)},
-	{"numbers", "number", opt_flag_word, FIELD(numbers_as_strings), number_words},
-	{"bytea", "base64", opt_flag_word, FIELD(bytea_hex), bytea_words},
-	{"include_xid", "true", opt_bool, FIELD(include_xid)},
-	{"include_lsn", "true", opt_bool, FIELD(include_lsn)},
-	{"include_ordinal", "true", opt_bool, FIELD(include_ordinal)},
-	{"include_time", "true", opt_bool, FIELD(include_time)},
-	{"include_origin", "true", opt_bool, FIELD(include_origin)},
-	{"include_types", "false", opt_bool, FIELD(include_types)},
-	{"include_transaction", "false", opt_bool, FIELD(include_transaction)},
+	{"numbers", "number", opt_flag_word, FIELD(numbers_as_strings), number_words, IN(JSON)},
+	{"bytea", "base64", opt_flag_word, FIELD(bytea_hex), bytea_words, IN(JSON)},
+	{"include_xid", "true", opt_bool, FIELD(include_xid), NULL, IN(JSON)},
+	{"include_lsn", "true", opt_bool, FIELD(include_lsn), NULL, IN(JSON)},
+	{"include_ordinal", "true", opt_bool, FIELD(include_ordinal), NULL, IN(JSON)},
+	{"include_time", "true", opt_bool, FIELD(include_time), NULL, IN(JSON)},
+	{"include_origin", "true", opt_bool, FIELD(include_origin), NULL, IN(JSON)},
+	{"include_types", "false", opt_bool, FIELD(include_types), NULL, IN(JSON)},
+	{"include_transaction", "false", opt_bool, FIELD(include_transaction), NULL, IN(JSON)},
 };
 
 #define NOPTIONS	((int) lengthof(option_defs))
@@ -307,6 +313,28 @@ opt_refuse_unknown(const char *name)
 			 closest ? errhint("Perhaps you meant the option \"%s\".", closest) : 0));
 }
 
+/* Refuse an option that says nothing in the format that is asked for. */
+static void
+opt_check_format(const ConcordOptions *options, const OptionDef *def)
+{
+	StringInfoData formats;
+
+	if (def->formats == 0 || (def->formats & (1 << options->format)) != 0)
+		return;
+	initStringInfo(&formats);
+	for (int i = 0; format_words[i] != NULL; i++)
+	{
+		if (def->formats & (1 << i))
+			appendStringInfo(&formats, "%s\"%s\"", formats.len == 0 ? "" : ", ",
+							 format_words[i]);
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("option \"%s\" of output plugin \"%s\" has no meaning in format \"%s\"",
+					def->name, CONCORD_DECODER_NAME, format_words[options->format]),
+			 errhint("Leave it out; it belongs to format %s.", formats.data)));
+}
+
 /* Refuse options that contradict each other; settle the ones that follow. */
 static void
 opt_settle(ConcordOptions *options, const bool *seen_defs)
@@ -326,7 +354,9 @@ opt_settle(ConcordOptions *options, const bool *seen_defs)
 
 	for (int i = 0; i < NOPTIONS; i++)
 	{
-		if (option_defs[i].offset == FIELD(batch) && !seen_defs[i])
+		if (seen_defs[i])
+			opt_check_format(options, &option_defs[i]);
+		else if (option_defs[i].offset == FIELD(batch))
 			options->batch = options->format == CONCORD_FORMAT_BINARY;
 	}
 }

@@ -16,6 +16,13 @@ typedef enum ConcordFormat
 	CONCORD_FORMAT_BINARY,
 } ConcordFormat;
 
+typedef enum ConcordSchema
+{
+	CONCORD_SCHEMA_NONE,
+	CONCORD_SCHEMA_ONCE,		/* before the first event that needs it */
+	CONCORD_SCHEMA_INLINE,		/* in each event */
+} ConcordSchema;
+
 typedef enum ConcordSelection
 {
 	CONCORD_SELECT_ALL,
@@ -44,6 +51,7 @@ typedef struct ConcordPattern
 typedef struct ConcordOptions
 {
 	int			format;			/* ConcordFormat */
+	int			schema;			/* ConcordSchema */
 	int			selection;		/* ConcordSelection */
 	List	   *tables;			/* of ConcordPattern */
 	List	   *publications;	/* of char *, names */

@@ -23,6 +23,7 @@
 #include "access/sysattr.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_index.h"
+#include "utils/builtins.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
@@ -214,6 +215,7 @@ rc_fill_columns(ConcordRel *rel, Relation relation, Relation target)
 		column->typid = att->atttypid;
 		column->typmod = att->atttypmod;
 		column->varlena = att->attlen == -1;
+		column->notnull = att->attnotnull;
 		concord_type_init(&column->type, att->atttypid);
 		if (rc_in_index(primary, n + 1))
 			column->flags |= CONCORD_COL_PRIMARY;
@@ -229,6 +231,20 @@ rc_fill_columns(ConcordRel *rel, Relation relation, Relation target)
 		RelationClose(identity);
 	if (primary)
 		RelationClose(primary);
+}
+
+/* Name a type so that no search_path is needed to read it. */
+char *
+concord_relcache_type_name(Oid typid, int32 typmod)
+{
+	static const char catalog[] = "pg_catalog.";
+	char	   *name = format_type_extended(typid, typmod,
+											FORMAT_TYPE_TYPEMOD_GIVEN |
+											FORMAT_TYPE_FORCE_QUALIFY);
+
+	if (strncmp(name, catalog, sizeof(catalog) - 1) == 0)
+		name += sizeof(catalog) - 1;
+	return name;
 }
 
 /* Fill an entry whose selection says that it is sent. */

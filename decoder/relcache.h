@@ -22,6 +22,7 @@ typedef struct ConcordColumn
 	uint8		flags;			/* CONCORD_COL_* */
 	bool		key;			/* part of the JSON form's key */
 	bool		varlena;
+	bool		notnull;
 	ConcordType type;
 	const char *name;
 	Oid			typid;
@@ -63,16 +64,21 @@ struct ConcordRel
 
 	/* the encoder's own */
 	struct ConcordDefinition *definition;
-	const char *json_head;		/* "schema":…,"table":… */
+	const char *json_head;		/* "schema":…,"table":…, perhaps more */
 	int			json_head_len;
+	bool		json_has_key;	/* a column of the key exists */
 	const char *json_types;		/* ,"types":{…}, or empty */
 	int			json_types_len;
+	struct ConcordJsonTold *json_told;	/* with schema = once, and then: */
+	const char *json_hash;		/* of the definition */
+	const char *json_columns;	/* what an event does not repeat of it */
 };
 
 /* in relcache.c */
 extern void concord_relcache_start(DecoderState *state);
 extern void concord_relcache_end(DecoderState *state);
 extern ConcordRel *concord_relcache_get(DecoderState *state, Relation relation);
+extern char *concord_relcache_type_name(Oid typid, int32 typmod);
 
 /* in filter.c */
 extern void concord_filter_relation(DecoderState *state, Relation relation,

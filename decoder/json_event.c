@@ -1,0 +1,176 @@
+/*-------------------------------------------------------------------------
+ *
+ * json_event.c
+ *	  What events of all JSON formats share: frame, position, messages.
+ *
+ * The transaction's position is laid out once, when it begins, and copied
+ * into each event.
+ *
+ * Events that share a write are separated by a line end, which never stands
+ * inside an event.  A single event has none behind it: consumers such as
+ * pg_recvlogical add their own.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "common/base64.h"
+#include "mb/pg_wchar.h"
+#include "replication/origin.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "json_event.h"
+#include "protocol.h"
+
+/* An event is complete. */
+void
+concord_json_end(DecoderState *state, int start)
+{
+	concord_buf_putc(&state->buf, '}');
+	concord_output_done(state, start);
+}
+
+/* Append a member's name and a string, both known to need no escape. */
+void
+concord_json_plain(StringInfo buf, const char *name, const char *value)
+{
+	concord_buf_literal(buf, ",\"");
+	concord_buf_append(buf, name, strlen(name));
+	concord_buf_literal(buf, "\":\"");
+	concord_buf_append(buf, value, strlen(value));
+	concord_buf_putc(buf, '"');
+}
+
+/* Append the member "lsn". */
+void
+concord_json_lsn(StringInfo buf, XLogRecPtr lsn)
+{
+	char		text[32];
+
+	snprintf(text, sizeof(text), "%X/%X", LSN_FORMAT_ARGS(lsn));
+	concord_json_plain(buf, "lsn", text);
+}
+
+/* Lay out what every event of the current transaction says of it. */
+void
+concord_json_layout_position(DecoderState *state)
+{
+	const ConcordOptions *options = &state->options;
+	ReorderBufferTXN *txn = state->txn;
+	StringInfo	buf = &state->position;
+
+	resetStringInfo(buf);
+	if (options->include_xid)
+	{
+		concord_buf_literal(buf, ",\"xid\":");
+		concord_json_number(buf, txn->xid);
+	}
+	if (options->include_lsn)
+		concord_json_lsn(buf, txn->end_lsn);
+	if (options->include_time)
+	{
+		char		time[CONCORD_TIMESTAMP_MAX + 1];
+
+		*concord_put_timestamp(time, txn->xact_time.commit_time, 'T', "+00:00") = '\0';
+		concord_json_plain(buf, "time", time);
+	}
+	if (options->include_origin && txn->origin_id != InvalidRepOriginId)
+	{
+		char	   *name = NULL;
+
+		if (replorigin_by_oid(txn->origin_id, true, &name))
+		{
+			concord_buf_literal(buf, ",\"origin\":");
+			concord_json_string(buf, name, strlen(name));
+		}
+	}
+}
+
+/* Append the position of the current event. */
+void
+concord_json_position(DecoderState *state)
+{
+	StringInfo	buf = &state->buf;
+
+	concord_buf_append(buf, state->position.data, state->position.len);
+	if (state->options.include_ordinal)
+	{
+		concord_buf_literal(buf, ",\"ordinal\":");
+		concord_json_number(buf, state->ordinal);
+	}
+}
+
+/* Append what a truncation says beside the relation. */
+void
+concord_json_truncate_flags(DecoderState *state, int flags)
+{
+	StringInfo	buf = &state->buf;
+
+	if (flags & CONCORD_TRUNCATE_CASCADE)
+		concord_buf_literal(buf, ",\"cascade\":true");
+	if (flags & CONCORD_TRUNCATE_RESTART)
+		concord_buf_literal(buf, ",\"restart_identity\":true");
+	if (flags & CONCORD_TRUNCATE_PARTITION)
+		concord_buf_literal(buf, ",\"partition\":true");
+}
+
+/* Say how long a message's content is that is too large to be sent. */
+static void
+ev_content_length(StringInfo buf, Size size)
+{
+	concord_buf_literal(buf, ",\"content\":null,\"oversize\":{\"length\":");
+	concord_json_number(buf, size);
+	concord_buf_putc(buf, '}');
+}
+
+/* Append a message's content: a string where it is text, else base 64. */
+static void
+ev_content(StringInfo buf, const char *content, Size size)
+{
+	int			before = buf->len;
+	int			room;
+	int			written;
+	char	   *p;
+
+	if (size > CONCORD_CONTENT_MAX)
+	{
+		ev_content_length(buf, size);
+		return;
+	}
+	concord_buf_literal(buf, ",\"content\":");
+	if (memchr(content, '\0', size) == NULL &&
+		pg_verify_mbstr(GetDatabaseEncoding(), content, (int) size, true))
+	{
+		concord_json_string(buf, content, size);
+		if (buf->cursor != 0)
+		{
+			buf->cursor = 0;
+			buf->len = before;
+			ev_content_length(buf, size);
+		}
+		return;
+	}
+	room = pg_b64_enc_len((int) size);
+	concord_buf_putc(buf, '"');
+	p = concord_buf_reserve(buf, (Size) room + 1);
+	written = pg_b64_encode((const void *) content, (int) size, p, room);
+	if (written < 0)
+		elog(ERROR, "could not encode %zu bytes in base 64", size);
+	concord_buf_advance(buf, p + written);
+	concord_buf_literal(buf, "\",\"encoding\":\"base64\"");
+}
+
+/* Append what a logical message says: how it was written, prefix, content. */
+void
+concord_json_message(DecoderState *state, const ConcordMessage *message)
+{
+	StringInfo	buf = &state->buf;
+
+	if (message->transactional)
+		concord_buf_literal(buf, ",\"transactional\":true,\"prefix\":");
+	else
+		concord_buf_literal(buf, ",\"transactional\":false,\"prefix\":");
+	concord_json_string(buf, message->prefix, strlen(message->prefix));
+	ev_content(buf, message->content, message->size);
+}

@@ -1,0 +1,179 @@
+/*-------------------------------------------------------------------------
+ *
+ * json_row.c
+ *	  A row change as members of a JSON object: key, old, new, what is missing.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "utils/builtins.h"
+
+#include "json_event.h"
+#include "protocol.h"
+
+/* What an image has that cannot be a member of it. */
+typedef struct ImageGaps
+{
+	bool		unchanged;
+	bool		oversize;
+} ImageGaps;
+
+/*
+ * Append an image as an object: all columns, or those of the key.  Columns
+ * without a value to send are left out and noted in gaps.  Ends early where
+ * the event has become too large.
+ */
+static void
+jr_image(DecoderState *state, ConcordRel *rel, bool old, bool key_only,
+		 ImageGaps *gaps)
+{
+	StringInfo	buf = &state->buf;
+	ConcordJsonStyle style = {state->options.numbers_as_strings,
+	state->options.bytea_hex};
+	const Datum *values = old ? rel->old_values : rel->new_values;
+	const bool *nulls = old ? rel->old_nulls : rel->new_nulls;
+	bool	   *left_out = old ? rel->old_left_out : rel->new_left_out;
+	int			comma = 1;		/* bytes of the name to leave out: its comma */
+
+	concord_buf_putc(buf, '{');
+	for (int i = 0; i < rel->ncolumns; i++)
+	{
+		ConcordColumn *column = &rel->columns[i];
+		int			n = column->source;
+		int			before = buf->len;
+
+		if (key_only && !column->key)
+			continue;
+		if (!nulls[n] && column->varlena)
+		{
+			if (concord_row_unchanged(column, values[n]))
+			{
+				gaps->unchanged = true;
+				continue;
+			}
+			if (concord_row_oversize(state, column, values[n], left_out[n]))
+			{
+				gaps->oversize = true;
+				continue;
+			}
+		}
+		concord_buf_append(buf, column->json_name + comma,
+						   column->json_name_len - comma);
+		comma = 0;
+		if (nulls[n])
+			concord_buf_literal(buf, "null");
+		else
+			concord_value_json(buf, &column->type, values[n], &style);
+		if (!concord_row_wrote(state, column, before, &left_out[n]))
+			return;
+	}
+	concord_buf_putc(buf, '}');
+}
+
+/* Append the list of columns that the new image lacks as unchanged. */
+static void
+jr_unchanged(DecoderState *state, ConcordRel *rel)
+{
+	StringInfo	buf = &state->buf;
+	bool		first = true;
+
+	concord_buf_literal(buf, ",\"unchanged\":[");
+	for (int i = 0; i < rel->ncolumns; i++)
+	{
+		ConcordColumn *column = &rel->columns[i];
+		int			n = column->source;
+
+		if (rel->new_nulls[n] || !concord_row_unchanged(column, rel->new_values[n]))
+			continue;
+		if (!first)
+			concord_buf_putc(buf, ',');
+		first = false;
+		/* the name with its quotes, without comma and colon */
+		concord_buf_append(buf, column->json_name + 1, column->json_name_len - 2);
+	}
+	concord_buf_putc(buf, ']');
+}
+
+/* Append a marker for each value of an image that is too large. */
+static void
+jr_oversize(DecoderState *state, ConcordRel *rel, bool old)
+{
+	StringInfo	buf = &state->buf;
+	const Datum *values = old ? rel->old_values : rel->new_values;
+	const bool *nulls = old ? rel->old_nulls : rel->new_nulls;
+	const bool *left_out = old ? rel->old_left_out : rel->new_left_out;
+	int			comma = 1;
+
+	if (old)
+		concord_buf_literal(buf, ",\"old_oversize\":{");
+	else
+		concord_buf_literal(buf, ",\"oversize\":{");
+	for (int i = 0; i < rel->ncolumns; i++)
+	{
+		ConcordColumn *column = &rel->columns[i];
+		int			n = column->source;
+		uint8		sha256[CONCORD_SHA256_LENGTH];
+		uint64		length;
+		char	   *p;
+
+		if (nulls[n] || !column->varlena ||
+			concord_row_unchanged(column, values[n]) ||
+			!concord_row_oversize(state, column, values[n], left_out[n]))
+			continue;
+		length = concord_value_digest(values[n], sha256);
+		concord_buf_append(buf, column->json_name + comma,
+						   column->json_name_len - comma);
+		comma = 0;
+		concord_buf_literal(buf, "{\"length\":");
+		concord_json_number(buf, length);
+		concord_buf_literal(buf, ",\"sha256\":\"");
+		p = concord_buf_reserve(buf, 2 * sizeof(sha256));
+		p += hex_encode((char *) sha256, sizeof(sha256), p);
+		concord_buf_advance(buf, p);
+		concord_buf_literal(buf, "\"}");
+	}
+	concord_buf_putc(buf, '}');
+}
+
+/*
+ * Append the members of a row change.  Returns false where the event has
+ * become too large; what is in the buffer then is of no use.
+ */
+bool
+concord_json_row(DecoderState *state, ConcordRel *rel, const ConcordChange *change)
+{
+	StringInfo	buf = &state->buf;
+	ImageGaps	key_gaps = {false, false};
+	ImageGaps	old_gaps = {false, false};
+	ImageGaps	new_gaps = {false, false};
+	bool		whole_old = change->has_old && !change->old_is_key;
+
+	if ((change->has_old || change->has_new) && rel->json_has_key)
+	{
+		concord_buf_literal(buf, ",\"key\":");
+		jr_image(state, rel, change->has_old, true, &key_gaps);
+	}
+	if (change->no_identity)
+		concord_buf_literal(buf, ",\"no_identity\":true");
+	if (whole_old && buf->cursor == 0)
+	{
+		concord_buf_literal(buf, ",\"old\":");
+		jr_image(state, rel, true, false, &old_gaps);
+	}
+	if (change->has_new && buf->cursor == 0)
+	{
+		concord_buf_literal(buf, ",\"new\":");
+		jr_image(state, rel, false, false, &new_gaps);
+	}
+	if (unlikely(buf->cursor != 0))
+		return false;
+	if (new_gaps.unchanged)
+		jr_unchanged(state, rel);
+	if (old_gaps.oversize)
+		jr_oversize(state, rel, true);
+	if (new_gaps.oversize)
+		jr_oversize(state, rel, false);
+	concord_buf_append(buf, rel->json_types, rel->json_types_len);
+	return true;
+}
