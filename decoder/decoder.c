@@ -60,13 +60,17 @@ dec_startup(LogicalDecodingContext *ctx, OutputPluginOptions *opt, bool is_init)
 		concord_filter_check_publications(state);
 		concord_relcache_start(state);
 	}
+	concord_stats_start(state, is_init);
 }
 
 /* The context goes away in good order. */
 static void
 dec_shutdown(LogicalDecodingContext *ctx)
 {
-	concord_relcache_end(ctx->output_plugin_private);
+	DecoderState *state = ctx->output_plugin_private;
+
+	concord_relcache_end(state);
+	concord_stats_end(&state->stats);
 }
 
 /* A transaction's replay begins. */
@@ -94,19 +98,22 @@ dec_change(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, Relation relation
 {
 	DecoderState *state = ctx->output_plugin_private;
 	MemoryContext old = MemoryContextSwitchTo(state->change_context);
-	ConcordRel *rel = concord_relcache_get(state, relation);
+	ConcordRel *rel;
 	ConcordChange row;
 
-	if (concord_row_prepare(rel, relation, change, &row))
+	concord_stats_change(&state->stats);
+	rel = concord_relcache_get(state, relation);
+	if (concord_row_prepare(state, rel, relation, change, &row))
 	{
 		concord_txn_event(state);
 		concord_row_send(state, rel, &row);
 	}
 	else
-		concord_txn_skip(state);
+		concord_txn_skip(state, CONCORD_COUNT_FILTERED_RELATION);
 
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(state->change_context);
+	concord_stats_change_done(&state->stats);
 }
 
 /* Relations were truncated by one command. */
@@ -135,7 +142,10 @@ dec_message(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, XLogRecPtr lsn,
 	MemoryContext old;
 
 	if (!concord_filter_message(state, prefix))
+	{
+		CONCORD_COUNT(state, CONCORD_COUNT_FILTERED_MESSAGE);
 		return;
+	}
 
 	old = MemoryContextSwitchTo(state->change_context);
 	if (transactional)
@@ -143,8 +153,14 @@ dec_message(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, XLogRecPtr lsn,
 	else
 		concord_output_hello(state);
 	state->encoder->message(state, &message);
+	CONCORD_COUNT(state, CONCORD_COUNT_MESSAGES);
+	if (size > CONCORD_CONTENT_MAX)
+		CONCORD_COUNT(state, CONCORD_COUNT_OVERSIZE);
 	if (!transactional)
+	{
 		concord_output_flush(state);
+		concord_stats_tell(&state->stats);
+	}
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(state->change_context);
 }
@@ -153,7 +169,12 @@ dec_message(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, XLogRecPtr lsn,
 static bool
 dec_filter_origin(LogicalDecodingContext *ctx, RepOriginId origin)
 {
-	return concord_filter_origin(ctx->output_plugin_private, origin);
+	DecoderState *state = ctx->output_plugin_private;
+
+	if (!concord_filter_origin(state, origin))
+		return false;
+	concord_stats_filtered_origin(&state->stats);
+	return true;
 }
 
 /* Hand the callbacks to core. */

@@ -25,6 +25,7 @@
 #include "encoder.h"
 #include "options.h"
 #include "relcache.h"
+#include "stats.h"
 
 /*
  * What a change carries is a HeapTuple from 17 on and was a buffer around
@@ -68,13 +69,17 @@ struct DecoderState
 	List	   *publications;	/* of Publication, while valid */
 	List	   *publications_missed;	/* names of which a WARNING has told */
 	MemoryContext publications_context;
+
+	ConcordStats stats;			/* what was counted; see stats.c */
 };
+
+#define CONCORD_COUNT(state, counter)	((state)->stats.counts[counter]++)
 
 /* in txn.c */
 extern void concord_txn_start(DecoderState *state, ReorderBufferTXN *txn);
 extern void concord_txn_event(DecoderState *state);
 extern void concord_txn_end(DecoderState *state);
-extern void concord_txn_skip(DecoderState *state);
+extern void concord_txn_skip(DecoderState *state, ConcordCounter why);
 extern void concord_output_hello(DecoderState *state);
 extern void concord_output_done(DecoderState *state, int start);
 extern void concord_output_flush(DecoderState *state);

@@ -322,6 +322,7 @@ bin_image(DecoderState *state, ConcordRel *rel, const Datum *values,
 									  left_out[column->source]))
 		{
 			bin_oversize(buf, value);
+			CONCORD_COUNT(state, CONCORD_COUNT_OVERSIZE);
 			flags |= CONCORD_ROW_OVERSIZE;
 		}
 		else if (column->type.kind == CONCORD_VALUE_TEXT ||

@@ -122,6 +122,7 @@ jr_oversize(DecoderState *state, ConcordRel *rel, bool old)
 			!concord_row_oversize(state, column, values[n], left_out[n]))
 			continue;
 		length = concord_value_digest(values[n], sha256);
+		CONCORD_COUNT(state, CONCORD_COUNT_OVERSIZE);
 		concord_buf_append(buf, column->json_name + comma,
 						   column->json_name_len - comma);
 		comma = 0;

@@ -5,7 +5,9 @@
  *
  * This is the only file that the output plugin and the extension share.  It
  * owns the message kinds, their field order and the version number; it holds
- * no code but the integer codec, so that a client may include it alone.
+ * no code but the integer codec, so that a client may include it alone.  At its
+ * end stands how the plugin hands its counters to the extension, where both are
+ * in one process.
  *
  * A write (one OutputPluginWrite, one CopyData message, one shm_mq message)
  * holds one or more whole messages; a message never straddles two writes.
@@ -173,5 +175,64 @@ concord_get_varint(const char *p, const char *end, uint64 *v)
 	}
 	return NULL;
 }
+
+/*
+ * Counters.  Where the extension is preloaded, the rendezvous variable of this
+ * name points to its ConcordCounterTable, and the plugin hands it what it has
+ * counted; elsewhere the variable is NULL and nobody counts.  The two libraries
+ * are files of their own and may be of different age in a running server: each
+ * looks at version first, and at ncounts for what the other knows of.
+ */
+#define CONCORD_COUNTERS_RENDEZVOUS	"concord_decoder counters"
+
+/* Bumped when ConcordCounterTable changes; not when a counter is added. */
+#define CONCORD_COUNTERS_VERSION	1
+
+/* New ones come at the end, before CONCORD_COUNTERS. */
+typedef enum ConcordCounter
+{
+	CONCORD_COUNT_INSERTS,		/* events sent, by kind */
+	CONCORD_COUNT_UPDATES,
+	CONCORD_COUNT_DELETES,
+	CONCORD_COUNT_TRUNCATES,
+	CONCORD_COUNT_MESSAGES,
+	CONCORD_COUNT_SENT,			/* transactions that were complete and had
+								 * something to say */
+	CONCORD_COUNT_SKIPPED,		/* and those that had not */
+	CONCORD_COUNT_STREAMED,		/* transactions streamed while in progress */
+	CONCORD_COUNT_STREAM_ABORTED,	/* of them, those that rolled back */
+	CONCORD_COUNT_PREPARED,		/* transactions sent when prepared */
+	CONCORD_COUNT_BYTES,		/* handed on */
+	CONCORD_COUNT_WRITES,		/* in so many writes */
+	CONCORD_COUNT_FILTERED_RELATION,	/* changes of what is not selected */
+	CONCORD_COUNT_FILTERED_ROW, /* changes that a row filter left out */
+	CONCORD_COUNT_FILTERED_MESSAGE, /* messages of other prefixes */
+	CONCORD_COUNT_FILTERED_ORIGIN,	/* WAL records of other origins */
+	CONCORD_COUNT_UNCHANGED,	/* TOASTed values that are not in WAL */
+	CONCORD_COUNT_OVERSIZE,		/* values replaced by length and digest */
+	CONCORD_COUNT_FAILED,		/* values whose output function failed */
+	CONCORD_COUNT_ENCODE_NS,	/* time on row changes without writes; sampled */
+	CONCORD_COUNT_WRITE_NS,		/* time in writes; sampled */
+	CONCORD_COUNTERS
+} ConcordCounter;
+
+typedef struct ConcordCounterTable
+{
+	uint32		version;		/* CONCORD_COUNTERS_VERSION */
+
+	/*
+	 * The slot that this process has acquired begins to be read, or, with
+	 * fresh, was made a moment ago.  Gives a ticket for add, or 0 where
+	 * nobody counts for this slot.
+	 */
+	uint64		(*open) (const char *format, bool fresh);
+
+	/*
+	 * Add ncounts counters.  lsn and time are those of the newest transaction
+	 * whose end was sent, 0 where there is none.  Never fails.
+	 */
+	void		(*add) (uint64 ticket, const uint64 *counts, int ncounts,
+						uint64 lsn, int64 time);
+} ConcordCounterTable;
 
 #endif							/* CONCORD_PROTOCOL_H */

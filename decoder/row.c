@@ -48,12 +48,29 @@ row_merge_unchanged(ConcordRel *rel)
 	}
 }
 
+/* Count the values of the new image that are not in WAL. */
+static int
+row_count_unchanged(ConcordRel *rel)
+{
+	int			count = 0;
+
+	for (int i = 0; i < rel->ncolumns; i++)
+	{
+		const ConcordColumn *column = &rel->columns[i];
+
+		if (!rel->new_nulls[column->source] &&
+			concord_row_unchanged(column, rel->new_values[column->source]))
+			count++;
+	}
+	return count;
+}
+
 /*
  * Deform the change's tuples into rel's arrays and say in *row which images
  * there are.  Returns false where nothing is to be sent.
  */
 bool
-concord_row_prepare(ConcordRel *rel, Relation relation,
+concord_row_prepare(DecoderState *state, ConcordRel *rel, Relation relation,
 					ReorderBufferChange *change, ConcordChange *row)
 {
 	TupleDesc	desc = RelationGetDescr(relation);
@@ -93,8 +110,12 @@ concord_row_prepare(ConcordRel *rel, Relation relation,
 		heap_deform_tuple(oldtuple, desc, rel->old_values, rel->old_nulls);
 	if (newtuple)
 		heap_deform_tuple(newtuple, desc, rel->new_values, rel->new_nulls);
-	if (oldtuple && newtuple && HeapTupleHasExternal(newtuple))
-		row_merge_unchanged(rel);
+	if (newtuple && HeapTupleHasExternal(newtuple))
+	{
+		if (oldtuple)
+			row_merge_unchanged(rel);
+		state->stats.counts[CONCORD_COUNT_UNCHANGED] += row_count_unchanged(rel);
+	}
 	return true;
 }
 
@@ -102,6 +123,8 @@ concord_row_prepare(ConcordRel *rel, Relation relation,
 void
 concord_row_send(DecoderState *state, ConcordRel *rel, const ConcordChange *row)
 {
+	uint64	   *counts = state->stats.counts;
+	uint64		oversize = counts[CONCORD_COUNT_OVERSIZE];
 	bool		shrunk = false;
 
 	state->largest_size = 0;
@@ -110,11 +133,15 @@ concord_row_send(DecoderState *state, ConcordRel *rel, const ConcordChange *row)
 		if (state->largest_size == 0)
 			elog(ERROR, "change of relation %u does not fit into an event",
 				 rel->relid);
+		counts[CONCORD_COUNT_OVERSIZE] = oversize;
 		*state->largest = true;
 		state->largest_size = 0;
 		shrunk = true;
 		CHECK_FOR_INTERRUPTS();
 	}
+	counts[row->kind == CONCORD_MSG_INSERT ? CONCORD_COUNT_INSERTS :
+		   row->kind == CONCORD_MSG_UPDATE ? CONCORD_COUNT_UPDATES :
+		   CONCORD_COUNT_DELETES]++;
 	if (unlikely(shrunk))
 	{
 		memset(rel->old_left_out, 0, sizeof(bool) * rel->natts);
@@ -154,7 +181,7 @@ concord_row_truncate(DecoderState *state, int nrelations, Relation *relations,
 
 		if ((rel->send & CONCORD_SEND_TRUNCATE) == 0)
 		{
-			concord_txn_skip(state);
+			concord_txn_skip(state, CONCORD_COUNT_FILTERED_RELATION);
 			continue;
 		}
 		if (rel->target != rel->relid)
@@ -167,5 +194,6 @@ concord_row_truncate(DecoderState *state, int nrelations, Relation *relations,
 		sent = lappend_oid(sent, rel->target);
 		concord_txn_event(state);
 		state->encoder->truncate(state, rel, flags | partition);
+		CONCORD_COUNT(state, CONCORD_COUNT_TRUNCATES);
 	}
 }

@@ -10,8 +10,9 @@
 
 #include "decoder.h"
 
-extern bool concord_row_prepare(ConcordRel *rel, Relation relation,
-								ReorderBufferChange *change, ConcordChange *row);
+extern bool concord_row_prepare(DecoderState *state, ConcordRel *rel,
+								Relation relation, ReorderBufferChange *change,
+								ConcordChange *row);
 extern void concord_row_truncate(DecoderState *state, int nrelations,
 								 Relation *relations, bool cascade, bool restart);
 extern void concord_row_send(DecoderState *state, ConcordRel *rel,

@@ -66,7 +66,13 @@ concord_txn_end(DecoderState *state)
 	{
 		state->encoder->commit(state);
 		concord_output_flush(state);
+		CONCORD_COUNT(state, CONCORD_COUNT_SENT);
+		state->stats.lsn = state->txn->end_lsn;
+		state->stats.time = state->txn->xact_time.commit_time;
 	}
+	else
+		CONCORD_COUNT(state, CONCORD_COUNT_SKIPPED);
+	concord_stats_tell(&state->stats);
 	state->begun = false;
 	state->txn = NULL;
 }
@@ -76,8 +82,9 @@ concord_txn_end(DecoderState *state)
  * long time must itself see to it that a walsender stays alive.
  */
 void
-concord_txn_skip(DecoderState *state)
+concord_txn_skip(DecoderState *state, ConcordCounter why)
 {
+	CONCORD_COUNT(state, why);
 #if PG_VERSION_NUM < 160000
 	if (++state->skipped >= SKIP_PROGRESS)
 	{
@@ -103,10 +110,16 @@ static void
 output_write(DecoderState *state, int len)
 {
 	LogicalDecodingContext *ctx = state->ctx;
+	instr_time	begun;
+	bool		timed = concord_stats_time_write(&state->stats, &begun);
 
 	OutputPluginPrepareWrite(ctx, true);
 	appendBinaryStringInfo(ctx->out, state->buf.data, len);
 	OutputPluginWrite(ctx, true);
+	if (unlikely(timed))
+		concord_stats_wrote(&state->stats, &begun);
+	CONCORD_COUNT(state, CONCORD_COUNT_WRITES);
+	state->stats.counts[CONCORD_COUNT_BYTES] += len;
 
 	if (unlikely(ctx->out->maxlen > BUFFER_KEEP))
 	{

@@ -15,6 +15,7 @@
 
 #include "base/settings.h"
 #include "base/shmem.h"
+#include "base/stats.h"
 #include "capture/capture.h"
 #include "connector/connector.h"
 #include "delivery/delivery.h"
@@ -41,6 +42,7 @@ _PG_init(void)
 	if (!process_shared_preload_libraries_in_progress)
 		return;
 	concord_shmem_request();
+	concord_stats_offer();
 	concord_capture_register_wakeup();
 	concord_utility_init();
 	concord_launcher_register();

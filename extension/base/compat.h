@@ -117,6 +117,9 @@
 #define concord_primary_key(rel)	RelationGetPrimaryKeyIndex(rel, false)
 #endif
 
+/* Replication slots that ordinary users of slots can have. */
+#define concord_max_slots()			max_replication_slots
+
 /* 16 says why a slot was invalidated, not where. */
 #if PG_VERSION_NUM < 160000
 #define concord_slot_invalidated(data) \

@@ -12,6 +12,7 @@
 #include "base/shmem.h"
 
 #include "access/xact.h"
+#include "base/stats.h"
 #include "miscadmin.h"
 #include "storage/ipc.h"
 #include "storage/shmem.h"
@@ -59,6 +60,7 @@ shm_request(void)
 	if (shm_prev_request)
 		shm_prev_request();
 	RequestAddinShmemSpace(MAXALIGN(sizeof(ConcordShmem)));
+	RequestAddinShmemSpace(MAXALIGN(concord_stats_size()));
 	RequestNamedLWLockTranche(SHM_TRANCHE, 1);
 }
 
@@ -121,6 +123,7 @@ shm_startup(void)
 			shm_clear_entry(db);
 		}
 	}
+	concord_stats_attach();
 	LWLockRelease(AddinShmemInitLock);
 }
 
