@@ -43,7 +43,7 @@ sub change
 	for (1 .. $n)
 	{
 		$rounds++;
-		$script .= "BEGIN; UPDATE stock SET qty = qty + 1, v = v + 1 WHERE id % 2 = $rounds % 2;
+		$script .= "BEGIN; UPDATE stock SET qty = qty + 1, v = v + 1 WHERE id <= 40 AND id % 2 = $rounds % 2;
 			 INSERT INTO stock SELECT 1000 + $rounds * 20 + i, i FROM generate_series(1, 20) i;
 			 INSERT INTO tick (what, n) SELECT 'round', $rounds FROM generate_series(1, 20); COMMIT;\n";
 	}
