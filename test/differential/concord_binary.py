@@ -1,0 +1,193 @@
+"""A reader of concord_decoder's binary stream, written from protocol.h."""
+
+import struct
+
+from events import Change, Column, Relation, Transaction, UNCHANGED
+
+COLUMN_IDENTITY, COLUMN_PRIMARY, COLUMN_GENERATED = 1, 2, 4
+ROW_OLD, ROW_KEY, ROW_NEW, ROW_NO_IDENTITY, ROW_UNCHANGED, ROW_OVERSIZE = (
+    1, 2, 4, 8, 16, 32)
+
+
+class Absent:
+    def __repr__(self):
+        return "ABSENT"
+
+
+ABSENT = Absent()
+
+
+class Cursor:
+    def __init__(self, data):
+        self.data = data
+        self.at = 0
+
+    def varint(self):
+        value = shift = 0
+        while True:
+            byte = self.data[self.at]
+            self.at += 1
+            value |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                return value
+            shift += 7
+            if shift > 63:
+                raise ValueError("varint is too long")
+
+    def byte(self):
+        self.at += 1
+        return self.data[self.at - 1]
+
+    def fixed(self, form="Q"):
+        self.at += 8
+        return struct.unpack_from("<" + form, self.data, self.at - 8)[0]
+
+    def bytes(self, size=None):
+        size = self.varint() if size is None else size
+        value = self.data[self.at : self.at + size]
+        if len(value) != size:
+            raise ValueError("message ends too early")
+        self.at += size
+        return value
+
+    def text(self):
+        return self.bytes().decode("utf-8")
+
+    def end(self):
+        return self.at == len(self.data)
+
+    def done(self):
+        if not self.end():
+            raise ValueError("%d bytes too many" % (len(self.data) - self.at))
+
+
+class Reader:
+    def __init__(self):
+        self.items = []
+        self.relations = {}
+        self.transaction = None
+        self.hello = False
+
+    def image(self, cursor, relation):
+        """Values by name, and the row flags that they bring."""
+        if cursor.varint() != len(relation.columns):
+            raise ValueError("image and definition differ in their columns")
+        image, flags = {}, 0
+        for column in relation.columns:
+            header = cursor.varint()
+            if header == 0:
+                image[column.name] = None
+            elif header == 1:
+                image[column.name] = UNCHANGED
+                flags |= ROW_UNCHANGED
+            elif header == 2:
+                image[column.name] = ABSENT
+            elif header == 3:
+                image[column.name] = (cursor.varint(), cursor.bytes(32).hex())
+                flags |= ROW_OVERSIZE
+            else:
+                image[column.name] = cursor.bytes(header - 4).decode("utf-8")
+        return image, flags
+
+    def relation(self, cursor):
+        relnum, relid = cursor.varint(), cursor.varint()
+        if relnum in self.relations:
+            raise ValueError("relation %d is sent twice" % relnum)
+        replident = chr(cursor.byte())
+        if cursor.byte() != 0:
+            raise ValueError("relation flags")
+        schema, table = cursor.text(), cursor.text()
+        columns = []
+        for _ in range(cursor.varint()):
+            cursor.varint()
+            flags = cursor.byte()
+            typid, typmod = cursor.varint(), cursor.varint() - 1
+            column = Column(
+                cursor.text(), typid, typmod, bool(flags & COLUMN_IDENTITY),
+                bool(flags & COLUMN_PRIMARY), bool(flags & COLUMN_GENERATED))
+            column.type_name = cursor.text()
+            columns.append(column)
+        self.relations[relnum] = Relation(relid, schema, table, replident, columns)
+
+    def row(self, kind, cursor):
+        relation = self.relations[cursor.varint()]
+        change = Change({"I": "insert", "U": "update", "D": "delete"}[kind], relation)
+        flags = cursor.byte()
+        brought = 0
+        if flags & ROW_OLD:
+            change.old_is_key = bool(flags & ROW_KEY)
+            image, brought = self.image(cursor, relation)
+            if change.old_is_key:
+                for column in relation.columns:
+                    if (image[column.name] is ABSENT) == column.identity:
+                        raise ValueError("key image of %s" % relation.name)
+            change.old = {k: v for k, v in image.items() if v is not ABSENT}
+        if flags & ROW_NEW:
+            change.new, more = self.image(cursor, relation)
+            brought |= more
+        if flags & (ROW_UNCHANGED | ROW_OVERSIZE) != brought:
+            raise ValueError("row flags %d, images bring %d" % (flags, brought))
+        change.no_identity = bool(flags & ROW_NO_IDENTITY)
+        return change
+
+    def message(self, kind, cursor, lsn):
+        if kind == "H":
+            if self.hello:
+                raise ValueError("HELLO comes twice")
+            self.hello = True
+            if cursor.varint() != 1:
+                raise ValueError("protocol version")
+            cursor.varint(), cursor.text()
+        elif not self.hello:
+            raise ValueError("HELLO is missing")
+        elif kind == "B":
+            xid = cursor.varint()
+            cursor.fixed()
+            end, time = cursor.fixed(), cursor.fixed("q")
+            self.transaction = Transaction(xid, end, time)
+            self.transaction.origin = cursor.varint() or None
+        elif kind == "C":
+            if cursor.fixed() != self.transaction.end_lsn:
+                raise ValueError("COMMIT and BEGIN differ")
+            self.items.append(self.transaction)
+            self.transaction = None
+        elif kind == "R":
+            self.relation(cursor)
+        elif kind in "IUD":
+            self.transaction.changes.append(self.row(kind, cursor))
+        elif kind == "T":
+            change = Change("truncate", self.relations[cursor.varint()])
+            flags = cursor.byte()
+            change.cascade = bool(flags & 1)
+            change.restart = bool(flags & 2)
+            change.partition = bool(flags & 4)
+            self.transaction.changes.append(change)
+        elif kind == "M":
+            change = Change("message", None)
+            change.transactional = bool(cursor.byte() & 1)
+            change.lsn = cursor.fixed()
+            change.prefix = cursor.text()
+            change.content = cursor.bytes()
+            if change.transactional:
+                self.transaction.changes.append(change)
+            else:
+                self.items.append(change)
+        else:
+            raise ValueError("message kind %r" % kind)
+
+    def write(self, lsn, data):
+        cursor = Cursor(data)
+        while not cursor.end():
+            kind = chr(cursor.byte())
+            body = Cursor(cursor.bytes())
+            self.message(kind, body, lsn)
+            body.done()
+
+
+def read(writes):
+    reader = Reader()
+    for lsn, data in writes:
+        reader.write(lsn, data)
+    if reader.transaction:
+        raise ValueError("the stream ends in the middle of a transaction")
+    return reader.items
