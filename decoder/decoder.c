@@ -57,7 +57,7 @@ dec_startup(LogicalDecodingContext *ctx, OutputPluginOptions *opt, bool is_init)
 
 	if (!is_init)
 	{
-		concord_filter_check_publications(state);
+		concord_filter_check(state);
 		concord_relcache_start(state);
 	}
 	concord_stats_start(state, is_init);

@@ -1,12 +1,16 @@
 /*-------------------------------------------------------------------------
  *
  * filter.c
- *	  What is sent: relations, origins, messages.
+ *	  What is sent: relations, columns, origins, messages.
  *
  * A relation is looked at once, when its entry is filled; the entry is marked
  * invalid when what was read here may have changed.  A partition is sent as
  * its topmost ancestor that is selected (as publications with
  * publish_via_partition_root do), or as itself where only itself is selected.
+ * What publications say is read in publication.c.
+ *
+ * Option columns only takes away: a column is sent where every entry that
+ * matches the table, under the name that it is sent by, lets it through.
  *
  * With selection = captured, the table concord.captured says.  It is found by
  * name and read under the historic snapshot, which works because it is a
@@ -29,15 +33,13 @@
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/partition.h"
-#include "catalog/pg_publication.h"
-#include "catalog/pg_publication_rel.h"
-#include "nodes/value.h"
 #include "replication/origin.h"
 #include "utils/fmgroids.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
-#include "utils/syscache.h"
+#include "utils/resowner.h"
 
 #include "decoder.h"
 #include "protocol.h"
@@ -211,129 +213,17 @@ flt_select_simple(DecoderState *state, ConcordRel *rel)
 		table_close(captured, AccessShareLock);
 }
 
-/* Read the publications that are named, as of the historic snapshot. */
-static void
-flt_load_publications(DecoderState *state)
-{
-	MemoryContext old;
-	ListCell   *lc;
-
-	if (state->publications_context)
-		MemoryContextReset(state->publications_context);
-	else
-		state->publications_context =
-			AllocSetContextCreate(state->context, "concord_decoder publications",
-								  ALLOCSET_SMALL_SIZES);
-	old = MemoryContextSwitchTo(state->publications_context);
-	state->publications = NIL;
-	state->publications_valid = true;
-	foreach(lc, state->options.publications)
-	{
-		const char *name = lfirst(lc);
-		Publication *publication = GetPublicationByName(name, true);
-
-		if (publication)
-			state->publications = lappend(state->publications, publication);
-		else if (!list_member(state->publications_missed, makeString((char *) name)))
-		{
-			ereport(WARNING,
-					(errcode(ERRCODE_UNDEFINED_OBJECT),
-					 errmsg("publication \"%s\" does not exist at this point of the WAL",
-							name),
-					 errdetail("Nothing is sent for it until it does.")));
-			MemoryContextSwitchTo(state->context);
-			state->publications_missed =
-				lappend(state->publications_missed, makeString((char *) name));
-			MemoryContextSwitchTo(state->publications_context);
-		}
-	}
-	MemoryContextSwitchTo(old);
-}
-
-/* Refuse what a publication says of a table and what is not honoured. */
-static void
-flt_check_publication_rel(Publication *publication, Oid relid)
-{
-	HeapTuple	tuple = SearchSysCache2(PUBLICATIONRELMAP,
-										ObjectIdGetDatum(relid),
-										ObjectIdGetDatum(publication->oid));
-	bool		no_filter,
-				no_columns;
-
-	if (!HeapTupleIsValid(tuple))
-		return;
-	(void) SysCacheGetAttr(PUBLICATIONRELMAP, tuple,
-						   Anum_pg_publication_rel_prqual, &no_filter);
-	(void) SysCacheGetAttr(PUBLICATIONRELMAP, tuple,
-						   Anum_pg_publication_rel_prattrs, &no_columns);
-	ReleaseSysCache(tuple);
-	if (!no_filter || !no_columns)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("publication \"%s\" restricts rows or columns of table \"%s\"",
-						publication->name, get_rel_name(relid)),
-				 errdetail("Row filters and column lists are not supported by output plugin \"%s\".",
-						   CONCORD_DECODER_NAME),
-				 errhint("Use a publication without them, or option \"tables\".")));
-}
-
-/* Does a publication name a relation, by itself or by its schema? */
-static bool
-flt_in_publication(Publication *publication, Oid relid)
-{
-	if (publication->alltables)
-		return true;
-	if (list_member_oid(GetSchemaPublications(get_rel_namespace(relid)),
-						publication->oid))
-		return true;
-	if (!list_member_oid(GetRelationPublications(relid), publication->oid))
-		return false;
-	flt_check_publication_rel(publication, relid);
-	return true;
-}
-
-/* Select a relation by publications, as pgoutput does. */
-static void
-flt_select_published(DecoderState *state, ConcordRel *rel)
-{
-	int			level = 0;		/* of the target: 0 is the relation itself */
-	ListCell   *lc;
-
-	if (!state->publications_valid)
-		flt_load_publications(state);
-
-	foreach(lc, state->publications)
-	{
-		Publication *publication = lfirst(lc);
-		int			topmost = -1;
-
-		for (int i = rel->nancestors; i >= 0 && topmost < 0; i--)
-		{
-			if (flt_in_publication(publication,
-								   i == 0 ? rel->relid : rel->ancestors[i - 1]))
-				topmost = i;
-		}
-		if (topmost < 0)
-			continue;
-		if (publication->pubviaroot)
-			level = Max(level, topmost);
-		rel->send |= (publication->pubactions.pubinsert ? CONCORD_SEND_INSERT : 0) |
-			(publication->pubactions.pubupdate ? CONCORD_SEND_UPDATE : 0) |
-			(publication->pubactions.pubdelete ? CONCORD_SEND_DELETE : 0) |
-			(publication->pubactions.pubtruncate ? CONCORD_SEND_TRUNCATE : 0);
-	}
-	if (level > 0)
-		rel->target = rel->ancestors[level - 1];
-}
-
-/* Decide whether a relation is sent, and as what; the entry is fresh. */
-void
+/*
+ * Decide whether a relation is sent, and as what; the entry is fresh.
+ * Returns the publications that say more of it.
+ */
+List *
 concord_filter_relation(DecoderState *state, Relation relation, ConcordRel *rel)
 {
 	const char *schema = get_namespace_name(RelationGetNamespace(relation));
 
 	if (schema != NULL && strcmp(schema, CONCORD_SCHEMA) == 0)
-		return;
+		return NIL;
 
 	if (relation->rd_rel->relispartition)
 	{
@@ -357,24 +247,93 @@ concord_filter_relation(DecoderState *state, Relation relation, ConcordRel *rel)
 			flt_select_simple(state, rel);
 			break;
 		case CONCORD_SELECT_PUBLICATIONS:
-			flt_select_published(state, rel);
-			break;
+			return concord_publication_select(state, relation, rel);
 	}
+	return NIL;
 }
 
-/*
- * Refuse publications that do not exist now, where that can be seen: a
- * walsender that starts streaming has no transaction to look in, and hears
- * of it with the first change.
- */
-void
-concord_filter_check_publications(DecoderState *state)
+/* Does option columns let a column of a table through? */
+bool
+concord_filter_column(DecoderState *state, const char *schema, const char *table,
+					  const char *column, bool key)
 {
 	ListCell   *lc;
 
-	if (!IsTransactionState())
+	foreach(lc, state->options.columns)
+	{
+		ConcordColumnRule *rule = lfirst(lc);
+		bool		named = false;
+		ListCell   *name;
+
+		if (!flt_match(rule->table.schema, schema) ||
+			!flt_match(rule->table.table, table))
+			continue;
+		foreach(name, rule->names)
+			named = named || flt_match(lfirst(name), column);
+		if (rule->leave_out ? named : !named && !key)
+			return false;
+	}
+	return true;
+}
+
+/* Does a pattern stand for one name alone? */
+static bool
+flt_is_plain(const char *pattern)
+{
+	return strchr(pattern, CONCORD_PATTERN_ANY) == NULL;
+}
+
+/*
+ * Find the table that a pattern without a star names.  Where there is none
+ * now, that may be a slip of the pen: say so.
+ */
+static Oid
+flt_check_table(const ConcordPattern *pattern, const char *option)
+{
+	Oid			schema;
+	Oid			relid;
+
+	if (!flt_is_plain(pattern->schema) || !flt_is_plain(pattern->table))
+		return InvalidOid;
+	schema = get_namespace_oid(pattern->schema, true);
+	relid = OidIsValid(schema) ? get_relname_relid(pattern->table, schema) : InvalidOid;
+	if (!OidIsValid(relid))
+		ereport(WARNING,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("table \"%s.%s\" in option \"%s\" does not exist",
+						pattern->schema, pattern->table, option),
+				 errdetail("The option has an effect only where there is such a table.")));
+	return relid;
+}
+
+/* Look for slips of the pen in option columns; one may give away a secret. */
+static void
+flt_check_columns(const ConcordColumnRule *rule)
+{
+	Oid			relid = flt_check_table(&rule->table, "columns");
+	ListCell   *lc;
+
+	if (!OidIsValid(relid))
 		return;
-	foreach(lc, state->options.publications)
+	foreach(lc, rule->names)
+	{
+		const char *name = lfirst(lc);
+
+		if (flt_is_plain(name) && get_attnum(relid, name) == InvalidAttrNumber)
+			ereport(WARNING,
+					(errcode(ERRCODE_UNDEFINED_COLUMN),
+					 errmsg("column \"%s\" of table \"%s.%s\" in option \"columns\" does not exist",
+							name, rule->table.schema, rule->table.table)));
+	}
+}
+
+/* Compare options with what exists now, in a transaction. */
+static void
+flt_check(const ConcordOptions *options)
+{
+	ListCell   *lc;
+
+	foreach(lc, options->publications)
 	{
 		const char *name = lfirst(lc);
 
@@ -383,4 +342,37 @@ concord_filter_check_publications(DecoderState *state)
 					(errcode(ERRCODE_UNDEFINED_OBJECT),
 					 errmsg("publication \"%s\" does not exist", name)));
 	}
+	foreach(lc, options->tables)
+		(void) flt_check_table(lfirst(lc), "tables");
+	foreach(lc, options->columns)
+		flt_check_columns(lfirst(lc));
+}
+
+/*
+ * Compare options with what exists now: a publication that does not is
+ * refused.  A walsender that starts streaming is in no transaction, so it gets
+ * one; what that put into the caches is of now and not of a place in the WAL,
+ * and must go before decoding begins.  The SQL functions do the same.
+ */
+void
+concord_filter_check(DecoderState *state)
+{
+	const ConcordOptions *options = &state->options;
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+
+	if (options->publications == NIL && options->tables == NIL &&
+		options->columns == NIL)
+		return;
+	if (IsTransactionState())
+	{
+		flt_check(options);
+		return;
+	}
+	StartTransactionCommand();
+	flt_check(options);
+	CommitTransactionCommand();
+	InvalidateSystemCaches();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
 }

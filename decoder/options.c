@@ -13,6 +13,7 @@
  */
 #include "postgres.h"
 
+#include <ctype.h>
 #include <limits.h>
 
 #include "mb/pg_wchar.h"
@@ -44,6 +45,7 @@ static void opt_bool(const OptionDef *def, const char *value, void *field);
 static void opt_word(const OptionDef *def, const char *value, void *field);
 static void opt_size(const OptionDef *def, const char *value, void *field);
 static void opt_tables(const OptionDef *def, const char *value, void *field);
+static void opt_columns(const OptionDef *def, const char *value, void *field);
 static void opt_names(const OptionDef *def, const char *value, void *field);
 static void opt_prefixes(const OptionDef *def, const char *value, void *field);
 static void opt_flag_word(const OptionDef *def, const char *value, void *field);
@@ -63,6 +65,7 @@ static const OptionDef option_defs[] = {
 	{"schema", "none", opt_word, FIELD(schema), schema_words, IN(JSON)},
 	{"selection", "all", opt_word, FIELD(selection), selection_words},
 	{"tables", NULL, opt_tables, FIELD(tables)},
+	{"columns", NULL, opt_columns, FIELD(columns)},
 	{"publication_names", NULL, opt_names, FIELD(publications)},
 	{"messages", "*", opt_prefixes, FIELD(messages)},
 	{"origin", "any", opt_word, FIELD(origin), origin_words},
@@ -158,6 +161,20 @@ opt_skip_space(const char *p)
 }
 
 /*
+ * Does a byte belong to an unquoted name?  A pattern is an SQL name or a star,
+ * so that a slip of the pen is not taken for a table's odd name; names without
+ * a pattern may be as odd as pgoutput lets them be.
+ */
+static bool
+opt_in_name(char c, bool wildcard)
+{
+	if (wildcard)
+		return IS_HIGHBIT_SET(c) || isalnum((unsigned char) c) ||
+			c == '_' || c == '$' || c == '*';
+	return strchr(" \t\n\r\f,.\"*", c) == NULL;
+}
+
+/*
  * Read one name at p into a new string, folded as SQL folds names.  With
  * wildcard, an unquoted star becomes CONCORD_PATTERN_ANY.  Returns the byte
  * after it, or NULL where there is no name.
@@ -182,15 +199,9 @@ opt_read_name(const char *p, bool wildcard, char **name)
 	}
 	else
 	{
-		for (; *p != '\0' && strchr(" \t\n\r\f,.\"", *p) == NULL; p++)
-		{
-			if (*p == '*' && wildcard)
-				appendStringInfoChar(&buf, CONCORD_PATTERN_ANY);
-			else if (*p == '*')
-				return NULL;
-			else
-				appendStringInfoChar(&buf, pg_tolower((unsigned char) *p));
-		}
+		for (; *p != '\0' && opt_in_name(*p, wildcard); p++)
+			appendStringInfoChar(&buf, *p == '*' ? CONCORD_PATTERN_ANY :
+								 pg_tolower((unsigned char) *p));
 	}
 	if (buf.len == 0)
 		return NULL;
@@ -198,12 +209,20 @@ opt_read_name(const char *p, bool wildcard, char **name)
 	return opt_skip_space(p);
 }
 
+/* Read "schema.table"; returns the byte after it, or NULL. */
+static const char *
+opt_read_table(const char *p, ConcordPattern *pattern)
+{
+	p = opt_read_name(p, true, &pattern->schema);
+	if (p == NULL || *p != '.')
+		return NULL;
+	return opt_read_name(opt_skip_space(p + 1), true, &pattern->table);
+}
+
 /* Parse "schema.table, schema.*" into patterns. */
 static void
 opt_tables(const OptionDef *def, const char *value, void *field)
 {
-	const char *hint =
-		"Give a list such as \"public.orders, sales.*\"; a name with other characters goes in double quotes.";
 	const char *p = opt_skip_space(value);
 	List	   *result = NIL;
 
@@ -211,13 +230,60 @@ opt_tables(const OptionDef *def, const char *value, void *field)
 	{
 		ConcordPattern *pattern = palloc0(sizeof(ConcordPattern));
 
-		p = opt_read_name(p, true, &pattern->schema);
-		if (p == NULL || *p != '.')
-			opt_refuse(def, value, hint);
-		p = opt_read_name(opt_skip_space(p + 1), true, &pattern->table);
+		p = opt_read_table(p, pattern);
 		if (p == NULL || (*p != ',' && *p != '\0'))
-			opt_refuse(def, value, hint);
+			opt_refuse(def, value,
+					   "Give a list such as \"public.orders, sales.*\"; a name with other characters goes in double quotes.");
 		result = lappend(result, pattern);
+		if (*p == '\0')
+			break;
+		p = opt_skip_space(p + 1);
+	}
+	*(List **) field = result;
+}
+
+/* Read "name, name)" or "-name, -name)"; returns the byte after it, or NULL. */
+static const char *
+opt_read_columns(const OptionDef *def, const char *value, const char *p,
+				 ConcordColumnRule *rule)
+{
+	for (;;)
+	{
+		bool		minus = *p == '-';
+		char	   *name;
+
+		p = opt_read_name(minus ? opt_skip_space(p + 1) : p, true, &name);
+		if (p == NULL || (*p != ',' && *p != ')'))
+			return NULL;
+		if (rule->names != NIL && minus != rule->leave_out)
+			opt_refuse(def, value,
+					   "An entry names either the columns that are sent or, each with a minus, those that are not.");
+		rule->leave_out = minus;
+		rule->names = lappend(rule->names, name);
+		if (*p == ')')
+			return opt_skip_space(p + 1);
+		p = opt_skip_space(p + 1);
+	}
+}
+
+/* Parse "schema.table(name, name), schema.*(-name)" into rules. */
+static void
+opt_columns(const OptionDef *def, const char *value, void *field)
+{
+	const char *p = opt_skip_space(value);
+	List	   *result = NIL;
+
+	for (;;)
+	{
+		ConcordColumnRule *rule = palloc0(sizeof(ConcordColumnRule));
+
+		p = opt_read_table(p, &rule->table);
+		if (p != NULL && *p == '(')
+			p = opt_read_columns(def, value, opt_skip_space(p + 1), rule);
+		if (p == NULL || rule->names == NIL || (*p != ',' && *p != '\0'))
+			opt_refuse(def, value,
+					   "Give a list such as \"public.orders(id, amount), public.*(-secret)\"; a name with other characters goes in double quotes.");
+		result = lappend(result, rule);
 		if (*p == '\0')
 			break;
 		p = opt_skip_space(p + 1);

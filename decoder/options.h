@@ -45,6 +45,14 @@ typedef struct ConcordPattern
 	char	   *table;
 } ConcordPattern;
 
+/* An entry of option columns. */
+typedef struct ConcordColumnRule
+{
+	ConcordPattern table;
+	bool		leave_out;		/* the names are what is not sent */
+	List	   *names;			/* of char *, patterns */
+} ConcordColumnRule;
+
 /* In a parsed pattern this byte is the star; a quoted star is itself. */
 #define CONCORD_PATTERN_ANY '\001'
 
@@ -54,6 +62,7 @@ typedef struct ConcordOptions
 	int			schema;			/* ConcordSchema */
 	int			selection;		/* ConcordSelection */
 	List	   *tables;			/* of ConcordPattern */
+	List	   *columns;		/* of ConcordColumnRule */
 	List	   *publications;	/* of char *, names */
 	List	   *messages;		/* of char *, prefixes; "" is every message */
 	int			origin;			/* ConcordOrigin */

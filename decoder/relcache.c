@@ -179,12 +179,54 @@ rc_find_column(TupleDesc desc, const char *name, int hint)
 	return -1;
 }
 
+/* Is a column left out, by publications or by option columns? */
+static bool
+rc_is_hidden(DecoderState *state, ConcordRel *rel, Form_pg_attribute att, bool key)
+{
+	if (rel->restricted && !bms_is_member(att->attnum, rel->published))
+		return true;
+	return !concord_filter_column(state, rel->schema, rel->table,
+								  NameStr(att->attname), key);
+}
+
+/* Describe a column of target that is at place n in tuples of relation. */
+static void
+rc_fill_column(ConcordColumn *column, Form_pg_attribute att, int n, bool key, int flags)
+{
+	column->attnum = att->attnum;
+	column->source = n;
+	column->name = pstrdup(NameStr(att->attname));
+	column->typid = att->atttypid;
+	column->typmod = att->atttypmod;
+	column->varlena = att->attlen == -1;
+	column->notnull = att->attnotnull;
+	concord_type_init(&column->type, att->atttypid);
+	column->flags = flags | (att->attgenerated ? CONCORD_COL_GENERATED : 0);
+	column->key = key;
+}
+
+/*
+ * Half a key is worse than none: a consumer would take it for a whole one, and
+ * find other rows by it.  So where a column of it is left out, none is marked.
+ */
+static void
+rc_unmark(ConcordRel *rel, bool key, int flags)
+{
+	for (int i = 0; i < rel->ncolumns; i++)
+	{
+		rel->columns[i].flags &= ~flags;
+		if (key)
+			rel->columns[i].key = false;
+	}
+}
+
 /*
  * Describe the columns of target as they are found in tuples of relation,
  * which is target itself or a partition of it.
  */
 static void
-rc_fill_columns(ConcordRel *rel, Relation relation, Relation target)
+rc_fill_columns(DecoderState *state, ConcordRel *rel, Relation relation,
+				Relation target)
 {
 	TupleDesc	source = RelationGetDescr(relation);
 	TupleDesc	desc = RelationGetDescr(target);
@@ -192,15 +234,17 @@ rc_fill_columns(ConcordRel *rel, Relation relation, Relation target)
 	Relation	identity = rc_open_index(identity_oid);
 	Relation	primary = rc_open_index(relation->rd_pkindex);
 	bool		full = relation->rd_rel->relreplident == REPLICA_IDENTITY_FULL;
+	bool		key_hidden = false;
+	int			hidden = 0;		/* flags of columns that are not sent */
 
 	rel->replident = relation->rd_rel->relreplident;
-	rel->has_identity = full || identity != NULL;
 	rel->columns = palloc0(sizeof(ConcordColumn) * Max(desc->natts, 1));
 	rel->ncolumns = 0;
 	for (int i = 0; i < desc->natts; i++)
 	{
 		Form_pg_attribute att = TupleDescAttr(desc, i);
-		ConcordColumn *column = &rel->columns[rel->ncolumns];
+		int			flags = 0;
+		bool		key;
 		int			n;
 
 		/* A virtual generated column (18+) is not in the tuple. */
@@ -209,24 +253,25 @@ rc_fill_columns(ConcordRel *rel, Relation relation, Relation target)
 		n = rc_find_column(source, NameStr(att->attname), i);
 		if (n < 0)
 			continue;
-		column->attnum = att->attnum;
-		column->source = n;
-		column->name = pstrdup(NameStr(att->attname));
-		column->typid = att->atttypid;
-		column->typmod = att->atttypmod;
-		column->varlena = att->attlen == -1;
-		column->notnull = att->attnotnull;
-		concord_type_init(&column->type, att->atttypid);
 		if (rc_in_index(primary, n + 1))
-			column->flags |= CONCORD_COL_PRIMARY;
+			flags |= CONCORD_COL_PRIMARY;
 		if (full || rc_in_index(identity, n + 1))
-			column->flags |= CONCORD_COL_IDENTITY;
-		if (att->attgenerated)
-			column->flags |= CONCORD_COL_GENERATED;
-		column->key = (column->flags &
-					   (full ? CONCORD_COL_PRIMARY : CONCORD_COL_IDENTITY)) != 0;
-		rel->ncolumns++;
+			flags |= CONCORD_COL_IDENTITY;
+		key = (flags & (full ? CONCORD_COL_PRIMARY : CONCORD_COL_IDENTITY)) != 0;
+		if (rc_is_hidden(state, rel, att, key))
+		{
+			key_hidden |= key;
+			hidden |= flags;
+			continue;
+		}
+		rc_fill_column(&rel->columns[rel->ncolumns++], att, n, key, flags);
 	}
+	if (full)
+		hidden &= ~CONCORD_COL_IDENTITY;
+	if (key_hidden || hidden != 0)
+		rc_unmark(rel, key_hidden, hidden);
+	rel->key_hidden = key_hidden && !full;
+	rel->has_identity = full || (identity != NULL && !key_hidden);
 	if (identity)
 		RelationClose(identity);
 	if (primary)
@@ -247,9 +292,12 @@ concord_relcache_type_name(Oid typid, int32 typmod)
 	return name;
 }
 
-/* Fill an entry whose selection says that it is sent. */
+/*
+ * Fill an entry whose selection says that it is sent, restricted to what
+ * publications say of its rows and columns.
+ */
 static void
-rc_fill(DecoderState *state, ConcordRel *rel, Relation relation)
+rc_fill(DecoderState *state, ConcordRel *rel, Relation relation, List *publications)
 {
 	int			natts = RelationGetDescr(relation)->natts;
 	Relation	target = relation;
@@ -263,7 +311,6 @@ rc_fill(DecoderState *state, ConcordRel *rel, Relation relation)
 
 	rel->schema = get_namespace_name(RelationGetNamespace(target));
 	rel->table = pstrdup(RelationGetRelationName(target));
-	rc_fill_columns(rel, relation, target);
 	rel->natts = natts;
 	rel->old_values = palloc(sizeof(Datum) * Max(natts, 1));
 	rel->new_values = palloc(sizeof(Datum) * Max(natts, 1));
@@ -271,6 +318,9 @@ rc_fill(DecoderState *state, ConcordRel *rel, Relation relation)
 	rel->new_nulls = palloc(sizeof(bool) * Max(natts, 1));
 	rel->old_left_out = palloc0(sizeof(bool) * Max(natts, 1));
 	rel->new_left_out = palloc0(sizeof(bool) * Max(natts, 1));
+	if (publications != NIL && (rel->send & CONCORD_SEND_ROWS) != 0)
+		concord_publication_restrict(publications, rel, relation, target);
+	rc_fill_columns(state, rel, relation, target);
 	state->encoder->describe(state, rel);
 
 	if (target != relation)
@@ -285,6 +335,7 @@ concord_relcache_get(DecoderState *state, Relation relation)
 	ConcordRel *rel = state->last_rel;
 	MemoryContext old;
 	MemoryContext context;
+	List	   *publications;
 	bool		found;
 
 	if (likely(rel != NULL && rel->relid == relid && rel->valid))
@@ -310,11 +361,11 @@ concord_relcache_get(DecoderState *state, Relation relation)
 	 */
 	rel->valid = true;
 	rel->target = relid;
-	concord_filter_relation(state, relation, rel);
+	publications = concord_filter_relation(state, relation, rel);
 	if (rel->nancestors > 0)
 		state->has_partitions = true;
 	if (rel->send != 0)
-		rc_fill(state, rel, relation);
+		rc_fill(state, rel, relation, publications);
 	MemoryContextSwitchTo(old);
 	if (rel->send == 0 && rel->nancestors == 0)
 	{

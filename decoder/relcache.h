@@ -8,6 +8,7 @@
 #ifndef CONCORD_RELCACHE_H
 #define CONCORD_RELCACHE_H
 
+#include "nodes/bitmapset.h"
 #include "replication/reorderbuffer.h"
 #include "utils/relcache.h"
 
@@ -37,6 +38,9 @@ typedef struct ConcordColumn
 #define CONCORD_SEND_DELETE		0x04
 #define CONCORD_SEND_TRUNCATE	0x08
 #define CONCORD_SEND_ALL		0x0F
+#define CONCORD_SEND_ROWS		0x07
+
+typedef struct ConcordRowFilter ConcordRowFilter;
 
 struct ConcordRel
 {
@@ -52,6 +56,10 @@ struct ConcordRel
 	const char *table;
 	char		replident;		/* pg_class.relreplident of relid */
 	bool		has_identity;	/* an old image can be expected */
+	bool		key_hidden;		/* a column of the identity is not sent */
+	bool		restricted;		/* publications say which columns are sent */
+	Bitmapset  *published;		/* those, by number in target */
+	ConcordRowFilter *row_filter;	/* NULL lets everything pass */
 	int			ncolumns;
 	ConcordColumn *columns;
 	int			natts;			/* of the tuples in WAL */
@@ -81,10 +89,18 @@ extern ConcordRel *concord_relcache_get(DecoderState *state, Relation relation);
 extern char *concord_relcache_type_name(Oid typid, int32 typmod);
 
 /* in filter.c */
-extern void concord_filter_relation(DecoderState *state, Relation relation,
-									ConcordRel *rel);
+extern List *concord_filter_relation(DecoderState *state, Relation relation,
+									 ConcordRel *rel);
+extern bool concord_filter_column(DecoderState *state, const char *schema,
+								  const char *table, const char *column, bool key);
 extern bool concord_filter_origin(DecoderState *state, RepOriginId origin);
 extern bool concord_filter_message(DecoderState *state, const char *prefix);
-extern void concord_filter_check_publications(DecoderState *state);
+extern void concord_filter_check(DecoderState *state);
+
+/* in publication.c */
+extern List *concord_publication_select(DecoderState *state, Relation relation,
+										ConcordRel *rel);
+extern void concord_publication_restrict(List *publications, ConcordRel *rel,
+										 Relation relation, Relation target);
 
 #endif							/* CONCORD_RELCACHE_H */

@@ -30,6 +30,7 @@
 
 #include "protocol.h"
 #include "row.h"
+#include "rowfilter.h"
 
 /* Take values that the new image only points to from the old one. */
 static void
@@ -103,19 +104,21 @@ concord_row_prepare(DecoderState *state, ConcordRel *rel, Relation relation,
 	row->has_old = oldtuple != NULL;
 	row->has_new = newtuple != NULL;
 	row->old_is_key = rel->replident != REPLICA_IDENTITY_FULL;
-	row->no_identity = row->kind != CONCORD_MSG_INSERT &&
-		!row->has_old && !rel->has_identity;
-
 	if (oldtuple)
 		heap_deform_tuple(oldtuple, desc, rel->old_values, rel->old_nulls);
 	if (newtuple)
 		heap_deform_tuple(newtuple, desc, rel->new_values, rel->new_nulls);
-	if (newtuple && HeapTupleHasExternal(newtuple))
-	{
-		if (oldtuple)
-			row_merge_unchanged(rel);
+	if (oldtuple && newtuple && HeapTupleHasExternal(newtuple))
+		row_merge_unchanged(rel);
+
+	if (unlikely(rel->row_filter != NULL) && !concord_rowfilter_pass(rel, row))
+		return false;
+	if (unlikely(rel->key_hidden))
+		row->has_old = false;
+	row->no_identity = row->kind != CONCORD_MSG_INSERT &&
+		!row->has_old && !rel->has_identity;
+	if (row->has_new && HeapTupleHasExternal(newtuple))
 		state->stats.counts[CONCORD_COUNT_UNCHANGED] += row_count_unchanged(rel);
-	}
 	return true;
 }
 
