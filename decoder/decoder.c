@@ -109,7 +109,8 @@ dec_change(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, Relation relation
 		concord_row_send(state, rel, &row);
 	}
 	else
-		concord_txn_skip(state, CONCORD_COUNT_FILTERED_RELATION);
+		concord_txn_skip(state, row.filtered ? CONCORD_COUNT_FILTERED_ROW :
+						 CONCORD_COUNT_FILTERED_RELATION);
 
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(state->change_context);

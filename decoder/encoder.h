@@ -25,6 +25,7 @@ typedef struct ConcordChange
 	bool		has_new;
 	bool		old_is_key;		/* the old image has identity columns only */
 	bool		no_identity;	/* nothing says which row it was */
+	bool		filtered;		/* a row filter left it out */
 } ConcordChange;
 
 /* A logical message. */

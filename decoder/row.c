@@ -79,6 +79,7 @@ concord_row_prepare(DecoderState *state, ConcordRel *rel, Relation relation,
 	HeapTuple	newtuple = concord_change_tuple(change->data.tp.newtuple);
 	uint8		send;
 
+	row->filtered = false;
 	switch (change->action)
 	{
 		case REORDER_BUFFER_CHANGE_INSERT:
@@ -112,7 +113,10 @@ concord_row_prepare(DecoderState *state, ConcordRel *rel, Relation relation,
 		row_merge_unchanged(rel);
 
 	if (unlikely(rel->row_filter != NULL) && !concord_rowfilter_pass(rel, row))
+	{
+		row->filtered = true;
 		return false;
+	}
 	if (unlikely(rel->key_hidden))
 		row->has_old = false;
 	row->no_identity = row->kind != CONCORD_MSG_INSERT &&
