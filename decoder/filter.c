@@ -340,7 +340,8 @@ flt_check(const ConcordOptions *options)
 		if (!OidIsValid(get_publication_oid(name, true)))
 			ereport(ERROR,
 					(errcode(ERRCODE_UNDEFINED_OBJECT),
-					 errmsg("publication \"%s\" does not exist", name)));
+					 errmsg("publication \"%s\" does not exist", name),
+					 errhint("Create it, or leave it out of option \"publication_names\".")));
 	}
 	foreach(lc, options->tables)
 		(void) flt_check_table(lfirst(lc), "tables");

@@ -18,7 +18,6 @@
 
 #include "mb/pg_wchar.h"
 #include "nodes/parsenodes.h"
-#include "replication/walsender.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/varlena.h"
@@ -85,6 +84,20 @@ static const OptionDef option_defs[] = {
 
 #define NOPTIONS	((int) lengthof(option_defs))
 
+/* Of an overlong name or value a message shows so many bytes. */
+#define SHOWN_MAX	200
+
+/* What somebody wrote, as far as a message has room for it. */
+static const char *
+opt_shown(const char *given)
+{
+	int			len = strlen(given);
+
+	if (len <= SHOWN_MAX)
+		return given;
+	return psprintf("%.*s...", pg_mbcliplen(given, len, SHOWN_MAX), given);
+}
+
 /* Complain about a value, naming what is accepted. */
 static void
 opt_refuse(const OptionDef *def, const char *value, const char *hint)
@@ -92,7 +105,7 @@ opt_refuse(const OptionDef *def, const char *value, const char *hint)
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("invalid value for option \"%s\" of output plugin \"%s\": \"%s\"",
-					def->name, CONCORD_DECODER_NAME, value),
+					def->name, CONCORD_DECODER_NAME, opt_shown(value)),
 			 errhint("%s", hint)));
 }
 
@@ -306,6 +319,8 @@ opt_names(const OptionDef *def, const char *value, void *field)
 		p = opt_read_name(p, false, &name);
 		if (p == NULL || (*p != ',' && *p != '\0'))
 			opt_refuse(def, value, "Give names separated by commas.");
+		if (strlen(name) >= NAMEDATALEN)
+			opt_refuse(def, value, "A name has less than 64 bytes.");
 		result = lappend(result, name);
 		if (*p == '\0')
 			break;
@@ -344,6 +359,38 @@ opt_prefixes(const OptionDef *def, const char *value, void *field)
 	*(List **) field = result;
 }
 
+/* Append what an option may be, and its default. */
+static void
+opt_describe(StringInfo buf, const OptionDef *def)
+{
+	static const struct
+	{
+		void		(*parse) (const OptionDef *def, const char *value, void *field);
+		const char *about;
+	}			types[] =
+	{
+		{opt_bool, "boolean"},
+		{opt_size, "size with unit"},
+		{opt_tables, "list of schema.table"},
+		{opt_columns, "list of schema.table(column, ...)"},
+		{opt_names, "list of names"},
+		{opt_prefixes, "list of prefixes"},
+	};
+
+	appendStringInfo(buf, "\n%s: ", def->name);
+	for (int i = 0; def->words != NULL && def->words[i] != NULL; i++)
+		appendStringInfo(buf, "%s%s", i == 0 ? "" : " | ", def->words[i]);
+	for (int i = 0; i < lengthof(types); i++)
+	{
+		if (types[i].parse == def->parse)
+			appendStringInfoString(buf, types[i].about);
+	}
+	if (def->initial)
+		appendStringInfo(buf, ", default %s", def->initial);
+	else if (def->parse == opt_bool)
+		appendStringInfoString(buf, ", default by format");
+}
+
 /* Refuse an option that does not exist, with the closest one and all. */
 static void
 opt_refuse_unknown(const char *name)
@@ -358,7 +405,7 @@ opt_refuse_unknown(const char *name)
 	{
 		const char *other = option_defs[i].name;
 
-		appendStringInfo(&all, "%s%s", i == 0 ? "" : ", ", other);
+		opt_describe(&all, &option_defs[i]);
 		if (len > 0 && len < NAMEDATALEN)
 		{
 			int			distance = varstr_levenshtein(name, len, other,
@@ -375,8 +422,8 @@ opt_refuse_unknown(const char *name)
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("output plugin \"%s\" has no option \"%s\"",
-					CONCORD_DECODER_NAME, name),
-			 errdetail("Its options are: %s.", all.data),
+					CONCORD_DECODER_NAME, opt_shown(name)),
+			 errdetail("Its options are:%s", all.data),
 			 closest ? errhint("Perhaps you meant the option \"%s\".", closest) : 0));
 }
 
@@ -402,13 +449,7 @@ opt_check_format(const ConcordOptions *options, const OptionDef *def)
 			 errhint("Leave it out; it belongs to format %s.", formats.data)));
 }
 
-/*
- * Refuse options that contradict each other; settle the ones that follow.
- *
- * A client of the replication protocol reads a stream of lines and gains much
- * from sharing writes; a row that an SQL function returns is one event, so that
- * it can be cast to json.
- */
+/* Refuse options that contradict each other; settle the ones that follow. */
 static void
 opt_settle(ConcordOptions *options, const bool *seen_defs)
 {
@@ -430,7 +471,7 @@ opt_settle(ConcordOptions *options, const bool *seen_defs)
 		if (seen_defs[i])
 			opt_check_format(options, &option_defs[i]);
 		else if (option_defs[i].offset == FIELD(batch))
-			options->batch = am_walsender || options->format == CONCORD_FORMAT_BINARY;
+			options->batch = options->format == CONCORD_FORMAT_BINARY;
 	}
 }
 
@@ -466,10 +507,16 @@ concord_options_parse(ConcordOptions *options, List *given)
 			ereport(ERROR,
 					(errcode(ERRCODE_SYNTAX_ERROR),
 					 errmsg("option \"%s\" of output plugin \"%s\" is given more than once",
-							elem->defname, CONCORD_DECODER_NAME)));
+							elem->defname, CONCORD_DECODER_NAME),
+					 errhint("Give it once; a list is one value, with commas.")));
 		seen[i] = true;
 		if (elem->arg == NULL)
-			opt_refuse(&option_defs[i], "", "The option needs a value.");
+			ereport(ERROR,
+					(errcode(ERRCODE_SYNTAX_ERROR),
+					 errmsg("option \"%s\" of output plugin \"%s\" has no value",
+							elem->defname, CONCORD_DECODER_NAME),
+					 errhint("Give one, as in %s=%s.", elem->defname,
+							 option_defs[i].initial ? option_defs[i].initial : "...")));
 		option_defs[i].parse(&option_defs[i], strVal(elem->arg),
 							 (char *) options + option_defs[i].offset);
 	}

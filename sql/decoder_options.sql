@@ -6,9 +6,11 @@ SELECT 'created' FROM pg_create_logical_replication_slot('regress_decoder', 'con
 \set try 'SELECT data FROM pg_logical_slot_get_changes(''regress_decoder'', NULL, NULL, '
 -- unknown: the closest name, and all of them
 :try 'include_lns', 'on');
+\set VERBOSITY terse
 :try 'Format', 'json');
 :try 'something_else', 'x');
 :try '', 'x');
+\set VERBOSITY default
 -- repeated
 :try 'origin', 'any', 'format', 'json', 'origin', 'any');
 -- without a value, or with a wrong one
