@@ -18,6 +18,7 @@
 
 #include "mb/pg_wchar.h"
 #include "nodes/parsenodes.h"
+#include "replication/walsender.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/varlena.h"
@@ -388,7 +389,7 @@ opt_describe(StringInfo buf, const OptionDef *def)
 	if (def->initial)
 		appendStringInfo(buf, ", default %s", def->initial);
 	else if (def->parse == opt_bool)
-		appendStringInfoString(buf, ", default by format");
+		appendStringInfoString(buf, ", default by format and reader");
 }
 
 /* Refuse an option that does not exist, with the closest one and all. */
@@ -449,7 +450,13 @@ opt_check_format(const ConcordOptions *options, const OptionDef *def)
 			 errhint("Leave it out; it belongs to format %s.", formats.data)));
 }
 
-/* Refuse options that contradict each other; settle the ones that follow. */
+/*
+ * Refuse options that contradict each other; settle the ones that follow.
+ *
+ * A client of the replication protocol reads a stream of lines and gains much
+ * from sharing writes; a row that an SQL function returns is one event, so that
+ * it can be cast to json.
+ */
 static void
 opt_settle(ConcordOptions *options, const bool *seen_defs)
 {
@@ -471,7 +478,7 @@ opt_settle(ConcordOptions *options, const bool *seen_defs)
 		if (seen_defs[i])
 			opt_check_format(options, &option_defs[i]);
 		else if (option_defs[i].offset == FIELD(batch))
-			options->batch = options->format == CONCORD_FORMAT_BINARY;
+			options->batch = am_walsender || options->format == CONCORD_FORMAT_BINARY;
 	}
 }
 

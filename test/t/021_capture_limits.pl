@@ -34,6 +34,22 @@ $session->quit;
 is($node->safe_psql('postgres', q(SELECT concord.wait_for_capture('60s'))), 't', 'capture is ready once it has ended');
 $node->safe_psql('postgres', q(INSERT INTO concord.captured VALUES ('t'::regclass)));
 
+# --- create_mapping waits for a transaction that writes the table, no longer than lock_timeout, and says for whom
+$node->safe_psql('postgres', q(
+	CREATE TABLE goods (id int PRIMARY KEY);
+	CREATE SERVER erp FOREIGN DATA WRAPPER concord OPTIONS (connector 'rest', url 'http://127.0.0.1:9/')));
+$session = $node->background_psql('postgres');
+$session->query_safe('BEGIN');
+$session->query_safe('INSERT INTO goods VALUES (1)');
+$blocker = $session->query_safe('SELECT pg_backend_pid()');
+($status, $out, $err) = $node->psql('postgres', q(SET lock_timeout = '1ms';
+	SELECT concord.create_mapping('goods', 'goods', 'erp', 'g', '{"Id": "id"}', paused => true)));
+like($err, qr/could not lock table "goods" within lock_timeout/, 'a table that is being written');
+like($err, qr/What is captured changes only while no transaction is writing the table/, 'and why that matters');
+like($err, qr/Wait for or end the transactions of these processes: $blocker\./, 'and who does it');
+$session->query_safe('COMMIT');
+$session->quit;
+
 # --- 10,000 savepoints, half of them rolled back
 $node->safe_psql('postgres', q(DO $$ BEGIN
 	FOR i IN 1..10000 LOOP

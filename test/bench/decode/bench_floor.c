@@ -4,7 +4,9 @@
  *	  An output plugin that sends nothing: what decoding costs by itself.
  *
  * Reading WAL, the reorder buffer, the snapshot builder and the walsender are
- * the same for every plugin; the time of this one is theirs.
+ * the same for every plugin; the time of this one is theirs.  With its option
+ * "write" it sends one byte for each transaction: the least that a plugin can
+ * do that sends anything at all.
  *
  *-------------------------------------------------------------------------
  */
@@ -18,10 +20,11 @@ PG_MODULE_MAGIC;
 
 extern PGDLLEXPORT void _PG_output_plugin_init(OutputPluginCallbacks *cb);
 
-/* Decoding starts. */
+/* Decoding starts; any option is "write". */
 static void
 floor_startup(LogicalDecodingContext *ctx, OutputPluginOptions *opt, bool is_init)
 {
+	ctx->output_plugin_private = ctx->output_plugin_options;
 	opt->output_type = OUTPUT_PLUGIN_BINARY_OUTPUT;
 }
 
@@ -35,6 +38,11 @@ floor_begin(LogicalDecodingContext *ctx, ReorderBufferTXN *txn)
 static void
 floor_commit(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, XLogRecPtr commit_lsn)
 {
+	if (ctx->output_plugin_private == NULL)
+		return;
+	OutputPluginPrepareWrite(ctx, true);
+	appendStringInfoChar(ctx->out, 'x');
+	OutputPluginWrite(ctx, true);
 }
 
 /* A row was inserted, updated or deleted. */
