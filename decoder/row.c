@@ -24,6 +24,7 @@
  */
 #include "postgres.h"
 
+#include "access/detoast.h"
 #include "access/htup_details.h"
 #include "miscadmin.h"
 #include "utils/rel.h"
@@ -64,6 +65,29 @@ row_count_unchanged(ConcordRel *rel)
 			count++;
 	}
 	return count;
+}
+
+/*
+ * Look through the pointers to TOASTed values that core has put together in
+ * memory: detoasting such a pointer would copy the value.
+ */
+static void
+row_follow_indirect(ConcordRel *rel)
+{
+	for (int i = 0; i < rel->ncolumns; i++)
+	{
+		int			n = rel->columns[i].source;
+		struct varlena *v = (struct varlena *) DatumGetPointer(rel->new_values[n]);
+
+		if (rel->columns[i].varlena && !rel->new_nulls[n] &&
+			VARATT_IS_EXTERNAL_INDIRECT(v))
+		{
+			struct varatt_indirect redirect;
+
+			VARATT_EXTERNAL_GET_POINTER(redirect, v);
+			rel->new_values[n] = PointerGetDatum(redirect.pointer);
+		}
+	}
 }
 
 /*
@@ -109,8 +133,12 @@ concord_row_prepare(DecoderState *state, ConcordRel *rel, Relation relation,
 		heap_deform_tuple(oldtuple, desc, rel->old_values, rel->old_nulls);
 	if (newtuple)
 		heap_deform_tuple(newtuple, desc, rel->new_values, rel->new_nulls);
-	if (oldtuple && newtuple && HeapTupleHasExternal(newtuple))
-		row_merge_unchanged(rel);
+	if (unlikely(newtuple && HeapTupleHasExternal(newtuple)))
+	{
+		row_follow_indirect(rel);
+		if (oldtuple)
+			row_merge_unchanged(rel);
+	}
 
 	if (unlikely(rel->row_filter != NULL) && !concord_rowfilter_pass(rel, row))
 	{

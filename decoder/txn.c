@@ -105,6 +105,38 @@ concord_output_hello(DecoderState *state)
 		state->encoder->hello(state);
 }
 
+/* Empty a buffer, and give back what a huge message took. */
+static inline void
+output_reset(StringInfo buf)
+{
+	resetStringInfo(buf);
+	if (unlikely(buf->maxlen > BUFFER_KEEP))
+	{
+		buf->data = repalloc(buf->data, BUFFER_NORMAL);
+		buf->maxlen = BUFFER_NORMAL;
+	}
+}
+
+/*
+ * Exchange the buffer with that of the write, which holds the writer's own
+ * header: of a huge message, there is no copy then.
+ */
+static void
+output_exchange(DecoderState *state)
+{
+	StringInfoData out = *state->ctx->out;
+	StringInfo	buf = &state->buf;
+
+	enlargeStringInfo(buf, out.len);
+	memmove(buf->data + out.len, buf->data, buf->len);
+	memcpy(buf->data, out.data, out.len);
+	buf->len += out.len;
+	buf->data[buf->len] = '\0';
+	*state->ctx->out = *buf;
+	*buf = out;
+	output_reset(buf);
+}
+
 /* Hand on the first len bytes of the buffer as one write. */
 static void
 output_write(DecoderState *state, int len)
@@ -114,34 +146,29 @@ output_write(DecoderState *state, int len)
 	bool		timed = concord_stats_time_write(&state->stats, &begun);
 
 	OutputPluginPrepareWrite(ctx, true);
-	appendBinaryStringInfo(ctx->out, state->buf.data, len);
+	if (unlikely(len > BUFFER_KEEP && len == state->buf.len))
+		output_exchange(state);
+	else
+	{
+		appendBinaryStringInfo(ctx->out, state->buf.data, len);
+		if (len == state->buf.len)
+			output_reset(&state->buf);
+	}
 	OutputPluginWrite(ctx, true);
 	if (unlikely(timed))
 		concord_stats_wrote(&state->stats, &begun);
 	CONCORD_COUNT(state, CONCORD_COUNT_WRITES);
 	state->stats.counts[CONCORD_COUNT_BYTES] += len;
-
 	if (unlikely(ctx->out->maxlen > BUFFER_KEEP))
-	{
-		resetStringInfo(ctx->out);
-		ctx->out->data = repalloc(ctx->out->data, BUFFER_NORMAL);
-		ctx->out->maxlen = BUFFER_NORMAL;
-	}
+		output_reset(ctx->out);
 }
 
 /* Hand on whatever the buffer holds. */
 void
 concord_output_flush(DecoderState *state)
 {
-	if (state->buf.len == 0)
-		return;
-	output_write(state, state->buf.len);
-	state->buf.len = 0;
-	if (unlikely(state->buf.maxlen > BUFFER_KEEP))
-	{
-		state->buf.data = repalloc(state->buf.data, BUFFER_NORMAL);
-		state->buf.maxlen = BUFFER_NORMAL;
-	}
+	if (state->buf.len > 0)
+		output_write(state, state->buf.len);
 }
 
 /*

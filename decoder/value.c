@@ -29,8 +29,6 @@
 #include "access/tupmacs.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
-#include "common/cryptohash.h"
-#include "common/sha2.h"
 #include "common/shortest_dec.h"
 #include "miscadmin.h"
 #include "pgtime.h"
@@ -145,26 +143,6 @@ concord_value_too_large(Datum value, Size max)
 	if (!VARATT_IS_EXTERNAL(v) && VARATT_IS_SHORT(v))
 		return VARSIZE_SHORT(v) - VARHDRSZ_SHORT > max;
 	return toast_raw_datum_size(value) - VARHDRSZ > max;
-}
-
-/* Compute length and SHA-256 of a value's bytes. */
-uint64
-concord_value_digest(Datum value, uint8 *sha256)
-{
-	struct varlena *v = PG_DETOAST_DATUM_PACKED(value);
-	Size		size = VARSIZE_ANY_EXHDR(v);
-	pg_cryptohash_ctx *hash = pg_cryptohash_create(PG_SHA256);
-
-	StaticAssertStmt(CONCORD_SHA256_LENGTH == PG_SHA256_DIGEST_LENGTH,
-					 "digest length mismatch");
-	if (pg_cryptohash_init(hash) < 0 ||
-		pg_cryptohash_update(hash, (const uint8 *) VARDATA_ANY(v), size) < 0 ||
-		pg_cryptohash_final(hash, sha256, CONCORD_SHA256_LENGTH) < 0)
-		elog(ERROR, "could not compute SHA-256: %s", pg_cryptohash_error(hash));
-	pg_cryptohash_free(hash);
-	if ((Pointer) v != DatumGetPointer(value))
-		pfree(v);
-	return size;
 }
 
 /*

@@ -69,7 +69,6 @@ extern void concord_type_init(ConcordType *type, Oid typid);
 extern void concord_value_text(StringInfo buf, ConcordType *type, Datum value);
 extern struct varlena *concord_value_detoast(Datum value);
 extern bool concord_value_too_large(Datum value, Size max);
-extern uint64 concord_value_digest(Datum value, uint8 *sha256);
 extern char *concord_put_timestamp(char *p, int64 timestamp, char separator,
 								   const char *zone);
 extern char *concord_value_output(StringInfo buf, ConcordType *type, Datum value);
@@ -77,6 +76,9 @@ extern bool concord_value_numeric(StringInfo buf, Datum value);
 extern bool concord_value_scalar(StringInfo buf, ConcordValueKind kind,
 								 Datum value, bool json);
 extern void concord_value_bytea_hex(StringInfo buf, Datum value, bool json);
+
+/* in value_digest.c */
+extern uint64 concord_value_digest(Datum value, uint8 *sha256);
 
 /* in value_jsonb.c */
 extern void concord_value_jsonb(StringInfo buf, Datum value);

@@ -56,6 +56,17 @@ FROM pg_logical_slot_peek_changes('regress_decoder', NULL, NULL, 'max_value', '4
 SELECT count(*) FROM pg_logical_slot_peek_changes('regress_decoder', NULL, NULL, 'max_value', '5000') WHERE data::jsonb -> 'oversize' IS NOT NULL;
 SELECT count(*) FROM pg_logical_slot_get_changes('regress_decoder', NULL, NULL, 'max_value', '0') WHERE data::jsonb -> 'oversize' IS NOT NULL;
 
+-- the digest is of what the value is, however it is stored
+CREATE TABLE dec_packed (id int PRIMARY KEY, plain text, pglz text COMPRESSION pglz, raw bytea);
+ALTER TABLE dec_packed ALTER plain SET STORAGE EXTERNAL;
+INSERT INTO dec_packed SELECT i, v, v, v::bytea FROM (VALUES (1, repeat('x', 300000)), (2, repeat('abcdefg', 100000)),
+  (3, (SELECT string_agg(md5((i / 3)::text) || repeat('z', i % 50), '') FROM generate_series(1, 6000) i)),
+  (4, (SELECT repeat(string_agg(md5(i::text), ''), 3) FROM generate_series(1, 1900) i))) AS t (i, v);
+SELECT id, o.key, o.value ->> 'length', (o.value ->> 'length')::int = octet_length(plain) AS length,
+  o.value ->> 'sha256' = encode(sha256(convert_to(plain, 'UTF8')), 'hex') AS sha256
+FROM pg_logical_slot_get_changes('regress_decoder', NULL, NULL, 'max_value', '1kB') d, jsonb_each(data::jsonb -> 'oversize') o
+JOIN dec_packed ON true WHERE id = (data::jsonb #>> '{new,id}')::int ORDER BY id, o.key;
+
 -- a row that is larger than a write, between rows that share one
 INSERT INTO dec_toast SELECT i, i, CASE WHEN i = 50 THEN repeat('w', 200000) END, repeat('n', 1000), NULL FROM generate_series(10, 200) i;
 SELECT n, length(data) BETWEEN 60000 AND 65536 AS filled, length(data) > 200000 AS huge
@@ -65,4 +76,4 @@ FROM pg_logical_slot_get_changes('regress_decoder', NULL, NULL, 'batch', 'on'), 
 
 SELECT pg_drop_replication_slot('regress_decoder');
 DROP FUNCTION dec_short;
-DROP TABLE dec_toast, dec_toast_key;
+DROP TABLE dec_toast, dec_toast_key, dec_packed;
