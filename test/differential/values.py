@@ -189,6 +189,12 @@ def json_value(r, depth=0):
     return r.choice(["true", "false"] + (["null"] if depth else []))
 
 
+def json_element(r):
+    """A json value in an array: not an array, which JSON could not tell from a dimension."""
+    value = json_value(r)
+    return '{"a":%s}' % value if value.lstrip().startswith("[") else value
+
+
 def jsonpath(r):
     return r.choice(["$", "$.a[*] ? (@.b > 1)", 'strict $."a b"', "$[0 to last]", '$.x like_regex "^a\\"b"'])
 
@@ -356,7 +362,7 @@ TYPES = {
     "bytea[]": array(bytea), "date[]": array(date), "time[]": array(clock),
     "timestamp[]": array(timestamp), "timestamptz[]": array(timestamptz),
     "interval[]": array(interval), "uuid[]": array(uuid), "inet[]": array(inet),
-    "json[]": array(json_value), "jsonb[]": array(json_value), "oid[]": array(unsigned(32)),
+    "json[]": array(json_element), "jsonb[]": array(json_element), "oid[]": array(unsigned(32)),
     "money[]": array(money), "bit(3)[]": array(lambda r: bits(r, 3)),
     "box[]": array(lambda r: points(r, 2), ";"), "point[]": array(lambda r: points(r, 1)),
     "int4range[]": array(int_range), "mood[]": array(choice(*MOODS)), "pair[]": array(pair),
