@@ -96,6 +96,7 @@ class Workload:
         self.create_all_types("n", "s_nothing", "PRIMARY KEY", "NOTHING")
         self.tables[-1].fixed = True
         self.create_toast()
+        self.create_filtered()
         for _ in range(4):
             self.create_partitioned(self.sessions[0])
         for _ in range(6):
@@ -124,6 +125,31 @@ class Workload:
                 self.control.query("CREATE UNIQUE INDEX toast_key_i ON w.toast_key (id, long2)")
             self.control.query("ALTER TABLE %s REPLICA IDENTITY %s" % (table.sql, identity))
             self.tables.append(table)
+
+    def create_filtered(self):
+        """Publications that restrict rows and columns, of tables whose definition stays."""
+        listed = ["id"] + [n for (n,) in self.control.query(
+            "SELECT quote_ident(attname) FROM pg_attribute WHERE attrelid = 's.s_default'::regclass AND attnum % 5 = 2 AND attnum > 1")]
+        table = Table("w", "tree", fixed=True)
+        self.control.query(
+            "CREATE TABLE w.tree (id int PRIMARY KEY, v text, w int, j jsonb) PARTITION BY RANGE (id);"
+            "CREATE TABLE w.tree_1 PARTITION OF w.tree FOR VALUES FROM (0) TO (60);"
+            "CREATE TABLE w.tree_2 (j jsonb, gone int, w int, v text, id int NOT NULL);"
+            "ALTER TABLE w.tree_2 DROP gone; ALTER TABLE w.tree ATTACH PARTITION w.tree_2 FOR VALUES FROM (60) TO (200);"
+            "ALTER TABLE w.tree REPLICA IDENTITY FULL; ALTER TABLE w.tree_1 REPLICA IDENTITY FULL; ALTER TABLE w.tree_2 REPLICA IDENTITY FULL")
+        table.children = [(Table("w", "tree_1"), None), (Table("w", "tree_2"), None)]
+        self.tables.append(table)
+        names = {t: n for n, t in self.control.query(
+            "SELECT quote_ident(attname), format_type(atttypid, -1) FROM pg_attribute"
+            " WHERE attrelid = 's.s_full'::regclass AND attnum > 0")}
+        self.control.query(
+            "CREATE PUBLICATION filtered FOR TABLE s.s_full WHERE (id % 2 = 0 OR {integer} > 0), s.s_default ({listed}) WHERE (id > 60),"
+            " s.s_index WHERE (id IS NOT NULL AND id % 3 > 0), s.s_toast_full WHERE (length(long1) > 2000 OR n IS NULL),"
+            " s.s_toast (long2, id, n), w.every ({listed}), w.tree_1 WHERE (w > 0), w.tree_2;"
+            "CREATE PUBLICATION filtered_too FOR TABLE s.s_full WHERE ({numeric} > 0 OR {text} < 'k'), s.s_full_key WHERE ({boolean});"
+            "CREATE PUBLICATION filtered_root FOR TABLE w.tree WHERE (length(v) > 5) WITH (publish_via_partition_root)".format(
+                listed=", ".join(listed), integer=names["integer"], numeric=names["numeric"],
+                text=names["text"], boolean=names["boolean"]))
 
     def fresh(self, prefix):
         self.number += 1
@@ -335,7 +361,7 @@ class Workload:
     # ---- definitions
 
     def alter(self, session, table):
-        if table.fixed and table.schema == "s":
+        if table.fixed and table.schema != "n" or table.name == "every":
             return
         session.changed = True
         self.columns.clear()
@@ -427,7 +453,7 @@ class Workload:
         """Drop a table, or make one; of what a type has, add to it."""
         kind = self.r.random()
         if kind < 0.3 and len(self.tables) > 18:
-            if table.name.startswith(("s_", "toast", "every")) or table.partitioned or session.connection.in_transaction:
+            if table.name.startswith(("s_", "toast", "every", "tree")) or table.partitioned or session.connection.in_transaction:
                 return
             if self.run(session, "drop table", "DROP TABLE %s" % table.sql) is not None:
                 self.tables.remove(table)
@@ -447,7 +473,7 @@ class Workload:
     def change(self, session):
         table = self.r.choice(self.tables)
         if self.r.random() < 0.3:
-            table = self.r.choice([t for t in self.tables if t.name.startswith(("s_", "toast", "every"))])
+            table = self.r.choice([t for t in self.tables if t.name.startswith(("s_", "toast", "every", "tree"))])
         what = self.r.choices([w for w, _ in self.WEIGHTS], [n for _, n in self.WEIGHTS])[0]
         if what == "insert":
             self.insert(session, table, self.r.choice([1, 1, 1, 2, 5]))
@@ -541,3 +567,9 @@ class Workload:
                 self.end(session, "COMMIT")
         while self.prepared:
             self.finish_prepared()
+        # whatever was truncated, the tables that are rebuilt have rows
+        for table in self.tables:
+            if table.schema == "s":
+                for _ in range(5):
+                    self.insert(self.sessions[0], table, 3)
+                    self.update(self.sessions[0], table)
