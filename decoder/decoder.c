@@ -7,9 +7,12 @@
  * cache entry (selected or not, filter.c) → images deformed into the entry's
  * arrays (row.c) → encoder → buffer (txn.c) → OutputPluginWrite.
  *
- * Callbacks for streamed and for prepared transactions are not registered,
- * so core replays whole transactions, at commit, which is what keeps
- * (commit LSN, ordinal) stable.
+ * Core replays whole transactions, at commit, which is what keeps (commit LSN,
+ * ordinal) stable, unless options streaming and two_phase ask for those that
+ * are in progress, or prepared (stream.c).  A walsender that has nothing to
+ * send must still say how far it is, or commits that wait for a synchronous
+ * consumer would wait for the next keepalive: whoever ends a transaction of
+ * which nothing was written calls OutputPluginUpdateProgress with skipped_xact.
  *
  * On ERROR the context is thrown away by the caller; what must not outlive it
  * (the pointer that invalidation callbacks use) is reset by a callback of its
@@ -24,6 +27,7 @@
 #include "utils/rel.h"
 
 #include "decoder.h"
+#include "origin.h"
 #include "protocol.h"
 #include "row.h"
 
@@ -32,6 +36,45 @@
 PG_MODULE_MAGIC;
 extern PGDLLEXPORT void _PG_output_plugin_init(OutputPluginCallbacks *cb);
 #pragma GCC visibility pop
+
+/* Refuse what the format has no messages for, and say so to core. */
+static void
+dec_startup_modes(DecoderState *state)
+{
+	LogicalDecodingContext *ctx = state->ctx;
+	const ConcordEncoder *encoder = state->encoder;
+	const ConcordOptions *options = &state->options;
+	bool		slot_two_phase = ctx->slot->data.two_phase;
+
+	if (options->streaming && encoder->stream_start == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("format \"%s\" has no events for transactions that are in progress",
+						encoder->name),
+				 errhint("Leave out option \"streaming\", or choose another format.")));
+	ctx->streaming = options->streaming;
+
+	if ((options->two_phase > 0 || slot_two_phase) && encoder->prepare == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("format \"%s\" has no events for prepared transactions",
+						encoder->name),
+				 errhint("Use a slot without two-phase decoding and leave out option \"two_phase\", or choose another format.")));
+
+	/*
+	 * Core remembers in the slot that prepared transactions are decoded at
+	 * PREPARE.  To stop that would lose those that are prepared while it is
+	 * off and committed after it is on again.
+	 */
+	if (options->two_phase == 0 && slot_two_phase)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("option \"two_phase\" cannot be turned off for replication slot \"%s\"",
+						NameStr(ctx->slot->data.name)),
+				 errdetail("The slot decodes prepared transactions at PREPARE since it was created, or since the option was first used."),
+				 errhint("Leave the option out, or use another slot.")));
+	ctx->twophase_opt_given = options->two_phase > 0;
+}
 
 /* Parse options, choose the encoder, make the state. */
 static void
@@ -55,12 +98,19 @@ dec_startup(LogicalDecodingContext *ctx, OutputPluginOptions *opt, bool is_init)
 	opt->receive_rewrites = false;
 	ctx->output_plugin_private = state;
 
-	if (!is_init)
+	/* Nothing is sent while a slot is created. */
+	ctx->streaming = false;
+	if (is_init)
 	{
-		concord_filter_check(state);
-		concord_relcache_start(state);
+		ctx->twophase = false;
+		concord_stats_start(state, true);
+		return;
 	}
-	concord_stats_start(state, is_init);
+	dec_startup_modes(state);
+	concord_filter_check(state);
+	concord_origin_check(state);
+	concord_relcache_start(state);
+	concord_stats_start(state, false);
 }
 
 /* The context goes away in good order. */
@@ -91,6 +141,96 @@ dec_commit(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, XLogRecPtr commit
 	OutputPluginUpdateProgress(ctx, !begun);
 }
 
+/* Is a prepared transaction decoded at COMMIT PREPARED? */
+static bool
+dec_filter_prepare(LogicalDecodingContext *ctx, TransactionId xid, const char *gid)
+{
+	return !concord_filter_gid(ctx->output_plugin_private, gid);
+}
+
+/* The replay of a prepared transaction begins. */
+static void
+dec_begin_prepare(LogicalDecodingContext *ctx, ReorderBufferTXN *txn)
+{
+	DecoderState *state = ctx->output_plugin_private;
+
+	concord_txn_start(state, txn);
+	state->gid = txn->gid;
+}
+
+/* It ends; whether the transaction commits is told later. */
+static void
+dec_prepare(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
+			XLogRecPtr prepare_lsn)
+{
+	bool		sent = concord_prepared_end(ctx->output_plugin_private, txn);
+
+	OutputPluginUpdateProgress(ctx, !sent);
+}
+
+/* COMMIT PREPARED */
+static void
+dec_commit_prepared(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
+					XLogRecPtr commit_lsn)
+{
+	bool		sent = concord_prepared_commit(ctx->output_plugin_private, txn);
+
+	OutputPluginUpdateProgress(ctx, !sent);
+}
+
+/* ROLLBACK PREPARED */
+static void
+dec_rollback_prepared(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
+					  XLogRecPtr prepare_end_lsn, TimestampTz prepare_time)
+{
+	bool		sent = concord_prepared_rollback(ctx->output_plugin_private, txn,
+												 prepare_end_lsn, prepare_time);
+
+	OutputPluginUpdateProgress(ctx, !sent);
+}
+
+/* A block of a transaction in progress begins. */
+static void
+dec_stream_start(LogicalDecodingContext *ctx, ReorderBufferTXN *txn)
+{
+	concord_stream_start(ctx->output_plugin_private, txn);
+}
+
+/* It ends. */
+static void
+dec_stream_stop(LogicalDecodingContext *ctx, ReorderBufferTXN *txn)
+{
+	concord_stream_stop(ctx->output_plugin_private);
+}
+
+/* A transaction that came in blocks, or a subtransaction, was rolled back. */
+static void
+dec_stream_abort(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
+				 XLogRecPtr abort_lsn)
+{
+	concord_stream_abort(ctx->output_plugin_private, txn, abort_lsn);
+}
+
+/* A transaction that came in blocks is prepared. */
+static void
+dec_stream_prepare(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
+				   XLogRecPtr prepare_lsn)
+{
+	bool		sent = concord_stream_prepare(ctx->output_plugin_private, txn);
+
+	OutputPluginUpdateProgress(ctx, !sent);
+}
+
+/* A transaction that came in blocks commits. */
+static void
+dec_stream_commit(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
+				  XLogRecPtr commit_lsn)
+{
+	bool		sent = concord_stream_commit(ctx->output_plugin_private, txn);
+
+	OutputPluginUpdateProgress(ctx, !sent);
+}
+
 /* A row was inserted, updated or deleted. */
 static void
 dec_change(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, Relation relation,
@@ -101,7 +241,9 @@ dec_change(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, Relation relation
 	ConcordRel *rel;
 	ConcordChange row;
 
+	state->doing = CONCORD_DOING_CHANGE;
 	concord_stats_change(&state->stats);
+	concord_txn_count(state, change->lsn);
 	rel = concord_relcache_get(state, relation);
 	if (concord_row_prepare(state, rel, relation, change, &row))
 	{
@@ -115,6 +257,16 @@ dec_change(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, Relation relation
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(state->change_context);
 	concord_stats_change_done(&state->stats);
+	state->doing = CONCORD_DOING_NOTHING;
+}
+
+/* The same in a block. */
+static void
+dec_stream_change(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
+				  Relation relation, ReorderBufferChange *change)
+{
+	concord_stream_subtransaction(ctx->output_plugin_private, change->txn);
+	dec_change(ctx, txn, relation, change);
 }
 
 /* Relations were truncated by one command. */
@@ -125,12 +277,22 @@ dec_truncate(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, int nrelations,
 	DecoderState *state = ctx->output_plugin_private;
 	MemoryContext old = MemoryContextSwitchTo(state->change_context);
 
-	concord_row_truncate(state, nrelations, relations,
-						 change->data.truncate.cascade,
-						 change->data.truncate.restart_seqs);
+	state->doing = CONCORD_DOING_CHANGE;
+	concord_row_truncate(state, nrelations, relations, change);
 
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(state->change_context);
+	state->doing = CONCORD_DOING_NOTHING;
+}
+
+/* The same in a block. */
+static void
+dec_stream_truncate(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
+					int nrelations, Relation relations[],
+					ReorderBufferChange *change)
+{
+	concord_stream_subtransaction(ctx->output_plugin_private, change->txn);
+	dec_truncate(ctx, txn, nrelations, relations, change);
 }
 
 /* Somebody wrote a logical message. */
@@ -140,6 +302,8 @@ dec_message(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, XLogRecPtr lsn,
 {
 	DecoderState *state = ctx->output_plugin_private;
 	ConcordMessage message = {transactional, lsn, prefix, content, size};
+	XLogRecPtr	change_lsn = state->change_lsn;
+	uint32		change_number = state->change_number;
 	MemoryContext old;
 
 	if (!concord_filter_message(state, prefix))
@@ -153,7 +317,14 @@ dec_message(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, XLogRecPtr lsn,
 		concord_txn_event(state);
 	else
 		concord_output_hello(state);
+
+	/* its LSN is where the next record starts, which may have changes */
+	state->change_lsn = lsn;
+	state->change_number = 0;
 	state->encoder->message(state, &message);
+	state->change_lsn = change_lsn;
+	state->change_number = change_number;
+
 	CONCORD_COUNT(state, CONCORD_COUNT_MESSAGES);
 	if (size > CONCORD_CONTENT_MAX)
 		CONCORD_COUNT(state, CONCORD_COUNT_OVERSIZE);
@@ -164,6 +335,17 @@ dec_message(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, XLogRecPtr lsn,
 	}
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(state->change_context);
+	state->doing = CONCORD_DOING_NOTHING;
+}
+
+/* The same in a block. */
+static void
+dec_stream_message(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, XLogRecPtr lsn,
+				   bool transactional, const char *prefix, Size size,
+				   const char *content)
+{
+	concord_stream_subtransaction(ctx->output_plugin_private, NULL);
+	dec_message(ctx, txn, lsn, transactional, prefix, size, content);
 }
 
 /* Are changes of this origin dropped, before they cost memory? */
@@ -172,7 +354,7 @@ dec_filter_origin(LogicalDecodingContext *ctx, RepOriginId origin)
 {
 	DecoderState *state = ctx->output_plugin_private;
 
-	if (!concord_filter_origin(state, origin))
+	if (!concord_origin_filter(state, origin))
 		return false;
 	concord_stats_filtered_origin(&state->stats);
 	return true;
@@ -189,5 +371,21 @@ _PG_output_plugin_init(OutputPluginCallbacks *cb)
 	cb->commit_cb = dec_commit;
 	cb->message_cb = dec_message;
 	cb->filter_by_origin_cb = dec_filter_origin;
+
+	cb->filter_prepare_cb = dec_filter_prepare;
+	cb->begin_prepare_cb = dec_begin_prepare;
+	cb->prepare_cb = dec_prepare;
+	cb->commit_prepared_cb = dec_commit_prepared;
+	cb->rollback_prepared_cb = dec_rollback_prepared;
+
+	cb->stream_start_cb = dec_stream_start;
+	cb->stream_stop_cb = dec_stream_stop;
+	cb->stream_change_cb = dec_stream_change;
+	cb->stream_truncate_cb = dec_stream_truncate;
+	cb->stream_message_cb = dec_stream_message;
+	cb->stream_abort_cb = dec_stream_abort;
+	cb->stream_prepare_cb = dec_stream_prepare;
+	cb->stream_commit_cb = dec_stream_commit;
+
 	cb->shutdown_cb = dec_shutdown;
 }

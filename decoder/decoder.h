@@ -37,6 +37,14 @@
 #define concord_change_tuple(t)	((t) ? &(t)->tuple : NULL)
 #endif
 
+/* What is being done for a change; see concord_txn_recover(). */
+typedef enum ConcordDoing
+{
+	CONCORD_DOING_NOTHING,
+	CONCORD_DOING_CHANGE,
+	CONCORD_DOING_EVENT,		/* it has an ordinal and is being written */
+} ConcordDoing;
+
 struct DecoderState
 {
 	LogicalDecodingContext *ctx;
@@ -47,19 +55,36 @@ struct DecoderState
 	MemoryContext change_context;	/* reset after each change */
 
 	StringInfoData buf;			/* what has not been handed on yet */
+	int			complete;		/* bytes of it that are whole messages */
+	ConcordDoing doing;			/* what an ERROR would come out of */
 	bool		hello_sent;		/* the stream's first message is out */
 	uint32		last_relnum;	/* last number given to a definition */
 	HTAB	   *definitions;	/* those with a number, by hash */
 	HTAB	   *json_told;		/* definitions told, by relation */
 
 	/* the transaction that is being replayed; see txn.c */
-	ReorderBufferTXN *txn;
-	bool		begun;			/* its BEGIN is out */
+	ReorderBufferTXN *txn;		/* never a subtransaction */
+	const char *gid;			/* where it is decoded at PREPARE, or NULL */
+	bool		begun;			/* its BEGIN is out, or that of its block */
+	bool		streaming;		/* in a block of a transaction in progress */
+	ReorderBufferTXN *subtxn;	/* there: whose change it is, where known */
+	TransactionId subxid;		/* there: its xid; the transaction's own too */
+	TransactionId announced;	/* there: the last subxid that was announced */
 	uint32		ordinal;		/* of its last event */
+	XLogRecPtr	change_lsn;		/* id of the event: LSN of the change's
+								 * record, */
+	uint32		change_number;	/* and number of the change in that */
 	uint32		skipped;		/* changes filtered out in a row */
 	bool	   *largest;		/* mark of the largest value of the event */
 	Size		largest_size;
 	StringInfoData position;	/* the encoder's text of its position */
+
+	/* replication origins; see origin.c */
+	bool		origins_valid;
+	int			norigins;
+	RepOriginId *origins;		/* those that option origin names */
+	RepOriginId origin_named;	/* the one whose name is known, if any */
+	char	   *origin_name;
 
 	/* the relation cache; see relcache.c */
 	HTAB	   *relations;
@@ -75,13 +100,50 @@ struct DecoderState
 
 #define CONCORD_COUNT(state, counter)	((state)->stats.counts[counter]++)
 
+/* The most bytes of an event's id as text. */
+#define CONCORD_ID_MAX	32
+
 /* in txn.c */
 extern void concord_txn_start(DecoderState *state, ReorderBufferTXN *txn);
 extern void concord_txn_event(DecoderState *state);
 extern void concord_txn_end(DecoderState *state);
 extern void concord_txn_skip(DecoderState *state, ConcordCounter why);
+extern char *concord_txn_put_id(DecoderState *state, char *p);
+extern void concord_txn_account(DecoderState *state, ReorderBufferTXN *txn,
+								bool sent);
+extern void concord_txn_clear(DecoderState *state);
+extern void concord_txn_recover(DecoderState *state);
 extern void concord_output_hello(DecoderState *state);
 extern void concord_output_done(DecoderState *state, int start);
 extern void concord_output_flush(DecoderState *state);
+
+/* in stream.c */
+extern void concord_stream_start(DecoderState *state, ReorderBufferTXN *txn);
+extern void concord_stream_subtransaction(DecoderState *state,
+										  ReorderBufferTXN *subtxn);
+extern void concord_stream_event(DecoderState *state);
+extern void concord_stream_stop(DecoderState *state);
+extern void concord_stream_abort(DecoderState *state, ReorderBufferTXN *txn,
+								 XLogRecPtr abort_lsn);
+extern bool concord_stream_commit(DecoderState *state, ReorderBufferTXN *txn);
+extern bool concord_stream_prepare(DecoderState *state, ReorderBufferTXN *txn);
+extern bool concord_prepared_end(DecoderState *state, ReorderBufferTXN *txn);
+extern bool concord_prepared_commit(DecoderState *state, ReorderBufferTXN *txn);
+extern bool concord_prepared_rollback(DecoderState *state, ReorderBufferTXN *txn,
+									  XLogRecPtr prepare_end_lsn,
+									  TimestampTz prepare_time);
+
+/* Count a change of the WAL record at lsn, whether it will be sent or not. */
+static inline void
+concord_txn_count(DecoderState *state, XLogRecPtr lsn)
+{
+	if (state->change_lsn == lsn)
+		state->change_number++;
+	else
+	{
+		state->change_lsn = lsn;
+		state->change_number = 1;
+	}
+}
 
 #endif							/* CONCORD_DECODER_H */

@@ -134,19 +134,28 @@ bin_hello(DecoderState *state)
 	bin_end(state, start);
 }
 
-/* BEGIN */
+/* Write a message whose fields are the transaction's position. */
 static void
-bin_begin_txn(DecoderState *state)
+bin_position(DecoderState *state, char kind)
 {
 	ReorderBufferTXN *txn = state->txn;
-	int			start = bin_begin(state, CONCORD_MSG_BEGIN);
+	int			start = bin_begin(state, kind);
 
 	bin_varint(&state->buf, txn->xid);
 	bin_fixed64(&state->buf, txn->final_lsn);
 	bin_fixed64(&state->buf, txn->end_lsn);
 	bin_fixed64(&state->buf, (uint64) txn->xact_time.commit_time);
 	bin_varint(&state->buf, txn->origin_id);
+	if (state->gid)
+		bin_text(&state->buf, state->gid);
 	bin_end(state, start);
+}
+
+/* BEGIN, BEGIN_PREPARE */
+static void
+bin_begin_txn(DecoderState *state)
+{
+	bin_position(state, state->gid ? CONCORD_MSG_BEGIN_PREPARE : CONCORD_MSG_BEGIN);
 }
 
 /* COMMIT */
@@ -156,6 +165,95 @@ bin_commit(DecoderState *state)
 	int			start = bin_begin(state, CONCORD_MSG_COMMIT);
 
 	bin_fixed64(&state->buf, state->txn->end_lsn);
+	bin_end(state, start);
+}
+
+/* PREPARE */
+static void
+bin_prepare(DecoderState *state)
+{
+	int			start = bin_begin(state, CONCORD_MSG_PREPARE);
+
+	bin_fixed64(&state->buf, state->txn->end_lsn);
+	bin_end(state, start);
+}
+
+/* COMMIT_PREPARED */
+static void
+bin_commit_prepared(DecoderState *state)
+{
+	bin_position(state, CONCORD_MSG_COMMIT_PREPARED);
+}
+
+/* ROLLBACK_PREPARED */
+static void
+bin_rollback_prepared(DecoderState *state, XLogRecPtr prepare_end_lsn,
+					  TimestampTz prepare_time)
+{
+	ReorderBufferTXN *txn = state->txn;
+	int			start = bin_begin(state, CONCORD_MSG_ROLLBACK_PREPARED);
+
+	bin_varint(&state->buf, txn->xid);
+	bin_fixed64(&state->buf, prepare_end_lsn);
+	bin_fixed64(&state->buf, txn->end_lsn);
+	bin_fixed64(&state->buf, (uint64) prepare_time);
+	bin_fixed64(&state->buf, (uint64) txn->xact_time.commit_time);
+	bin_text(&state->buf, state->gid);
+	bin_end(state, start);
+}
+
+/* STREAM_START */
+static void
+bin_stream_start(DecoderState *state, bool first)
+{
+	int			start = bin_begin(state, CONCORD_MSG_STREAM_START);
+
+	bin_varint(&state->buf, state->txn->xid);
+	concord_buf_putc(&state->buf, first ? CONCORD_STREAM_FIRST : 0);
+	bin_varint(&state->buf, state->txn->origin_id);
+	bin_end(state, start);
+}
+
+/* STREAM_STOP */
+static void
+bin_stream_stop(DecoderState *state)
+{
+	bin_end(state, bin_begin(state, CONCORD_MSG_STREAM_STOP));
+}
+
+/* SUBTRANSACTION */
+static void
+bin_subtransaction(DecoderState *state)
+{
+	int			start = bin_begin(state, CONCORD_MSG_SUBTRANSACTION);
+
+	bin_varint(&state->buf, state->subxid);
+	bin_end(state, start);
+}
+
+/* STREAM_COMMIT */
+static void
+bin_stream_commit(DecoderState *state)
+{
+	bin_position(state, CONCORD_MSG_STREAM_COMMIT);
+}
+
+/* STREAM_PREPARE */
+static void
+bin_stream_prepare(DecoderState *state)
+{
+	bin_position(state, CONCORD_MSG_STREAM_PREPARE);
+}
+
+/* STREAM_ABORT */
+static void
+bin_stream_abort(DecoderState *state, TransactionId xid, XLogRecPtr abort_lsn)
+{
+	int			start = bin_begin(state, CONCORD_MSG_STREAM_ABORT);
+
+	bin_varint(&state->buf, state->txn->xid);
+	bin_varint(&state->buf, xid);
+	bin_fixed64(&state->buf, abort_lsn);
 	bin_end(state, start);
 }
 
@@ -411,6 +509,15 @@ const ConcordEncoder concord_encoder_binary = {
 	.hello = bin_hello,
 	.begin = bin_begin_txn,
 	.commit = bin_commit,
+	.prepare = bin_prepare,
+	.commit_prepared = bin_commit_prepared,
+	.rollback_prepared = bin_rollback_prepared,
+	.stream_start = bin_stream_start,
+	.stream_stop = bin_stream_stop,
+	.subtransaction = bin_subtransaction,
+	.stream_commit = bin_stream_commit,
+	.stream_abort = bin_stream_abort,
+	.stream_prepare = bin_stream_prepare,
 	.describe = bin_describe,
 	.change = bin_change,
 	.truncate = bin_truncate,

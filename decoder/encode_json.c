@@ -27,34 +27,137 @@ js_relation(DecoderState *state, ConcordRel *rel)
 	concord_json_end(state, start);
 }
 
+/* Begin an event of the transaction as such; returns where it starts. */
+static int
+js_frame(DecoderState *state, const char *op)
+{
+	StringInfo	buf = &state->buf;
+	int			start = concord_json_begin(state);
+
+	concord_buf_literal(buf, "{\"op\":\"");
+	concord_buf_append(buf, op, strlen(op));
+	concord_buf_putc(buf, '"');
+	concord_buf_append(buf, state->position.data, state->position.len);
+	return start;
+}
+
+/* Write such an event with the number of the transaction's events. */
+static void
+js_frame_counted(DecoderState *state, const char *op)
+{
+	int			start = js_frame(state, op);
+
+	concord_buf_literal(&state->buf, ",\"events\":");
+	concord_json_number(&state->buf, state->ordinal);
+	concord_json_end(state, start);
+}
+
 /* A transaction begins: an event where asked for, its position in any case. */
 static void
 js_begin_txn(DecoderState *state)
 {
-	int			start;
-
 	concord_json_layout_position(state);
-	if (!state->options.include_transaction)
-		return;
-	start = concord_json_begin(state);
-	concord_buf_literal(&state->buf, "{\"op\":\"begin\"");
-	concord_buf_append(&state->buf, state->position.data, state->position.len);
-	concord_json_end(state, start);
+	if (state->options.include_transaction)
+		concord_json_end(state, js_frame(state, "begin"));
 }
 
 /* A transaction ends: an event where asked for, with the number of events. */
 static void
 js_commit(DecoderState *state)
 {
+	if (state->options.include_transaction)
+		js_frame_counted(state, "commit");
+}
+
+/* A transaction that is decoded at PREPARE ends. */
+static void
+js_prepare(DecoderState *state)
+{
+	js_frame_counted(state, "prepare");
+}
+
+/* COMMIT PREPARED */
+static void
+js_commit_prepared(DecoderState *state)
+{
+	concord_json_layout_position(state);
+	concord_json_end(state, js_frame(state, "commit_prepared"));
+}
+
+/* ROLLBACK PREPARED */
+static void
+js_rollback_prepared(DecoderState *state, XLogRecPtr prepare_end_lsn,
+					 TimestampTz prepare_time)
+{
 	int			start;
 
+	concord_json_layout_position(state);
+	start = js_frame(state, "rollback_prepared");
+	if (state->options.include_lsn)
+		concord_json_lsn(&state->buf, "prepare_lsn", prepare_end_lsn);
+	if (state->options.include_time)
+		concord_json_time(&state->buf, "prepare_time", prepare_time);
+	concord_json_end(state, start);
+}
+
+/* A block of a transaction in progress begins. */
+static void
+js_stream_start(DecoderState *state, bool first)
+{
+	int			start;
+
+	concord_json_layout_position(state);
 	if (!state->options.include_transaction)
 		return;
-	start = concord_json_begin(state);
-	concord_buf_literal(&state->buf, "{\"op\":\"commit\"");
-	concord_buf_append(&state->buf, state->position.data, state->position.len);
-	concord_buf_literal(&state->buf, ",\"events\":");
-	concord_json_number(&state->buf, state->ordinal);
+	start = js_frame(state, "stream_start");
+	if (first)
+		concord_buf_literal(&state->buf, ",\"first\":true");
+	concord_json_end(state, start);
+}
+
+/* It ends. */
+static void
+js_stream_stop(DecoderState *state)
+{
+	if (!state->options.include_transaction)
+		return;
+	state->subxid = state->txn->xid;
+	concord_json_layout_position(state);
+	concord_json_end(state, js_frame(state, "stream_stop"));
+}
+
+/* A transaction that came in blocks commits. */
+static void
+js_stream_commit(DecoderState *state)
+{
+	concord_json_layout_position(state);
+	js_frame_counted(state, "stream_commit");
+}
+
+/* It is prepared. */
+static void
+js_stream_prepare(DecoderState *state)
+{
+	concord_json_layout_position(state);
+	js_frame_counted(state, "stream_prepare");
+}
+
+/* It, or a subtransaction of it, was rolled back. */
+static void
+js_stream_abort(DecoderState *state, TransactionId xid, XLogRecPtr abort_lsn)
+{
+	StringInfo	buf = &state->buf;
+	int			start = concord_json_begin(state);
+
+	concord_buf_literal(buf, "{\"op\":\"stream_abort\",\"xid\":");
+	concord_json_number(buf, state->txn->xid);
+	if (xid != state->txn->xid)
+	{
+		concord_buf_literal(buf, ",\"subxid\":");
+		concord_json_number(buf, xid);
+	}
+	if (state->options.include_lsn && abort_lsn != InvalidXLogRecPtr)
+		concord_json_lsn(buf, "lsn", abort_lsn);
 	concord_json_end(state, start);
 }
 
@@ -110,8 +213,12 @@ js_message(DecoderState *state, const ConcordMessage *message)
 	concord_buf_literal(buf, "{\"op\":\"message\"");
 	if (message->transactional)
 		concord_json_position(state);
-	else if (state->options.include_lsn)
-		concord_json_lsn(buf, message->lsn);
+	else
+	{
+		if (state->options.include_lsn)
+			concord_json_lsn(buf, "lsn", message->lsn);
+		concord_json_id(state);
+	}
 	concord_json_message(state, message);
 	concord_json_end(state, start);
 }
@@ -122,6 +229,15 @@ const ConcordEncoder concord_encoder_json = {
 	.separator = 1,
 	.begin = js_begin_txn,
 	.commit = js_commit,
+	.prepare = js_prepare,
+	.commit_prepared = js_commit_prepared,
+	.rollback_prepared = js_rollback_prepared,
+	.stream_start = js_stream_start,
+	.stream_stop = js_stream_stop,
+	.subtransaction = concord_json_layout_position,
+	.stream_commit = js_stream_commit,
+	.stream_abort = js_stream_abort,
+	.stream_prepare = js_stream_prepare,
 	.describe = concord_json_describe,
 	.change = js_change,
 	.truncate = js_truncate,

@@ -7,11 +7,16 @@
  * concord_output_done(), which decides when the buffer is handed on.  No
  * function here looks at what the consumer is.
  *
+ * prepare, commit_prepared, rollback_prepared, stream_stop, stream_commit,
+ * stream_abort and stream_prepare may be called where no transaction is open:
+ * they read no catalog.
+ *
  *-------------------------------------------------------------------------
  */
 #ifndef CONCORD_ENCODER_H
 #define CONCORD_ENCODER_H
 
+#include "datatype/timestamp.h"
 #include "replication/reorderbuffer.h"
 
 typedef struct DecoderState DecoderState;
@@ -46,9 +51,37 @@ typedef struct ConcordEncoder
 
 	/* first message of a stream, or NULL */
 	void		(*hello) (DecoderState *state);
-	/* a transaction that has something to say begins, ends */
+
+	/*
+	 * A transaction that has something to say begins, ends.  state->gid is
+	 * set where it is decoded at PREPARE; then it ends with prepare, and
+	 * commit_prepared or rollback_prepared follows later, outside it.
+	 */
 	void		(*begin) (DecoderState *state);
 	void		(*commit) (DecoderState *state);
+
+	/* NULL where the format has nothing for prepared transactions */
+	void		(*prepare) (DecoderState *state);
+	void		(*commit_prepared) (DecoderState *state);
+	void		(*rollback_prepared) (DecoderState *state,
+									  XLogRecPtr prepare_end_lsn,
+									  TimestampTz prepare_time);
+
+	/*
+	 * NULL where the format has nothing for transactions in progress. Between
+	 * stream_start and stream_stop come events, of state->subxid;
+	 * subtransaction, which may be missing, tells when that has changed.  The
+	 * other four stand between blocks.  stream_abort is of the subtransaction
+	 * xid, or of all where xid is the transaction's own.
+	 */
+	void		(*stream_start) (DecoderState *state, bool first);
+	void		(*stream_stop) (DecoderState *state);
+	void		(*subtransaction) (DecoderState *state);
+	void		(*stream_commit) (DecoderState *state);
+	void		(*stream_abort) (DecoderState *state, TransactionId xid,
+								 XLogRecPtr abort_lsn);
+	void		(*stream_prepare) (DecoderState *state);
+
 	/* complete a new relation cache entry, in the entry's context */
 	void		(*describe) (DecoderState *state, ConcordRel *rel);
 	/* events; change writes nothing and gives false where it is too large */

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * filter.c
- *	  What is sent: relations, columns, origins, messages.
+ *	  What is sent: relations, columns and messages.
  *
  * A relation is looked at once, when its entry is filled; the entry is marked
  * invalid when what was read here may have changed.  A partition is sent as
@@ -18,9 +18,7 @@
  * it names.  Where the table does not exist at that point of the WAL, nothing
  * is captured.
  *
- * Two things are never sent, whatever the options say: relations of schema
- * concord, and changes whose origin is DoNotReplicateId, which is how the
- * extension marks its own bookkeeping.
+ * Relations of schema concord are never sent, whatever the options say.
  *
  *-------------------------------------------------------------------------
  */
@@ -33,7 +31,6 @@
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/partition.h"
-#include "replication/origin.h"
 #include "utils/fmgroids.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
@@ -46,16 +43,6 @@
 
 #define CONCORD_SCHEMA			"concord"
 #define CONCORD_CAPTURED		"captured"
-
-/* Is a change of this origin dropped? */
-bool
-concord_filter_origin(DecoderState *state, RepOriginId origin)
-{
-	if (origin == DoNotReplicateId)
-		return true;
-	return origin != InvalidRepOriginId &&
-		state->options.origin == CONCORD_ORIGIN_NONE;
-}
 
 /* Is a message with this prefix sent? */
 bool
@@ -103,6 +90,20 @@ flt_match(const char *pattern, const char *name)
 	while (*pattern == CONCORD_PATTERN_ANY)
 		pattern++;
 	return *pattern == '\0';
+}
+
+/* Is a transaction with this gid decoded at PREPARE? */
+bool
+concord_filter_gid(DecoderState *state, const char *gid)
+{
+	ListCell   *lc;
+
+	foreach(lc, state->options.two_phase_gid)
+	{
+		if (flt_match(lfirst(lc), gid))
+			return true;
+	}
+	return false;
 }
 
 /* Does option tables name this relation? */

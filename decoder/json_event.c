@@ -4,7 +4,7 @@
  *	  What events of all JSON formats share: frame, position, messages.
  *
  * The transaction's position is laid out once, when it begins, and copied
- * into each event.
+ * into each event.  Of one that is in progress, LSN and time are not known.
  *
  * Events that share a write are separated by a line end, which never stands
  * inside an event.  A single event has none behind it: consumers such as
@@ -16,11 +16,11 @@
 
 #include "common/base64.h"
 #include "mb/pg_wchar.h"
-#include "replication/origin.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
 #include "json_event.h"
+#include "origin.h"
 #include "protocol.h"
 
 /* An event is complete. */
@@ -42,14 +42,39 @@ concord_json_plain(StringInfo buf, const char *name, const char *value)
 	concord_buf_putc(buf, '"');
 }
 
-/* Append the member "lsn". */
+/* Append a member that is an LSN. */
 void
-concord_json_lsn(StringInfo buf, XLogRecPtr lsn)
+concord_json_lsn(StringInfo buf, const char *name, XLogRecPtr lsn)
 {
 	char		text[32];
 
 	snprintf(text, sizeof(text), "%X/%X", LSN_FORMAT_ARGS(lsn));
-	concord_json_plain(buf, "lsn", text);
+	concord_json_plain(buf, name, text);
+}
+
+/* Append a member that is a time. */
+void
+concord_json_time(StringInfo buf, const char *name, TimestampTz time)
+{
+	char		text[CONCORD_TIMESTAMP_MAX + 1];
+
+	*concord_put_timestamp(text, time, 'T', "+00:00") = '\0';
+	concord_json_plain(buf, name, text);
+}
+
+/* Append the current event's id. */
+void
+concord_json_id(DecoderState *state)
+{
+	StringInfo	buf = &state->buf;
+	char	   *p;
+
+	if (!state->options.include_id)
+		return;
+	concord_buf_literal(buf, ",\"id\":\"");
+	p = concord_buf_reserve(buf, CONCORD_ID_MAX);
+	concord_buf_advance(buf, concord_txn_put_id(state, p));
+	concord_buf_putc(buf, '"');
 }
 
 /* Lay out what every event of the current transaction says of it. */
@@ -59,6 +84,7 @@ concord_json_layout_position(DecoderState *state)
 	const ConcordOptions *options = &state->options;
 	ReorderBufferTXN *txn = state->txn;
 	StringInfo	buf = &state->position;
+	const char *origin;
 
 	resetStringInfo(buf);
 	if (options->include_xid)
@@ -66,24 +92,29 @@ concord_json_layout_position(DecoderState *state)
 		concord_buf_literal(buf, ",\"xid\":");
 		concord_json_number(buf, txn->xid);
 	}
-	if (options->include_lsn)
-		concord_json_lsn(buf, txn->end_lsn);
-	if (options->include_time)
+	if (state->streaming)
 	{
-		char		time[CONCORD_TIMESTAMP_MAX + 1];
-
-		*concord_put_timestamp(time, txn->xact_time.commit_time, 'T', "+00:00") = '\0';
-		concord_json_plain(buf, "time", time);
-	}
-	if (options->include_origin && txn->origin_id != InvalidRepOriginId)
-	{
-		char	   *name = NULL;
-
-		if (replorigin_by_oid(txn->origin_id, true, &name))
+		if (state->subxid != txn->xid)
 		{
-			concord_buf_literal(buf, ",\"origin\":");
-			concord_json_string(buf, name, strlen(name));
+			concord_buf_literal(buf, ",\"subxid\":");
+			concord_json_number(buf, state->subxid);
 		}
+		concord_buf_literal(buf, ",\"streamed\":true");
+	}
+	if (state->gid)
+	{
+		concord_buf_literal(buf, ",\"gid\":");
+		concord_json_string(buf, state->gid, strlen(state->gid));
+	}
+	if (options->include_lsn && !state->streaming)
+		concord_json_lsn(buf, "lsn", txn->end_lsn);
+	if (options->include_time && !state->streaming)
+		concord_json_time(buf, "time", txn->xact_time.commit_time);
+	if (options->include_origin &&
+		(origin = concord_origin_name(state, txn->origin_id)) != NULL)
+	{
+		concord_buf_literal(buf, ",\"origin\":");
+		concord_json_string(buf, origin, strlen(origin));
 	}
 }
 
@@ -99,6 +130,7 @@ concord_json_position(DecoderState *state)
 		concord_buf_literal(buf, ",\"ordinal\":");
 		concord_json_number(buf, state->ordinal);
 	}
+	concord_json_id(state);
 }
 
 /* Append what a truncation says beside the relation. */

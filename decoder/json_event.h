@@ -19,7 +19,9 @@
 /* in json_event.c */
 extern void concord_json_end(DecoderState *state, int start);
 extern void concord_json_plain(StringInfo buf, const char *name, const char *value);
-extern void concord_json_lsn(StringInfo buf, XLogRecPtr lsn);
+extern void concord_json_lsn(StringInfo buf, const char *name, XLogRecPtr lsn);
+extern void concord_json_time(StringInfo buf, const char *name, TimestampTz time);
+extern void concord_json_id(DecoderState *state);
 extern void concord_json_layout_position(DecoderState *state);
 extern void concord_json_position(DecoderState *state);
 extern void concord_json_truncate_flags(DecoderState *state, int flags);

@@ -50,12 +50,14 @@ static void opt_columns(const OptionDef *def, const char *value, void *field);
 static void opt_names(const OptionDef *def, const char *value, void *field);
 static void opt_prefixes(const OptionDef *def, const char *value, void *field);
 static void opt_flag_word(const OptionDef *def, const char *value, void *field);
+static void opt_maybe(const OptionDef *def, const char *value, void *field);
+static void opt_origin(const OptionDef *def, const char *value, void *field);
+static void opt_patterns(const OptionDef *def, const char *value, void *field);
 
 /* Words of enumerations, in the order of their enums. */
 static const char *const format_words[] = {"json", "binary", NULL};
 static const char *const schema_words[] = {"none", "once", "inline", NULL};
 static const char *const selection_words[] = {"all", "captured", NULL};
-static const char *const origin_words[] = {"any", "none", "local", NULL};
 static const char *const number_words[] = {"number", "string", NULL};
 static const char *const bytea_words[] = {"base64", "hex", NULL};
 
@@ -69,7 +71,10 @@ static const OptionDef option_defs[] = {
 	{"columns", NULL, opt_columns, FIELD(columns)},
 	{"publication_names", NULL, opt_names, FIELD(publications)},
 	{"messages", "*", opt_prefixes, FIELD(messages)},
-	{"origin", "any", opt_word, FIELD(origin), origin_words},
+	{"origin", "any", opt_origin, FIELD(origin)},
+	{"streaming", "false", opt_bool, FIELD(streaming)},
+	{"two_phase", NULL, opt_maybe, FIELD(two_phase)},
+	{"two_phase_gid", "*", opt_patterns, FIELD(two_phase_gid)},
 	{"max_value", "16MB", opt_size, FIELD(max_value)},
 	{"batch", NULL, opt_bool, FIELD(batch)},
 	{"numbers", "number", opt_flag_word, FIELD(numbers_as_strings), number_words, IN(JSON)},
@@ -77,6 +82,7 @@ static const OptionDef option_defs[] = {
 	{"include_xid", "true", opt_bool, FIELD(include_xid), NULL, IN(JSON)},
 	{"include_lsn", "true", opt_bool, FIELD(include_lsn), NULL, IN(JSON)},
 	{"include_ordinal", "true", opt_bool, FIELD(include_ordinal), NULL, IN(JSON)},
+	{"include_id", "true", opt_bool, FIELD(include_id), NULL, IN(JSON)},
 	{"include_time", "true", opt_bool, FIELD(include_time), NULL, IN(JSON)},
 	{"include_origin", "true", opt_bool, FIELD(include_origin), NULL, IN(JSON)},
 	{"include_types", "false", opt_bool, FIELD(include_types), NULL, IN(JSON)},
@@ -116,6 +122,16 @@ opt_bool(const OptionDef *def, const char *value, void *field)
 {
 	if (!parse_bool(value, (bool *) field))
 		opt_refuse(def, value, "Valid values are \"true\" and \"false\".");
+}
+
+/* Parse a boolean into 1 or 0; the field is -1 where the option is missing. */
+static void
+opt_maybe(const OptionDef *def, const char *value, void *field)
+{
+	bool		result;
+
+	opt_bool(def, value, &result);
+	*(int *) field = result ? 1 : 0;
 }
 
 /* Find value among a definition's words. */
@@ -331,6 +347,112 @@ opt_names(const OptionDef *def, const char *value, void *field)
 }
 
 /*
+ * Read one item of a list at p, free text up to a comma, into a new string.
+ * In double quotes it may hold commas, stars that are stars, and doubled
+ * double quotes.  With wildcard, an unquoted star becomes
+ * CONCORD_PATTERN_ANY.  Returns the byte after it, NULL where it is malformed.
+ */
+static const char *
+opt_read_text(const char *p, bool wildcard, char **text, bool *quoted)
+{
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	*quoted = *p == '"';
+	if (*quoted)
+	{
+		for (p++; *p != '"' || p[1] == '"'; p++)
+		{
+			if (*p == '\0')
+				return NULL;
+			if (*p == '"')
+				p++;
+			appendStringInfoChar(&buf, *p);
+		}
+		p = opt_skip_space(p + 1);
+	}
+	else
+	{
+		for (; *p != '\0' && *p != ','; p++)
+			appendStringInfoChar(&buf, *p == '*' && wildcard ?
+								 CONCORD_PATTERN_ANY : *p);
+		while (buf.len > 0 && strchr(" \t\n\r\f", buf.data[buf.len - 1]) != NULL)
+			buf.data[--buf.len] = '\0';
+	}
+	if (buf.len == 0 || (*p != ',' && *p != '\0'))
+		return NULL;
+	*text = buf.data;
+	return p;
+}
+
+/* Parse a word, or a list of origins in which none is those made here. */
+static void
+opt_origin(const OptionDef *def, const char *value, void *field)
+{
+	static const char *const words[] = {"any", "none", "local"};
+	const char *hint =
+		"Valid values are \"any\", \"none\", \"local\", or names of replication origins separated by commas, of which one may be \"none\".";
+	ConcordOriginOption *option = field;
+	const char *p = opt_skip_space(value);
+
+	memset(option, 0, sizeof(ConcordOriginOption));
+	for (int i = 0; i < lengthof(words); i++)
+	{
+		if (pg_strcasecmp(words[i], value) == 0)
+		{
+			option->which = (ConcordOrigin) i;
+			return;
+		}
+	}
+
+	option->which = CONCORD_ORIGIN_NAMES;
+	for (;;)
+	{
+		char	   *name;
+		bool		quoted;
+
+		p = opt_read_text(p, false, &name, &quoted);
+		if (p == NULL)
+			opt_refuse(def, value, hint);
+		if (quoted || pg_strcasecmp(name, "none") != 0)
+			option->names = lappend(option->names, name);
+		else
+			option->with_none = true;
+		if (!quoted &&
+			(pg_strcasecmp(name, "any") == 0 || pg_strcasecmp(name, "local") == 0))
+			opt_refuse(def, value, hint);
+		if (*p == '\0')
+			break;
+		p = opt_skip_space(p + 1);
+	}
+	if (option->names == NIL)
+		opt_refuse(def, value, hint);
+}
+
+/* Parse a list of patterns; an empty one matches nothing. */
+static void
+opt_patterns(const OptionDef *def, const char *value, void *field)
+{
+	const char *p = opt_skip_space(value);
+	List	   *result = NIL;
+
+	while (*p != '\0')
+	{
+		char	   *pattern;
+		bool		quoted;
+
+		p = opt_read_text(p, true, &pattern, &quoted);
+		if (p == NULL || (*p == ',' && *opt_skip_space(p + 1) == '\0'))
+			opt_refuse(def, value,
+					   "Give patterns separated by commas; a star stands for any run of characters.");
+		result = lappend(result, pattern);
+		if (*p == ',')
+			p = opt_skip_space(p + 1);
+	}
+	*(List **) field = result;
+}
+
+/*
  * Parse a list of message prefixes: a message is sent when its prefix begins
  * with one of them.  A star is every message, an empty list is none.
  */
@@ -376,6 +498,9 @@ opt_describe(StringInfo buf, const OptionDef *def)
 		{opt_columns, "list of schema.table(column, ...)"},
 		{opt_names, "list of names"},
 		{opt_prefixes, "list of prefixes"},
+		{opt_maybe, "boolean"},
+		{opt_origin, "any | none | local | list of names"},
+		{opt_patterns, "list of patterns"},
 	};
 
 	appendStringInfo(buf, "\n%s: ", def->name);
@@ -473,6 +598,13 @@ opt_settle(ConcordOptions *options, const bool *seen_defs)
 	else if (options->publications != NIL)
 		options->selection = CONCORD_SELECT_PUBLICATIONS;
 
+	if (options->streaming && !options->include_xid)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("option \"streaming\" of output plugin \"%s\" needs option \"include_xid\"",
+						CONCORD_DECODER_NAME),
+				 errdetail("Transactions that are in progress come in turns, and events tell by it whose they are.")));
+
 	for (int i = 0; i < NOPTIONS; i++)
 	{
 		if (seen_defs[i])
@@ -493,6 +625,7 @@ concord_options_parse(ConcordOptions *options, List *given)
 	ListCell   *lc;
 
 	memset(options, 0, sizeof(ConcordOptions));
+	options->two_phase = -1;
 	for (int i = 0; i < NOPTIONS; i++)
 	{
 		const OptionDef *def = &option_defs[i];

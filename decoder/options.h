@@ -36,7 +36,15 @@ typedef enum ConcordOrigin
 	CONCORD_ORIGIN_ANY,			/* wherever a change came from */
 	CONCORD_ORIGIN_NONE,		/* made here: no replication origin */
 	CONCORD_ORIGIN_LOCAL,		/* took effect here, so the same as any */
+	CONCORD_ORIGIN_NAMES,		/* one of a list */
 } ConcordOrigin;
+
+typedef struct ConcordOriginOption
+{
+	ConcordOrigin which;
+	List	   *names;			/* of char * */
+	bool		with_none;		/* and changes made here */
+} ConcordOriginOption;
 
 /* A table pattern; an unquoted star stands for any run of characters. */
 typedef struct ConcordPattern
@@ -65,12 +73,17 @@ typedef struct ConcordOptions
 	List	   *columns;		/* of ConcordColumnRule */
 	List	   *publications;	/* of char *, names */
 	List	   *messages;		/* of char *, prefixes; "" is every message */
-	int			origin;			/* ConcordOrigin */
+	ConcordOriginOption origin;
+	bool		streaming;		/* transactions in progress are sent */
+	int			two_phase;		/* 1: decode at PREPARE, 0: no, -1: as the
+								 * slot says */
+	List	   *two_phase_gid;	/* of char *, patterns: which gids */
 	int			max_value;		/* bytes; 0 is no limit */
 	bool		batch;			/* messages share a write */
 	bool		include_xid;
 	bool		include_lsn;
 	bool		include_ordinal;
+	bool		include_id;
 	bool		include_time;
 	bool		include_origin;
 	bool		include_types;

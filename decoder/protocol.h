@@ -13,7 +13,7 @@
  * holds one or more whole messages; a message never straddles two writes.
  * Each message is
  *
- *		kind	byte, one of ConcordMsgKind
+ *		kind	byte, one of ConcordMsgKind or ConcordEarlyMsgKind
  *		length	varint, bytes that follow
  *		fields	as listed below
  *
@@ -56,6 +56,43 @@
  *	PROGRESS	lsn; nothing before it is still to come.  Written by the
  *				process that drives the decoding, not by the plugin.
  *
+ * With two_phase, in a stream that asked for it:
+ *
+ *	BEGIN_PREPARE	varint xid, lsn prepare record, lsn prepare end, time
+ *				prepare, varint origin id, text gid
+ *				Stands for BEGIN where a transaction is sent at PREPARE.
+ *	PREPARE		lsn prepare end
+ *				Stands for its COMMIT: whether it commits is not known yet.
+ *	COMMIT_PREPARED	varint xid, lsn commit record, lsn commit end, time commit,
+ *				varint origin id, text gid
+ *	ROLLBACK_PREPARED	varint xid, lsn prepare end, lsn rollback end, time
+ *				prepare, time rollback, text gid
+ *				Both may come for a gid of which nothing was sent, after a
+ *				restart: then there is nothing to do.
+ *
+ * With streaming, in a stream that asked for it:
+ *
+ *	STREAM_START	varint xid, byte flags (1 first block), varint origin id
+ *				A block of events of a transaction in progress.  Between two
+ *				blocks come other transactions, and blocks of others.
+ *	SUBTRANSACTION	varint xid
+ *				The block's events that follow are changes of this
+ *				subtransaction; of the transaction itself where it is that
+ *				xid, as at the start of a block.
+ *	STREAM_STOP	no fields
+ *	STREAM_ABORT	varint xid, varint subtransaction's xid, lsn abort end
+ *				Rolled back: drop all events of that subtransaction, or all of
+ *				the transaction where both are the same.
+ *	STREAM_COMMIT	the fields of BEGIN
+ *				What has come of xid and was not aborted has committed.
+ *	STREAM_PREPARE	the fields of BEGIN_PREPARE
+ *				What has come of xid and was not aborted is prepared.
+ *
+ * A RELATION message is no event: it holds for the rest of the stream, also
+ * where it comes in a block, or after BEGIN_PREPARE, of what is rolled back
+ * later.  A reader that keeps events until it knows their fate must take in
+ * definitions at once.
+ *
  * An image is varint ncolumns, then per column of the definition a varint
  * header: IMAGE_NULL, IMAGE_UNCHANGED (a TOASTed value that the change did
  * not touch), IMAGE_ABSENT (not part of the old key), IMAGE_OVERSIZE
@@ -70,7 +107,8 @@
  *
  * The ordinal of an event within its transaction is the number of INSERT,
  * UPDATE, DELETE, TRUNCATE and MESSAGE messages so far in it, from 1.  It is
- * stable over restarts because capture decodes whole transactions at commit.
+ * stable over restarts because capture decodes whole transactions at commit;
+ * with streaming it is not, since it counts what is rolled back later.
  *
  *-------------------------------------------------------------------------
  */
@@ -96,6 +134,21 @@ typedef enum ConcordMsgKind
 	CONCORD_MSG_PROGRESS = 'P',
 } ConcordMsgKind;
 
+/* Kinds that only options two_phase and streaming bring. */
+typedef enum ConcordEarlyMsgKind
+{
+	CONCORD_MSG_BEGIN_PREPARE = 'b',
+	CONCORD_MSG_PREPARE = 'p',
+	CONCORD_MSG_COMMIT_PREPARED = 'c',
+	CONCORD_MSG_ROLLBACK_PREPARED = 'r',
+	CONCORD_MSG_STREAM_START = 'S',
+	CONCORD_MSG_SUBTRANSACTION = 'X',
+	CONCORD_MSG_STREAM_STOP = 'E',
+	CONCORD_MSG_STREAM_ABORT = 'A',
+	CONCORD_MSG_STREAM_COMMIT = 'K',
+	CONCORD_MSG_STREAM_PREPARE = 'Q',
+} ConcordEarlyMsgKind;
+
 /* Column flags of RELATION. */
 #define CONCORD_COL_IDENTITY	0x01	/* part of the replica identity */
 #define CONCORD_COL_PRIMARY		0x02	/* part of the primary key */
@@ -117,6 +170,9 @@ typedef enum ConcordMsgKind
 #define CONCORD_TRUNCATE_PARTITION	0x04	/* only partitions of the relation */
 #define CONCORD_MESSAGE_TRANSACTIONAL	0x01
 #define CONCORD_MESSAGE_OVERSIZE	0x02	/* the content is left out */
+
+/* Flag of STREAM_START. */
+#define CONCORD_STREAM_FIRST	0x01
 
 /* The most bytes of a message's content that are sent. */
 #define CONCORD_CONTENT_MAX		(320 * 1024 * 1024)

@@ -32,6 +32,7 @@
 #include "utils/syscache.h"
 
 #include "decoder.h"
+#include "origin.h"
 #include "protocol.h"
 
 /* The state whose entries invalidations are for; see the head of the file. */
@@ -86,6 +87,14 @@ rc_invalidate_publications(Datum arg, int cacheid, uint32 hashvalue)
 	rc_invalidate_relation(arg, InvalidOid);
 }
 
+/* An origin was created or dropped. */
+static void
+rc_invalidate_origins(Datum arg, int cacheid, uint32 hashvalue)
+{
+	if (current_state)
+		concord_origin_invalidate(current_state);
+}
+
 /* The state is going away: leave no pointer to it. */
 static void
 rc_forget(void *arg)
@@ -124,6 +133,7 @@ concord_relcache_start(DecoderState *state)
 	CacheRegisterSyscacheCallback(PUBLICATIONOID, rc_invalidate_publications, (Datum) 0);
 	CacheRegisterSyscacheCallback(PUBLICATIONRELMAP, rc_invalidate_publications, (Datum) 0);
 	CacheRegisterSyscacheCallback(PUBLICATIONNAMESPACEMAP, rc_invalidate_publications, (Datum) 0);
+	CacheRegisterSyscacheCallback(REPLORIGIDENT, rc_invalidate_origins, (Datum) 0);
 	registered = true;
 }
 

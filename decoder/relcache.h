@@ -93,7 +93,7 @@ extern List *concord_filter_relation(DecoderState *state, Relation relation,
 									 ConcordRel *rel);
 extern bool concord_filter_column(DecoderState *state, const char *schema,
 								  const char *table, const char *column, bool key);
-extern bool concord_filter_origin(DecoderState *state, RepOriginId origin);
+extern bool concord_filter_gid(DecoderState *state, const char *gid);
 extern bool concord_filter_message(DecoderState *state, const char *prefix);
 extern void concord_filter_check(DecoderState *state);
 

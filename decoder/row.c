@@ -203,17 +203,18 @@ row_is_truncated(int nrelations, Relation *relations, Oid relid)
  */
 void
 concord_row_truncate(DecoderState *state, int nrelations, Relation *relations,
-					 bool cascade, bool restart)
+					 ReorderBufferChange *change)
 {
 	List	   *sent = NIL;
-	int			flags = (cascade ? CONCORD_TRUNCATE_CASCADE : 0) |
-		(restart ? CONCORD_TRUNCATE_RESTART : 0);
+	int			flags = (change->data.truncate.cascade ? CONCORD_TRUNCATE_CASCADE : 0) |
+		(change->data.truncate.restart_seqs ? CONCORD_TRUNCATE_RESTART : 0);
 
 	for (int i = 0; i < nrelations; i++)
 	{
 		ConcordRel *rel = concord_relcache_get(state, relations[i]);
 		int			partition = 0;
 
+		concord_txn_count(state, change->lsn);
 		if ((rel->send & CONCORD_SEND_TRUNCATE) == 0)
 		{
 			concord_txn_skip(state, CONCORD_COUNT_FILTERED_RELATION);
@@ -230,5 +231,6 @@ concord_row_truncate(DecoderState *state, int nrelations, Relation *relations,
 		concord_txn_event(state);
 		state->encoder->truncate(state, rel, flags | partition);
 		CONCORD_COUNT(state, CONCORD_COUNT_TRUNCATES);
+		state->doing = CONCORD_DOING_CHANGE;
 	}
 }

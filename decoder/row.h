@@ -14,7 +14,7 @@ extern bool concord_row_prepare(DecoderState *state, ConcordRel *rel,
 								Relation relation, ReorderBufferChange *change,
 								ConcordChange *row);
 extern void concord_row_truncate(DecoderState *state, int nrelations,
-								 Relation *relations, bool cascade, bool restart);
+								 Relation *relations, ReorderBufferChange *change);
 extern void concord_row_send(DecoderState *state, ConcordRel *rel,
 							 const ConcordChange *row);
 

@@ -5,14 +5,15 @@
  *
  * BEGIN is delayed until the transaction has something to say, so a
  * transaction without a selected change writes nothing at all.  Ordinals
- * count events from 1; they are stable over restarts because transactions
- * are replayed whole, at commit.
+ * count events from 1; they are stable over restarts where transactions
+ * are replayed whole (not in blocks while they are in progress: stream.c).
  *
  * A write through OutputPluginWrite costs as much as decoding a row, so
  * messages gather in state->buf and share writes of up to CONCORD_WRITE_SIZE.
- * The buffer is empty between transactions: COMMIT hands on what is left, and
- * a message outside transactions is handed on at once.  So nothing is held
- * back that the consumer's position already covers.
+ * The buffer is empty between transactions and between the blocks of one that
+ * is in progress: their ends hand on what is left, and a message outside
+ * transactions is handed on at once.  So nothing is held back that the
+ * consumer's position already covers.
  *
  * The buffer is our own rather than ctx->out because a write's LSN is taken
  * when it is prepared, and because ctx->out may only be touched inside the
@@ -23,6 +24,9 @@
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
+
+#include "utils/builtins.h"
+#include "utils/memutils.h"
 
 #include "decoder.h"
 #include "protocol.h"
@@ -39,21 +43,63 @@ void
 concord_txn_start(DecoderState *state, ReorderBufferTXN *txn)
 {
 	state->txn = txn;
+	state->gid = NULL;
 	state->begun = false;
+	state->streaming = false;
+	state->subtxn = NULL;
+	state->subxid = txn->xid;
 	state->ordinal = 0;
 	state->skipped = 0;
+	state->change_lsn = InvalidXLogRecPtr;
+	state->change_number = 0;
+}
+
+/* No transaction is current any more. */
+void
+concord_txn_clear(DecoderState *state)
+{
+	state->txn = NULL;
+	state->gid = NULL;
+	state->begun = false;
+	state->streaming = false;
+	state->subtxn = NULL;
+}
+
+/*
+ * If an ERROR ended the last change and core went on, take back what was half
+ * done: the event, the entry that was being filled, or the list of
+ * publications.
+ */
+void
+concord_txn_recover(DecoderState *state)
+{
+	if (likely(state->doing == CONCORD_DOING_NOTHING))
+		return;
+	if (state->doing == CONCORD_DOING_EVENT)
+		state->ordinal--;
+	state->doing = CONCORD_DOING_NOTHING;
+	state->buf.len = state->complete;
+	state->buf.cursor = 0;
+	state->stats.sampling = false;
+	if (state->last_rel)
+		state->last_rel->valid = false;
+	state->publications_valid = false;
+	MemoryContextReset(state->change_context);
 }
 
 /* An event of the current transaction is about to be written. */
 void
 concord_txn_event(DecoderState *state)
 {
-	if (unlikely(!state->begun))
+	if (unlikely(state->streaming))
+		concord_stream_event(state);
+	else if (unlikely(!state->begun))
 	{
 		concord_output_hello(state);
 		state->begun = true;
 		state->encoder->begin(state);
 	}
+	state->doing = CONCORD_DOING_EVENT;
 	state->ordinal++;
 	state->skipped = 0;
 }
@@ -66,15 +112,24 @@ concord_txn_end(DecoderState *state)
 	{
 		state->encoder->commit(state);
 		concord_output_flush(state);
+	}
+	concord_txn_account(state, state->txn, state->begun);
+	concord_txn_clear(state);
+}
+
+/* Count a transaction that is complete, sent or not. */
+void
+concord_txn_account(DecoderState *state, ReorderBufferTXN *txn, bool sent)
+{
+	if (sent)
+	{
 		CONCORD_COUNT(state, CONCORD_COUNT_SENT);
-		state->stats.lsn = state->txn->end_lsn;
-		state->stats.time = state->txn->xact_time.commit_time;
+		state->stats.lsn = txn->end_lsn;
+		state->stats.time = txn->xact_time.commit_time;
 	}
 	else
 		CONCORD_COUNT(state, CONCORD_COUNT_SKIPPED);
 	concord_stats_tell(&state->stats);
-	state->begun = false;
-	state->txn = NULL;
 }
 
 /*
@@ -92,6 +147,37 @@ concord_txn_skip(DecoderState *state, ConcordCounter why)
 		OutputPluginUpdateProgress(state->ctx, false);
 	}
 #endif
+}
+
+/* Append hexadecimal digits without leading zeros. */
+static char *
+txn_put_hex(char *p, uint32 v)
+{
+	int			shift = 28;
+
+	while (shift > 0 && (v >> shift) == 0)
+		shift -= 4;
+	for (; shift >= 0; shift -= 4)
+		*p++ = "0123456789ABCDEF"[(v >> shift) & 0xF];
+	return p;
+}
+
+/*
+ * Write the current event's id at p, which has room for CONCORD_ID_MAX bytes,
+ * and return the byte after it: LSN of the change's WAL record, and number of
+ * the change among those of that record, from 1, counted before any
+ * selection.  So it is the same however often, and with whatever options, the
+ * change is decoded.  A message has the end of its record as its LSN, which
+ * may be where the next record starts, and number 0.
+ */
+char *
+concord_txn_put_id(DecoderState *state, char *p)
+{
+	p = txn_put_hex(p, (uint32) (state->change_lsn >> 32));
+	*p++ = '/';
+	p = txn_put_hex(p, (uint32) state->change_lsn);
+	*p++ = '-';
+	return p + pg_ultoa_n(state->change_number, p);
 }
 
 /* Write the stream's first message, once. */
@@ -169,6 +255,7 @@ concord_output_flush(DecoderState *state)
 {
 	if (state->buf.len > 0)
 		output_write(state, state->buf.len);
+	state->complete = 0;
 }
 
 /*
@@ -186,6 +273,7 @@ concord_output_done(DecoderState *state, int start)
 		concord_output_flush(state);
 		return;
 	}
+	state->complete = buf->len;
 	if (likely(buf->len < CONCORD_WRITE_SIZE))
 		return;
 	if (start > 0)
@@ -193,6 +281,7 @@ concord_output_done(DecoderState *state, int start)
 		output_write(state, start - state->encoder->separator);
 		buf->len -= start;
 		memmove(buf->data, buf->data + start, buf->len);
+		state->complete = buf->len;
 	}
 	if (buf->len >= CONCORD_WRITE_SIZE)
 		concord_output_flush(state);

@@ -1,6 +1,6 @@
 -- concord_decoder: definitions that change in mid-stream.  All changes are
 -- made first and decoded afterwards: each is read as its table was then.
-\set mask '''include_xid'', ''0'', ''include_lsn'', ''0'', ''include_time'', ''0'''
+\set mask '''include_xid'', ''0'', ''include_lsn'', ''0'', ''include_id'', ''0'', ''include_time'', ''0'''
 \pset format unaligned
 \pset tuples_only on
 CREATE TABLE dec_ddl (id int PRIMARY KEY, a text, b int);
@@ -30,7 +30,7 @@ UPDATE dec_schema2.dec_renamed SET d = 'after rewrite' WHERE id = 7;
 SELECT data FROM pg_logical_slot_peek_changes('regress_decoder', NULL, NULL, :mask);
 -- the same from a fresh session
 \c -
-\set mask '''include_xid'', ''0'', ''include_lsn'', ''0'', ''include_time'', ''0'''
+\set mask '''include_xid'', ''0'', ''include_lsn'', ''0'', ''include_id'', ''0'', ''include_time'', ''0'''
 \pset format unaligned
 \pset tuples_only on
 SELECT count(*), count(DISTINCT data::jsonb) FROM pg_logical_slot_get_changes('regress_decoder', NULL, NULL, :mask);

@@ -1,6 +1,6 @@
 -- concord_decoder: events, their keys and images, in JSON
 SET extra_float_digits = 1;
-\set mask '''include_xid'', ''0'', ''include_lsn'', ''0'', ''include_time'', ''0'''
+\set mask '''include_xid'', ''0'', ''include_lsn'', ''0'', ''include_id'', ''0'', ''include_time'', ''0'''
 \pset format unaligned
 \pset tuples_only on
 CREATE TABLE dec_plain (id int PRIMARY KEY, name text, amount numeric(12,2));

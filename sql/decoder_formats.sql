@@ -1,5 +1,5 @@
 -- concord_decoder: what formats say of relations, and which options belong to which
-\set mask '''include_xid'', ''0'', ''include_lsn'', ''0'', ''include_time'', ''0'''
+\set mask '''include_xid'', ''0'', ''include_lsn'', ''0'', ''include_id'', ''0'', ''include_time'', ''0'''
 -- OIDs and the hashes that depend on them, numbered as they come
 \set stable 'regexp_replace(regexp_replace(data, ''"relid":[0-9]+'', ''"relid":N'', ''g''), ''"definition":"[0-9a-f]{16}"'', ''"definition":"hash''  || dense_rank() OVER (ORDER BY first) || ''"'', ''g'')'
 \pset format unaligned

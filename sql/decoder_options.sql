@@ -35,6 +35,6 @@ SELECT 'created' FROM pg_create_logical_replication_slot('regress_decoder', 'con
 :try 'format', 'binary');
 -- what is accepted
 :try 'format', 'JSON', 'selection', 'all', 'tables', 'public.*', 'messages', ' a , b ', 'origin', 'local', 'max_value', '1MB', 'batch', 'off',
-  'numbers', 'number', 'bytea', 'base64', 'include_xid', 'yes', 'include_lsn', '1', 'include_ordinal', 't', 'include_time', 'no',
+  'numbers', 'number', 'bytea', 'base64', 'include_xid', 'yes', 'include_lsn', '1', 'include_id', 'no', 'include_ordinal', 't', 'include_time', 'no',
   'include_origin', 'off', 'include_types', 'false', 'include_transaction', 'n');
 SELECT pg_drop_replication_slot('regress_decoder');

@@ -1,5 +1,5 @@
 -- concord_decoder: a partition's changes come under its selected root
-\set mask '''include_xid'', ''0'', ''include_lsn'', ''0'', ''include_time'', ''0'''
+\set mask '''include_xid'', ''0'', ''include_lsn'', ''0'', ''include_id'', ''0'', ''include_time'', ''0'''
 \pset format unaligned
 \pset tuples_only on
 CREATE TABLE dec_part (id int, region text, note text, PRIMARY KEY (region, id)) PARTITION BY LIST (region);

@@ -49,7 +49,7 @@ SELECT count(*) FROM sent('dec_rf_low,dec_rf_all') WHERE sent NOT LIKE 'ours%';
 SELECT count(*) FROM sent('dec_rf_schema,dec_rf_low') WHERE sent NOT LIKE 'ours%';
 -- what the events say; the key of a row that came into the filter is its new one
 SELECT data FROM pg_logical_slot_peek_changes('regress_decoder', NULL, NULL, 'publication_names', 'dec_rf_low',
-  'include_xid', '0', 'include_lsn', '0', 'include_time', '0');
+  'include_xid', '0', 'include_lsn', '0', 'include_id', '0', 'include_time', '0');
 SELECT count(*) FROM forget();
 
 -- under FULL, with values that an UPDATE left alone and that are TOASTed

@@ -1,5 +1,5 @@
 -- concord_decoder: which tables are sent
-\set mask '''include_xid'', ''0'', ''include_lsn'', ''0'', ''include_time'', ''0'', ''include_ordinal'', ''0'''
+\set mask '''include_xid'', ''0'', ''include_lsn'', ''0'', ''include_id'', ''0'', ''include_time'', ''0'', ''include_ordinal'', ''0'''
 -- a database of its own: this test makes a schema "concord" without the extension
 \set home :DBNAME
 CREATE DATABASE regress_decoder_db TEMPLATE template0;

@@ -1,5 +1,5 @@
 -- concord_decoder: TOASTed values, and values that are too large
-\set mask '''include_xid'', ''0'', ''include_lsn'', ''0'', ''include_time'', ''0'''
+\set mask '''include_xid'', ''0'', ''include_lsn'', ''0'', ''include_id'', ''0'', ''include_time'', ''0'''
 \pset format unaligned
 \pset tuples_only on
 CREATE TABLE dec_toast (id int PRIMARY KEY, n int, doc text, note text, raw bytea);
