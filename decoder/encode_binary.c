@@ -18,6 +18,7 @@
 
 #include "common/hashfn.h"
 #include "mb/pg_wchar.h"
+#include "port/pg_bswap.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 
@@ -60,8 +61,10 @@ bin_fixed64(StringInfo buf, uint64 v)
 {
 	char	   *p = concord_buf_reserve(buf, 8);
 
-	for (int i = 0; i < 8; i++)
-		p[i] = (char) (v >> (8 * i));
+#ifdef WORDS_BIGENDIAN
+	v = pg_bswap64(v);
+#endif
+	memcpy(p, &v, 8);
 	buf->len += 8;
 }
 

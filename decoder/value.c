@@ -243,8 +243,14 @@ concord_value_output(StringInfo buf, ConcordType *type, Datum value)
 static inline char *
 val_put2(char *p, int v)
 {
-	p[0] = '0' + v / 10;
-	p[1] = '0' + v % 10;
+	static const char pairs[] =
+		"00010203040506070809" "10111213141516171819"
+		"20212223242526272829" "30313233343536373839"
+		"40414243444546474849" "50515253545556575859"
+		"60616263646566676869" "70717273747576777879"
+		"80818283848586878889" "90919293949596979899";
+
+	memcpy(p, pairs + 2 * v, 2);
 	return p + 2;
 }
 
@@ -290,8 +296,8 @@ val_put_day(char **p, int julian)
 static inline char *
 val_put_clock(char *p, int64 time)
 {
-	int			seconds = (int) (time / USECS_PER_SEC);
-	int			fraction = (int) (time % USECS_PER_SEC);
+	uint32		seconds = (uint32) (time / USECS_PER_SEC);
+	uint32		fraction = (uint32) (time % USECS_PER_SEC);
 
 	p = val_put2(p, seconds / SECS_PER_HOUR);
 	*p++ = ':';
@@ -301,11 +307,11 @@ val_put_clock(char *p, int64 time)
 	if (fraction != 0)
 	{
 		*p++ = '.';
-		for (int unit = 100000; fraction != 0; unit /= 10)
-		{
-			*p++ = '0' + fraction / unit;
-			fraction %= unit;
-		}
+		p = val_put2(p, fraction / 10000);
+		p = val_put2(p, fraction / 100 % 100);
+		p = val_put2(p, fraction % 100);
+		while (p[-1] == '0')
+			p--;
 	}
 	return p;
 }

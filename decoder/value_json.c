@@ -62,48 +62,79 @@ val_put_escape(char *p, unsigned char c)
 }
 
 #define BYTES8(c)		(UINT64CONST(0x0101010101010101) * (c))
-#define HAS_LESS(v, n)	(((v) - BYTES8(n)) & ~(v) & BYTES8(0x80))
-#define HAS_BYTE(v, c)	HAS_LESS((v) ^ BYTES8(c), 1)
 
-/*
- * Copy len bytes to p, escaped for a JSON string.  Eight bytes at a time are
- * looked at: most text needs no escape at all.
- */
-static char *
-val_put_escaped(char *p, const char *s, Size len)
+/* Does a byte of v need an escape?  There, the subtraction sets its high bit. */
+static inline bool
+val_needs_escape(uint64 v)
 {
-	const char *end = s + len;
+	uint64		low = v - BYTES8(0x20);
+	uint64		quote = (v ^ BYTES8('"')) - BYTES8(1);
+	uint64		backslash = (v ^ BYTES8('\\')) - BYTES8(1);
 
-	while (end - s >= 8)
-	{
-		uint64		v;
+	return ((low | quote | backslash) & ~v & BYTES8(0x80)) != 0;
+}
 
-		memcpy(&v, s, 8);
-		if (likely((HAS_LESS(v, 0x20) | HAS_BYTE(v, '"') | HAS_BYTE(v, '\\')) == 0))
-		{
-			memcpy(p, s, 8);
-			p += 8;
-			s += 8;
-			continue;
-		}
-		for (int i = 0; i < 8; i++, s++)
-		{
-			unsigned char c = (unsigned char) *s;
-
-			if (c < 0x20 || c == '"' || c == '\\')
-				p = val_put_escape(p, c);
-			else
-				*p++ = c;
-		}
-	}
+/* Copy bytes up to end to p, looking at each. */
+static char *
+val_put_bytes(char *p, const char *s, const char *end)
+{
 	for (; s < end; s++)
 	{
 		unsigned char c = (unsigned char) *s;
 
-		if (c < 0x20 || c == '"' || c == '\\')
+		if (unlikely(c < 0x20 || c == '"' || c == '\\'))
 			p = val_put_escape(p, c);
 		else
 			*p++ = c;
+	}
+	return p;
+}
+
+/*
+ * Copy len bytes to p, escaped for a JSON string.  Eight bytes at a time are
+ * looked at: most text needs no escape at all.  The rest of a longer text is
+ * looked at with the bytes before it, which are the same in p then.
+ */
+static inline char *
+val_put_escaped(char *p, const char *s, Size len)
+{
+	const char *end = s + len;
+	uint64		v;
+
+	if (len < 8)
+	{
+		uint32		first;
+		uint32		last;
+
+		if (len < 4)
+			return val_put_bytes(p, s, end);
+		memcpy(&first, s, 4);
+		memcpy(&last, end - 4, 4);
+		if (unlikely(val_needs_escape(((uint64) first << 32) | last)))
+			return val_put_bytes(p, s, end);
+		memcpy(p, &first, 4);
+		memcpy(p + len - 4, &last, 4);
+		return p + len;
+	}
+
+	for (; end - s >= 8; s += 8)
+	{
+		memcpy(&v, s, 8);
+		if (unlikely(val_needs_escape(v)))
+			p = val_put_bytes(p, s, s + 8);
+		else
+		{
+			memcpy(p, &v, 8);
+			p += 8;
+		}
+	}
+	if (s < end)
+	{
+		memcpy(&v, end - 8, 8);
+		if (unlikely(val_needs_escape(v)))
+			return val_put_bytes(p, s, end);
+		p += end - s;
+		memcpy(p - 8, &v, 8);
 	}
 	return p;
 }
@@ -112,11 +143,22 @@ val_put_escaped(char *p, const char *s, Size len)
 void
 concord_json_string(StringInfo buf, const char *s, Size len)
 {
+	char	   *p;
+
+	if (likely(len <= JSON_PIECE && concord_buf_fits(buf, len)))
+	{
+		p = concord_buf_reserve(buf, len * 6 + 2);
+		*p++ = '"';
+		p = val_put_escaped(p, s, len);
+		*p++ = '"';
+		concord_buf_advance(buf, p);
+		return;
+	}
+
 	concord_buf_putc(buf, '"');
 	while (len > 0)
 	{
 		Size		piece = Min(len, JSON_PIECE);
-		char	   *p;
 
 		if (unlikely(!concord_buf_fits(buf, len)))
 			return;
