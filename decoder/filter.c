@@ -18,7 +18,9 @@
  * it names.  Where the table does not exist at that point of the WAL, nothing
  * is captured.
  *
- * Relations of schema concord are never sent, whatever the options say.
+ * Two things are never sent, whatever the options say: relations of schema
+ * concord, and materialized views, whose REFRESH is a rewrite and would leave
+ * whoever follows with what was there before.
  *
  *-------------------------------------------------------------------------
  */
@@ -31,6 +33,7 @@
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/partition.h"
+#include "catalog/pg_class.h"
 #include "utils/fmgroids.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
@@ -224,6 +227,8 @@ concord_filter_relation(DecoderState *state, Relation relation, ConcordRel *rel)
 	const char *schema = get_namespace_name(RelationGetNamespace(relation));
 
 	if (schema != NULL && strcmp(schema, CONCORD_SCHEMA) == 0)
+		return NIL;
+	if (relation->rd_rel->relkind == RELKIND_MATVIEW)
 		return NIL;
 
 	if (relation->rd_rel->relispartition)
