@@ -95,8 +95,8 @@ static const OptionDef option_defs[] = {
 #define SHOWN_MAX	200
 
 /* What somebody wrote, as far as a message has room for it. */
-static const char *
-opt_shown(const char *given)
+const char *
+concord_options_shown(const char *given)
 {
 	int			len = strlen(given);
 
@@ -112,7 +112,7 @@ opt_refuse(const OptionDef *def, const char *value, const char *hint)
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("invalid value for option \"%s\" of output plugin \"%s\": \"%s\"",
-					def->name, CONCORD_DECODER_NAME, opt_shown(value)),
+					def->name, CONCORD_DECODER_NAME, concord_options_shown(value)),
 			 errhint("%s", hint)));
 }
 
@@ -548,7 +548,7 @@ opt_refuse_unknown(const char *name)
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("output plugin \"%s\" has no option \"%s\"",
-					CONCORD_DECODER_NAME, opt_shown(name)),
+					CONCORD_DECODER_NAME, concord_options_shown(name)),
 			 errdetail("Its options are:%s", all.data),
 			 closest ? errhint("Perhaps you meant the option \"%s\".", closest) : 0));
 }

@@ -92,6 +92,7 @@ typedef struct ConcordOptions
 	bool		bytea_hex;
 } ConcordOptions;
 
+extern const char *concord_options_shown(const char *given);
 extern void concord_options_parse(ConcordOptions *options, List *given);
 
 #endif							/* CONCORD_OPTIONS_H */

@@ -84,7 +84,8 @@ origin_resolve(DecoderState *state, bool missing_ok)
 		else if (!missing_ok)
 			ereport(ERROR,
 					(errcode(ERRCODE_UNDEFINED_OBJECT),
-					 errmsg("replication origin \"%s\" does not exist", name),
+					 errmsg("replication origin \"%s\" does not exist",
+							concord_options_shown(name)),
 					 errdetail("Option \"origin\" of output plugin \"%s\" names it.",
 							   CONCORD_DECODER_NAME),
 					 errhint("View pg_replication_origin has all; create it with pg_replication_origin_create().")));

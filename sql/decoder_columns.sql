@@ -8,7 +8,7 @@ SELECT 'created' FROM pg_create_logical_replication_slot('regress_pgoutput', 'pg
 \getenv srcdir PG_ABS_SRCDIR
 \set helpers :srcdir '/sql/include/pgoutput.sql'
 \i :helpers
-\set mask '''include_xid'', ''0'', ''include_lsn'', ''0'', ''include_time'', ''0'', ''include_ordinal'', ''0'''
+\set mask '''include_xid'', ''0'', ''include_lsn'', ''0'', ''include_id'', ''0'', ''include_time'', ''0'', ''include_ordinal'', ''0'''
 \set peek 'SELECT data FROM pg_logical_slot_peek_changes(''regress_decoder'', NULL, NULL, ' :mask ', '
 
 -- column lists of publications
