@@ -5,11 +5,14 @@
 
 # Targets that must work where PostgreSQL is not installed yet, or that pgxs.mk
 # has another idea of; they are not mixed with others in one command.
-RUN_SCRIPTS = check demo demo-stop lint packages
+RUN_SCRIPTS = check check-matrix demo demo-stop lint packages
 ifneq ($(filter $(RUN_SCRIPTS),$(MAKECMDGOALS)),)
 
 check:
 	@test/check
+
+check-matrix:
+	@test/matrix/run
 
 demo:
 	@test/demo/run
