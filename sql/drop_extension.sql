@@ -75,7 +75,10 @@ SELECT drop_wait(false, false);
 DROP SCHEMA concord;
 CREATE ROLE drop_other;
 CREATE SCHEMA concord AUTHORIZATION drop_other;
+-- 18 names the statement of the script
+\set SHOW_CONTEXT never
 CREATE EXTENSION pg_concord;
+\set SHOW_CONTEXT errors
 DROP SCHEMA concord;
 DROP ROLE drop_other;
 CREATE EXTENSION pg_concord;
