@@ -22,20 +22,11 @@
 #include "replication/output_plugin.h"
 #include "replication/reorderbuffer.h"
 
+#include "compat.h"
 #include "encoder.h"
 #include "options.h"
 #include "relcache.h"
 #include "stats.h"
-
-/*
- * What a change carries is a HeapTuple from 17 on and was a buffer around
- * one before.
- */
-#if PG_VERSION_NUM >= 170000
-#define concord_change_tuple(t)	(t)
-#else
-#define concord_change_tuple(t)	((t) ? &(t)->tuple : NULL)
-#endif
 
 /* What is being done for a change; see concord_txn_recover(). */
 typedef enum ConcordDoing

@@ -147,7 +147,7 @@ bin_position(DecoderState *state, char kind)
 	bin_varint(&state->buf, txn->xid);
 	bin_fixed64(&state->buf, txn->final_lsn);
 	bin_fixed64(&state->buf, txn->end_lsn);
-	bin_fixed64(&state->buf, (uint64) txn->xact_time.commit_time);
+	bin_fixed64(&state->buf, (uint64) concord_txn_commit_time(txn));
 	bin_varint(&state->buf, txn->origin_id);
 	if (state->gid)
 		bin_text(&state->buf, state->gid);
@@ -200,7 +200,7 @@ bin_rollback_prepared(DecoderState *state, XLogRecPtr prepare_end_lsn,
 	bin_fixed64(&state->buf, prepare_end_lsn);
 	bin_fixed64(&state->buf, txn->end_lsn);
 	bin_fixed64(&state->buf, (uint64) prepare_time);
-	bin_fixed64(&state->buf, (uint64) txn->xact_time.commit_time);
+	bin_fixed64(&state->buf, (uint64) concord_txn_commit_time(txn));
 	bin_text(&state->buf, state->gid);
 	bin_end(state, start);
 }

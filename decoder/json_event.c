@@ -109,7 +109,7 @@ concord_json_layout_position(DecoderState *state)
 	if (options->include_lsn && !state->streaming)
 		concord_json_lsn(buf, "lsn", txn->end_lsn);
 	if (options->include_time && !state->streaming)
-		concord_json_time(buf, "time", txn->xact_time.commit_time);
+		concord_json_time(buf, "time", concord_txn_commit_time(txn));
 	if (options->include_origin &&
 		(origin = concord_origin_name(state, txn->origin_id)) != NULL)
 	{

@@ -180,11 +180,7 @@ concord_publication_select(DecoderState *state, Relation relation, ConcordRel *r
 static bool
 pub_has_generated(Publication *publication)
 {
-#if PG_VERSION_NUM >= 180000
-	return publication->pubgencols_type == PUBLISH_GENCOLS_STORED;
-#else
-	return false;
-#endif
+	return concord_publishes_generated(publication);
 }
 
 /*

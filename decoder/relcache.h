@@ -12,6 +12,7 @@
 #include "replication/reorderbuffer.h"
 #include "utils/relcache.h"
 
+#include "compat.h"
 #include "encoder.h"
 #include "value.h"
 

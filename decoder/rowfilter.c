@@ -34,10 +34,6 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
-#if PG_VERSION_NUM >= 180000
-#include "rewrite/rewriteHandler.h"
-#endif
-
 #include "decoder.h"
 #include "protocol.h"
 #include "rowfilter.h"
@@ -140,25 +136,34 @@ rf_note_needs(FilterExpr *result, Expr *expr, TupleDesc desc)
 	}
 }
 
+/*
+ * Read the filters, in which generated columns are what they stand for.  Not
+ * inlined: its variables would be beside those that outlive a longjmp.
+ */
+static pg_noinline List *
+rf_clauses(List *filters, Relation target)
+{
+	List	   *clauses = NIL;
+	ListCell   *lc;
+
+	foreach(lc, filters)
+	{
+		Node	   *node = stringToNode((char *) lfirst(lc));
+
+		clauses = lappend(clauses, concord_expand_generated(node, target));
+	}
+	return clauses;
+}
+
 /* Combine and prepare the filters of one operation. */
 static void
 rf_prepare(FilterExpr *result, List *filters, List *names, ConcordRel *rel,
 		   Relation relation, Relation target)
 {
 	MemoryContext context = CurrentMemoryContext;
-	List	   *clauses = NIL;
-	ListCell   *lc;
+	List	   *clauses = rf_clauses(filters, target);
 
 	result->publications = rf_join(names);
-	foreach(lc, filters)
-	{
-		Node	   *node = stringToNode((char *) lfirst(lc));
-
-#if PG_VERSION_NUM >= 180000
-		node = expand_generated_columns_in_expr(node, target, 1);
-#endif
-		clauses = lappend(clauses, node);
-	}
 	PG_TRY();
 	{
 		Expr	   *expr = rf_map(make_orclause(clauses), relation, target);

@@ -125,7 +125,7 @@ concord_txn_account(DecoderState *state, ReorderBufferTXN *txn, bool sent)
 	{
 		CONCORD_COUNT(state, CONCORD_COUNT_SENT);
 		state->stats.lsn = txn->end_lsn;
-		state->stats.time = txn->xact_time.commit_time;
+		state->stats.time = concord_txn_commit_time(txn);
 	}
 	else
 		CONCORD_COUNT(state, CONCORD_COUNT_SKIPPED);

@@ -608,7 +608,7 @@ val_numeric_array(StringInfo buf, ConcordType *type, Datum value)
 	ConcordType *element = type->element;
 	ArrayType  *array;
 	const char *data;
-	const bits8 *nulls;
+	const uint8 *nulls;
 	bool		plain;
 
 	if (element->kind != CONCORD_VALUE_NUMERIC)
@@ -676,7 +676,7 @@ concord_value_text(StringInfo buf, ConcordType *type, Datum value)
 		case CONCORD_VALUE_ARRAY:
 			if (val_numeric_array(buf, type, value))
 				break;
-			/* FALLTHROUGH */
+			pg_fallthrough;
 		case CONCORD_VALUE_OTHER:
 			{
 				char	   *text = concord_value_output(buf, type, value);

@@ -13,10 +13,7 @@
 #include "fmgr.h"
 #include "lib/stringinfo.h"
 
-/* 16 moved the accessors of varlena values out of postgres.h. */
-#if PG_VERSION_NUM >= 160000
-#include "varatt.h"
-#endif
+#include "compat.h"
 
 struct varlena;
 

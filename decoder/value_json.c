@@ -226,7 +226,7 @@ typedef struct ArrayWalk
 	ConcordType *element;
 	const ConcordJsonStyle *style;
 	const char *data;
-	const bits8 *nulls;
+	const uint8 *nulls;
 	int			item;
 	int			ndim;
 	const int  *dims;

@@ -22,6 +22,8 @@
 #include "varatt.h"
 #endif
 
+#include "utils/jsonb.h"
+
 /* 18 turned the attribute behind a function into a word in front of it. */
 #if PG_VERSION_NUM >= 180000
 #define pg_attribute_noreturn()		__attribute__((noreturn))
@@ -90,8 +92,13 @@
 #define concord_log_message(prefix, content, len) \
 	LogLogicalMessage(prefix, content, len, true)
 #else
+#if PG_VERSION_NUM < 190000
 #define concord_slot_create(name) \
 	ReplicationSlotCreate(name, true, RS_EPHEMERAL, false, true, false)
+#else
+#define concord_slot_create(name) \
+	ReplicationSlotCreate(name, true, RS_EPHEMERAL, false, false, true, false)
+#endif
 #define concord_log_message(prefix, content, len) \
 	LogLogicalMessage(prefix, content, len, true, false)
 #endif
@@ -119,6 +126,61 @@
 
 /* Replication slots that ordinary users of slots can have. */
 #define concord_max_slots()			max_replication_slots
+
+/* 19 knows the process of a slot by its number. */
+#if PG_VERSION_NUM < 190000
+#define concord_slot_active(slot)	((slot)->active_pid != 0)
+#else
+#define concord_slot_active(slot)	((slot)->active_proc != INVALID_PROC_NUMBER)
+#endif
+
+/*
+ * 19 spells the type of an origin's number out, and keeps a session's origin
+ * in a struct.
+ */
+#if PG_VERSION_NUM >= 190000
+#define RepOriginId					ReplOriginId
+#define InvalidRepOriginId			InvalidReplOriginId
+#define replorigin_session_origin	replorigin_xact_state.origin
+#endif
+
+/*
+ * 19 has logical decoding on where wal_level is replica, too, as long as there
+ * is a logical slot; and a decoding of its own for REPACK.
+ */
+#if PG_VERSION_NUM < 190000
+#define CONCORD_WAL_LEVEL_NEEDED	WAL_LEVEL_LOGICAL
+#define CONCORD_WAL_LEVEL_NAME		"logical"
+#define concord_check_decoding()	CheckLogicalDecodingRequirements()
+#define concord_enable_decoding()	((void) 0)
+#define concord_init_decoding(plugin, reader) \
+	CreateInitDecodingContext(plugin, NIL, false, InvalidXLogRecPtr, reader, \
+							  NULL, NULL, NULL)
+#else
+#include "replication/logicalctl.h"
+#define CONCORD_WAL_LEVEL_NEEDED	WAL_LEVEL_REPLICA
+#define CONCORD_WAL_LEVEL_NAME		"replica"
+#define concord_check_decoding()	CheckLogicalDecodingRequirements(false)
+#define concord_enable_decoding()	EnsureLogicalDecodingEnabled()
+#define concord_init_decoding(plugin, reader) \
+	CreateInitDecodingContext(plugin, NIL, false, false, InvalidXLogRecPtr, \
+							  reader, NULL, NULL, NULL)
+#endif
+
+/* 19 writes jsonb into a state that has its result; before, it is returned. */
+#if PG_VERSION_NUM < 190000
+typedef struct JsonbInState
+{
+	JsonbValue *result;
+	JsonbParseState *parseState;
+} JsonbInState;
+
+#define concord_jsonb_push(state, token, value) \
+	((state)->result = pushJsonbValue(&(state)->parseState, token, value))
+#else
+#define concord_jsonb_push(state, token, value) \
+	pushJsonbValue(state, token, value)
+#endif
 
 /* 16 says why a slot was invalidated, not where. */
 #if PG_VERSION_NUM < 160000

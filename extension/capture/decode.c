@@ -335,7 +335,7 @@ dec_make_context(void)
 	List	   *options;
 
 	StartTransactionCommand();
-	CheckLogicalDecodingRequirements();
+	concord_check_decoding();
 	old = MemoryContextSwitchTo(TopMemoryContext);
 	dec->max_event_size = concord_max_event_size;
 	options = list_make4(dec_option("format", "binary"),

@@ -58,11 +58,11 @@ concord_slot_make(ConcordDatabase *db, XLogReaderRoutine *reader)
 
 	concord_shmem_set_state(db, CONCORD_CAPTURE_CREATING, NULL);
 	StartTransactionCommand();
-	CheckLogicalDecodingRequirements();
+	concord_check_decoding();
 	old = MemoryContextSwitchTo(TopMemoryContext);
 	concord_slot_create(name);
-	ctx = CreateInitDecodingContext(CONCORD_DECODER_NAME, NIL, false,
-									InvalidXLogRecPtr, reader, NULL, NULL, NULL);
+	concord_enable_decoding();
+	ctx = concord_init_decoding(CONCORD_DECODER_NAME, reader);
 	MemoryContextSwitchTo(old);
 	CommitTransactionCommand();
 

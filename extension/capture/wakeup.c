@@ -252,10 +252,10 @@ concord_capture_require(const char *what)
 				 errmsg("%s cannot be used because the library pg_concord is not preloaded",
 						what),
 				 errhint("Add pg_concord to shared_preload_libraries and restart the server.")));
-	if (wal_level < WAL_LEVEL_LOGICAL)
+	if (wal_level < CONCORD_WAL_LEVEL_NEEDED)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("%s cannot be used because \"wal_level\" is lower than logical",
+				 errmsg("%s cannot be used because \"wal_level\" is lower than " CONCORD_WAL_LEVEL_NAME,
 						what),
 				 errhint("Set wal_level = logical and restart the server.")));
 	if (RecoveryInProgress())

@@ -364,8 +364,8 @@ concord_definition_parse(ConcordMapping *mapping, Jsonb *definition)
 }
 
 /* def_merge_object writes the merger of two objects. */
-static JsonbValue *
-def_merge_object(JsonbParseState **state, JsonbContainer *target,
+static void
+def_merge_object(JsonbInState *state, JsonbContainer *target,
 				 JsonbContainer *patch)
 {
 	List	   *members = NIL;
@@ -375,7 +375,7 @@ def_merge_object(JsonbParseState **state, JsonbContainer *target,
 	if (target != NULL && JsonContainerIsObject(target))
 		members = concord_definition_members(target, "object");
 
-	pushJsonbValue(state, WJB_BEGIN_OBJECT, NULL);
+	concord_jsonb_push(state, WJB_BEGIN_OBJECT, NULL);
 	foreach(lc, members)
 	{
 		ConcordJsonMember *member = lfirst(lc);
@@ -387,8 +387,8 @@ def_merge_object(JsonbParseState **state, JsonbContainer *target,
 		key.type = jbvString;
 		key.val.string.val = member->name;
 		key.val.string.len = strlen(member->name);
-		pushJsonbValue(state, WJB_KEY, &key);
-		pushJsonbValue(state, WJB_VALUE, &member->value);
+		concord_jsonb_push(state, WJB_KEY, &key);
+		concord_jsonb_push(state, WJB_VALUE, &member->value);
 	}
 	foreach(lc, concord_definition_members(patch, "object"))
 	{
@@ -399,7 +399,7 @@ def_merge_object(JsonbParseState **state, JsonbContainer *target,
 		key.type = jbvString;
 		key.val.string.val = member->name;
 		key.val.string.len = strlen(member->name);
-		pushJsonbValue(state, WJB_KEY, &key);
+		concord_jsonb_push(state, WJB_KEY, &key);
 		if (def_is_object(&member->value))
 		{
 			JsonbValue *old = NULL;
@@ -407,22 +407,22 @@ def_merge_object(JsonbParseState **state, JsonbContainer *target,
 			if (target != NULL && JsonContainerIsObject(target))
 				old = getKeyJsonValueFromContainer(target, member->name,
 												   strlen(member->name), NULL);
-			(void) def_merge_object(state,
-									old != NULL && def_is_object(old) ?
-									old->val.binary.data : NULL,
-									member->value.val.binary.data);
+			def_merge_object(state,
+							 old != NULL && def_is_object(old) ?
+							 old->val.binary.data : NULL,
+							 member->value.val.binary.data);
 		}
 		else
-			pushJsonbValue(state, WJB_VALUE, &member->value);
+			concord_jsonb_push(state, WJB_VALUE, &member->value);
 	}
-	return pushJsonbValue(state, WJB_END_OBJECT, NULL);
+	concord_jsonb_push(state, WJB_END_OBJECT, NULL);
 }
 
 /* concord_definition_merge merges as RFC 7396 says. */
 Jsonb *
 concord_definition_merge(Jsonb *target, Jsonb *patch)
 {
-	JsonbParseState *state = NULL;
+	JsonbInState state = {0};
 
 	if (patch == NULL)
 		return target;
@@ -430,7 +430,6 @@ concord_definition_merge(Jsonb *target, Jsonb *patch)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("what is merged into a mapping must be a JSON object")));
-	return JsonbValueToJsonb(def_merge_object(&state,
-											  target != NULL ? &target->root : NULL,
-											  &patch->root));
+	def_merge_object(&state, target != NULL ? &target->root : NULL, &patch->root);
+	return JsonbValueToJsonb(state.result);
 }

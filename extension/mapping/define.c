@@ -129,7 +129,7 @@ def_check_words(const char *push, const char *initial)
 
 /* def_push_text writes a text member of a definition. */
 static void
-def_push_text(JsonbParseState **state, const char *name, const char *text)
+def_push_text(JsonbInState *state, const char *name, const char *text)
 {
 	JsonbValue	value;
 
@@ -138,15 +138,15 @@ def_push_text(JsonbParseState **state, const char *name, const char *text)
 	value.type = jbvString;
 	value.val.string.val = unconstify(char *, name);
 	value.val.string.len = strlen(name);
-	pushJsonbValue(state, WJB_KEY, &value);
+	concord_jsonb_push(state, WJB_KEY, &value);
 	value.val.string.val = unconstify(char *, text);
 	value.val.string.len = strlen(text);
-	pushJsonbValue(state, WJB_VALUE, &value);
+	concord_jsonb_push(state, WJB_VALUE, &value);
 }
 
 /* def_push_json writes a member of a definition that is JSON. */
 static void
-def_push_json(JsonbParseState **state, const char *name, Jsonb *json)
+def_push_json(JsonbInState *state, const char *name, Jsonb *json)
 {
 	JsonbValue	value;
 
@@ -162,11 +162,11 @@ def_push_json(JsonbParseState **state, const char *name, Jsonb *json)
 	value.type = jbvString;
 	value.val.string.val = unconstify(char *, name);
 	value.val.string.len = strlen(name);
-	pushJsonbValue(state, WJB_KEY, &value);
+	concord_jsonb_push(state, WJB_KEY, &value);
 	value.type = jbvBinary;
 	value.val.binary.data = &json->root;
 	value.val.binary.len = VARSIZE_ANY_EXHDR(json);
-	pushJsonbValue(state, WJB_VALUE, &value);
+	concord_jsonb_push(state, WJB_VALUE, &value);
 }
 
 /* def_filter returns a filter, or NULL where it is the one that is none. */
@@ -180,9 +180,9 @@ def_filter(const char *filter)
 static Jsonb *
 def_definition(const DefRequest *request)
 {
-	JsonbParseState *state = NULL;
+	JsonbInState state = {0};
 
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	concord_jsonb_push(&state, WJB_BEGIN_OBJECT, NULL);
 	def_push_text(&state, "object", request->object);
 	def_push_json(&state, "fields", request->fields);
 	def_push_json(&state, "key", request->key);
@@ -190,7 +190,8 @@ def_definition(const DefRequest *request)
 	def_push_json(&state, "checks", request->checks);
 	def_push_text(&state, "push", request->push);
 	def_push_json(&state, "options", request->options);
-	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	concord_jsonb_push(&state, WJB_END_OBJECT, NULL);
+	return JsonbValueToJsonb(state.result);
 }
 
 /*

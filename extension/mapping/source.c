@@ -12,6 +12,7 @@
  */
 #include "mapping/define.h"
 
+#include "access/htup_details.h"
 #include "catalog/catalog.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_authid.h"

@@ -526,7 +526,7 @@ concord_launcher_drop_slot(Oid dboid)
 	if (slot == NULL)
 		return true;
 	SpinLockAcquire(&slot->mutex);
-	busy = slot->active_pid != 0;
+	busy = concord_slot_active(slot);
 	SpinLockRelease(&slot->mutex);
 	if (busy)
 		return false;

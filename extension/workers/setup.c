@@ -175,7 +175,7 @@ concord_setup_problems(void)
 {
 	List	   *problems = stp_check_library(NIL);
 
-	if (wal_level < WAL_LEVEL_LOGICAL)
+	if (wal_level < CONCORD_WAL_LEVEL_NEEDED)
 		problems = stp_add(problems,
 						   psprintf("wal_level is %s",
 									GetConfigOption("wal_level", false, false)),
