@@ -1,6 +1,6 @@
 -- concord_decoder: identities, rewrites, dropped columns and fast defaults.
 -- All changes are made first: each is read as its table was then.
-\set mask '''include_xid'', ''0'', ''include_lsn'', ''0'', ''include_time'', ''0'', ''include_ordinal'', ''0'''
+\set mask '''include_xid'', ''0'', ''include_lsn'', ''0'', ''include_time'', ''0'', ''include_ordinal'', ''0'', ''include_id'', ''0'''
 \pset format unaligned
 \pset tuples_only on
 CREATE SCHEMA dec_id;

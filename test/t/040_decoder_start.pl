@@ -34,7 +34,7 @@ like($err, qr/ERROR:  publication "nowhere" does not exist/, 'and the start is r
 like($err, qr/HINT:  Create it, or leave it out/, 'with a way on');
 
 ($out, $err) = receive(publication_names => 'late', columns => 'public.item(-secret),public.item(-secrets)', include_time => 'off',
-	include_lsn => 'off', include_xid => 'off');
+	include_lsn => 'off', include_xid => 'off', include_id => 'off');
 like($err, qr/WARNING:  column "secrets" of table "public.item" in option "columns" does not exist/, 'a slip of the pen is told');
 like($err, qr/WARNING:  publication "late" does not exist at this point of the WAL/, 'what exists now did not exist there');
 is($out, qq({"op":"insert","schema":"public","table":"item","ordinal":1,"key":{"id":2},"new":{"id":2}}\n),
