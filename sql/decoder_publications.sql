@@ -45,6 +45,7 @@ SELECT count(*) FROM forget();
 -- what it publishes changes; schemas come in, tables move
 CREATE SCHEMA dec_pub_2;
 CREATE PUBLICATION dec_pub_mixed FOR TABLE one, TABLES IN SCHEMA dec_pub_2;
+SELECT count(*) FROM forget();
 INSERT INTO one VALUES (11);
 INSERT INTO two VALUES (11);
 ALTER TABLE two SET SCHEMA dec_pub_2;
@@ -76,6 +77,7 @@ CREATE PUBLICATION dec_pub_mid FOR TABLE root_mid WITH (publish_via_partition_ro
 CREATE PUBLICATION dec_pub_leaf FOR TABLE root_leaf WITH (publish_via_partition_root);
 CREATE PUBLICATION dec_pub_plain FOR TABLE root WITH (publish = 'insert, update, truncate');
 CREATE PUBLICATION dec_pub_all FOR ALL TABLES WITH (publish_via_partition_root);
+SELECT count(*) FROM forget();
 INSERT INTO root VALUES (1, 'one');
 UPDATE root SET v = 'uno';
 UPDATE root SET id = 2;

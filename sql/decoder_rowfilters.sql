@@ -81,6 +81,7 @@ CREATE PUBLICATION dec_rf_root FOR TABLE part WHERE (id > 5 AND region <> 'xx') 
 CREATE PUBLICATION dec_rf_leaf FOR TABLE part_us WHERE (id < 3);
 CREATE PUBLICATION dec_rf_mixed FOR TABLE part WHERE (id > 5), part_eu WHERE (id = 1) WITH (publish_via_partition_root);
 CREATE PUBLICATION dec_rf_leaves FOR TABLE part;
+SELECT count(*) FROM forget();
 INSERT INTO part SELECT i, r, i * 10, r || i FROM unnest('{eu,us}'::text[]) r, unnest('{1,2,6,7}'::int[]) i;
 UPDATE part SET n = 0;
 UPDATE part SET id = 8 WHERE id = 1;
@@ -128,6 +129,7 @@ CREATE TABLE kinds (id int PRIMARY KEY, a int, b numeric, c text, d date, e json
 CREATE PUBLICATION dec_rf_kinds FOR TABLE kinds WHERE (a IN (1, 2) OR b BETWEEN 1.5 AND 2.5 OR c ~ '^x' OR d > '2020-01-01'::date
   OR e @> '{"k": 1}' OR f << '10.0.0.0/8'::inet OR COALESCE(a, 5) = 5 OR (CASE WHEN id > 90 THEN a IS NOT NULL ELSE false END) OR (id, a) > (80, 0))
   WITH (publish = 'insert');
+SELECT count(*) FROM forget();
 INSERT INTO kinds (id, a, b, c, d, e, f) VALUES (1, 1, 0, '', NULL, NULL, NULL), (2, 7, 0, '', NULL, NULL, NULL), (3, 7, 2, '', NULL, NULL, NULL),
   (4, 7, 0, 'xy', NULL, NULL, NULL), (5, 7, 0, '', '2021-01-01', NULL, NULL), (6, 7, 0, '', '2019-01-01', '{"k": 1}', NULL),
   (7, 7, 0, '', NULL, '{"k": 2}', '11.1.1.1'), (8, 7, 0, '', NULL, NULL, '10.1.1.1'), (9, NULL, 0, '', NULL, NULL, NULL), (91, 7, 0, '', NULL, NULL, NULL), (85, 7, 0, NULL, NULL, NULL, NULL);
