@@ -252,12 +252,12 @@ typedef enum ConcordCounter
 	CONCORD_COUNT_DELETES,
 	CONCORD_COUNT_TRUNCATES,
 	CONCORD_COUNT_MESSAGES,
-	CONCORD_COUNT_SENT,			/* transactions that were complete and had
-								 * something to say */
-	CONCORD_COUNT_SKIPPED,		/* and those that had not */
-	CONCORD_COUNT_STREAMED,		/* transactions streamed while in progress */
+	CONCORD_COUNT_SENT,			/* transactions that were sent up to their
+								 * COMMIT or PREPARE */
+	CONCORD_COUNT_SKIPPED,		/* and those of which nothing was */
+	CONCORD_COUNT_STREAMED,		/* transactions sent while in progress */
 	CONCORD_COUNT_STREAM_ABORTED,	/* of them, those that rolled back */
-	CONCORD_COUNT_PREPARED,		/* transactions sent when prepared */
+	CONCORD_COUNT_PREPARED,		/* transactions sent at their PREPARE */
 	CONCORD_COUNT_BYTES,		/* handed on */
 	CONCORD_COUNT_WRITES,		/* in so many writes */
 	CONCORD_COUNT_FILTERED_RELATION,	/* changes of what is not selected */

@@ -86,6 +86,15 @@ stats_nanoseconds(instr_time elapsed)
 	return (uint64) (INSTR_TIME_GET_DOUBLE(elapsed) * 1e9);
 }
 
+/* A transaction's end is out: tell what was counted until then. */
+void
+concord_stats_ended(ConcordStats *stats, ReorderBufferTXN *txn)
+{
+	stats->lsn = txn->end_lsn;
+	stats->time = concord_txn_commit_time(txn);
+	concord_stats_tell(stats);
+}
+
 /* The state goes away: tell the rest. */
 void
 concord_stats_end(ConcordStats *stats)

@@ -35,6 +35,7 @@ typedef struct ConcordStats
 
 extern void concord_stats_start(DecoderState *state, bool fresh);
 extern void concord_stats_tell(ConcordStats *stats);
+extern void concord_stats_ended(ConcordStats *stats, ReorderBufferTXN *txn);
 extern void concord_stats_end(ConcordStats *stats);
 extern void concord_stats_sample(ConcordStats *stats);
 extern void concord_stats_sampled(ConcordStats *stats);

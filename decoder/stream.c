@@ -101,6 +101,8 @@ concord_stream_event(DecoderState *state)
 		state->begun = true;
 		state->announced = state->txn->xid;
 		state->encoder->stream_start(state, !early->sent);
+		if (!early->sent)
+			CONCORD_COUNT(state, CONCORD_COUNT_STREAMED);
 		early->sent = true;
 	}
 	if (state->subxid != state->announced)
@@ -132,6 +134,7 @@ concord_stream_stop(DecoderState *state)
 		state->encoder->stream_stop(state);
 		concord_output_flush(state);
 	}
+	concord_stats_tell(&state->stats);
 	concord_txn_clear(state);
 }
 
@@ -163,6 +166,9 @@ concord_stream_abort(DecoderState *state, ReorderBufferTXN *txn,
 		concord_txn_start(state, top);
 		state->encoder->stream_abort(state, txn->xid, abort_lsn);
 		concord_output_flush(state);
+		if (txn == top)
+			CONCORD_COUNT(state, CONCORD_COUNT_STREAM_ABORTED);
+		concord_stats_tell(&state->stats);
 		concord_txn_clear(state);
 	}
 	if (txn == top)
@@ -206,6 +212,7 @@ concord_stream_prepare(DecoderState *state, ReorderBufferTXN *txn)
 		state->ordinal = early->ordinal;
 		state->encoder->stream_prepare(state);
 		concord_output_flush(state);
+		CONCORD_COUNT(state, CONCORD_COUNT_PREPARED);
 		concord_txn_clear(state);
 	}
 	concord_txn_account(state, txn, sent);
@@ -227,6 +234,7 @@ concord_prepared_end(DecoderState *state, ReorderBufferTXN *txn)
 	{
 		state->encoder->prepare(state);
 		concord_output_flush(state);
+		CONCORD_COUNT(state, CONCORD_COUNT_PREPARED);
 	}
 	concord_txn_account(state, txn, early->sent);
 	concord_txn_clear(state);
@@ -260,6 +268,7 @@ concord_prepared_commit(DecoderState *state, ReorderBufferTXN *txn)
 		concord_output_hello(state);
 		state->encoder->commit_prepared(state);
 		concord_output_flush(state);
+		concord_stats_ended(&state->stats, txn);
 		concord_txn_clear(state);
 	}
 	stream_forget(txn);
@@ -280,6 +289,7 @@ concord_prepared_rollback(DecoderState *state, ReorderBufferTXN *txn,
 		concord_output_hello(state);
 		state->encoder->rollback_prepared(state, prepare_end_lsn, prepare_time);
 		concord_output_flush(state);
+		concord_stats_ended(&state->stats, txn);
 		concord_txn_clear(state);
 	}
 	stream_forget(txn);

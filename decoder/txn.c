@@ -124,12 +124,13 @@ concord_txn_account(DecoderState *state, ReorderBufferTXN *txn, bool sent)
 	if (sent)
 	{
 		CONCORD_COUNT(state, CONCORD_COUNT_SENT);
-		state->stats.lsn = txn->end_lsn;
-		state->stats.time = concord_txn_commit_time(txn);
+		concord_stats_ended(&state->stats, txn);
 	}
 	else
+	{
 		CONCORD_COUNT(state, CONCORD_COUNT_SKIPPED);
-	concord_stats_tell(&state->stats);
+		concord_stats_tell(&state->stats);
+	}
 }
 
 /*

@@ -10,7 +10,7 @@ use IPC::Run ();
 use PostgreSQL::Test::Utils ();
 use Test::More;
 
-my $node = Concord::Cluster->create('stats', conf => 'restart_after_crash = on');
+my $node = Concord::Cluster->create('stats', conf => "restart_after_crash = on\nlogical_decoding_work_mem = '64kB'");
 
 # counters(COLUMNS, SLOT)
 sub counters
@@ -72,6 +72,29 @@ is(counters("format, inserts, sent, starts, last_lsn <= '$end', last_time <= now
 	"json|$rows|1|1|t|t|t", 'everything once');
 is(counters("encode_ms > 0, encode_ms < extract(epoch FROM now() - started_at) * 1000, write_ms > 0", 'live'),
 	't|t|t', 'times are plausible');
+
+# ---- transactions sent while in progress, of which one commits; and two at PREPARE
+make_slot('early');
+$receiver = IPC::Run::start([ 'pg_recvlogical', '-d', $node->connstr('postgres'), '-S', 'early', '--start', '--no-loop',
+		'-o', 'tables=public.t', '-o', 'streaming=on', '-f', '/dev/null' ]);
+foreach my $end ('COMMIT', 'ROLLBACK')
+{
+	$node->safe_psql('postgres', "BEGIN; INSERT INTO t SELECT -g, 'x' FROM generate_series(100, 5000) AS g; PREPARE TRANSACTION '$end'");
+	ok($node->poll("SELECT streamed = 1 AND sent = 0 AND inserts > 0 FROM concord.decoder WHERE slot = 'early'"), "sent before its $end");
+	$node->safe_psql('postgres', "$end PREPARED '$end'");
+	ok($node->poll('SELECT ' . ($end eq 'COMMIT' ? 'sent' : 'stream_aborted') . " = 1 FROM concord.decoder WHERE slot = 'early'"), $end);
+	$node->safe_psql('postgres', "DELETE FROM t WHERE id <= -100");
+	ok($node->poll("SELECT sent = deletes / 4901 + inserts / 4901 FROM concord.decoder WHERE slot = 'early'"), 'and all after it') if $end eq 'COMMIT';
+	$node->safe_psql('postgres', "SELECT concord.reset_decoder_stats('early')") if $end eq 'COMMIT';
+}
+$receiver->kill_kill;
+$node->safe_psql('postgres', "SELECT slot_name FROM pg_create_logical_replication_slot('prepared', 'concord_decoder', false, true)");
+$node->safe_psql('postgres', "BEGIN; INSERT INTO t VALUES (-$_, 'x'); PREPARE TRANSACTION '$_'") foreach 10, 11;
+read_slot('prepared');
+is(counters('prepared, sent, streamed, inserts', 'prepared'), '2|2|0|2', 'two were prepared and sent');
+$node->safe_psql('postgres', "$_") foreach "COMMIT PREPARED '10'", "ROLLBACK PREPARED '11'";
+is(read_slot('prepared'), 2, 'their ends are sent');
+is(counters('prepared, sent, inserts, last_time > started_at - interval \'1min\'', 'prepared'), '2|2|2|t', 'and are no transactions of their own');
 
 # ---- slots come and go, and take each other's places
 make_slot('first');
