@@ -22,6 +22,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "fmgr.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -76,6 +77,35 @@ dec_startup_modes(DecoderState *state)
 	ctx->twophase_opt_given = options->two_phase > 0;
 }
 
+/* The encoder of each format. */
+static const ConcordEncoder *const encoders[] =
+{
+	[CONCORD_FORMAT_JSON] = &concord_encoder_json,
+	[CONCORD_FORMAT_BINARY] = &concord_encoder_binary,
+	[CONCORD_FORMAT_CLOUDEVENTS] = &concord_encoder_cloudevents,
+	[CONCORD_FORMAT_DEBEZIUM] = &concord_encoder_debezium,
+};
+
+/*
+ * Let the encoder learn what the catalogs know.  A walsender is in no
+ * transaction here; an SQL function is.
+ */
+static void
+dec_start_encoder(DecoderState *state)
+{
+	bool		in_transaction = IsTransactionState();
+
+	if (state->encoder->start == NULL)
+		return;
+	if (!in_transaction)
+		StartTransactionCommand();
+	MemoryContextSwitchTo(state->context);
+	state->encoder->start(state);
+	if (!in_transaction)
+		CommitTransactionCommand();
+	MemoryContextSwitchTo(state->context);
+}
+
 /* Parse options, choose the encoder, make the state. */
 static void
 dec_startup(LogicalDecodingContext *ctx, OutputPluginOptions *opt, bool is_init)
@@ -85,8 +115,7 @@ dec_startup(LogicalDecodingContext *ctx, OutputPluginOptions *opt, bool is_init)
 	state->ctx = ctx;
 	state->context = CurrentMemoryContext;
 	concord_options_parse(&state->options, ctx->output_plugin_options);
-	state->encoder = state->options.format == CONCORD_FORMAT_BINARY ?
-		&concord_encoder_binary : &concord_encoder_json;
+	state->encoder = encoders[state->options.format];
 	state->change_context = AllocSetContextCreate(state->context,
 												  "concord_decoder change",
 												  ALLOCSET_DEFAULT_SIZES);
@@ -109,6 +138,7 @@ dec_startup(LogicalDecodingContext *ctx, OutputPluginOptions *opt, bool is_init)
 	dec_startup_modes(state);
 	concord_filter_check(state);
 	concord_origin_check(state);
+	dec_start_encoder(state);
 	concord_relcache_start(state);
 	concord_stats_start(state, false);
 }

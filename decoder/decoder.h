@@ -52,6 +52,7 @@ struct DecoderState
 	uint32		last_relnum;	/* last number given to a definition */
 	HTAB	   *definitions;	/* those with a number, by hash */
 	HTAB	   *json_told;		/* definitions told, by relation */
+	struct DbzState *debezium;	/* of that format */
 
 	/* the transaction that is being replayed; see txn.c */
 	ReorderBufferTXN *txn;		/* never a subtransaction */

@@ -49,6 +49,11 @@ typedef struct ConcordEncoder
 	bool		binary;			/* output is bytes rather than text */
 	int			separator;		/* bytes between messages that share a write */
 
+	/*
+	 * learn at start what needs a transaction, or NULL; lives as long as
+	 * state
+	 */
+	void		(*start) (DecoderState *state);
 	/* first message of a stream, or NULL */
 	void		(*hello) (DecoderState *state);
 
@@ -92,6 +97,8 @@ typedef struct ConcordEncoder
 } ConcordEncoder;
 
 extern const ConcordEncoder concord_encoder_binary;
+extern const ConcordEncoder concord_encoder_cloudevents;
+extern const ConcordEncoder concord_encoder_debezium;
 extern const ConcordEncoder concord_encoder_json;
 
 #endif							/* CONCORD_ENCODER_H */

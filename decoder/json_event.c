@@ -14,7 +14,6 @@
  */
 #include "postgres.h"
 
-#include "common/base64.h"
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -74,6 +73,22 @@ concord_json_id(DecoderState *state)
 	concord_buf_literal(buf, ",\"id\":\"");
 	p = concord_buf_reserve(buf, CONCORD_ID_MAX);
 	concord_buf_advance(buf, concord_txn_put_id(state, p));
+	concord_buf_putc(buf, '"');
+}
+
+/* Append bytes as a string: base 64, or hexadecimal. */
+void
+concord_json_bytes(StringInfo buf, const char *data, Size size, bool hex)
+{
+	concord_buf_putc(buf, '"');
+	if (!hex)
+		concord_json_base64(buf, data, size);
+	else if (concord_buf_fits(buf, size * 2))
+	{
+		char	   *p = concord_buf_reserve(buf, size * 2);
+
+		concord_buf_advance(buf, p + hex_encode(data, size, p));
+	}
 	concord_buf_putc(buf, '"');
 }
 
@@ -161,9 +176,6 @@ static void
 ev_content(StringInfo buf, const char *content, Size size)
 {
 	int			before = buf->len;
-	int			room;
-	int			written;
-	char	   *p;
 
 	if (size > CONCORD_CONTENT_MAX)
 	{
@@ -183,13 +195,8 @@ ev_content(StringInfo buf, const char *content, Size size)
 		}
 		return;
 	}
-	room = pg_b64_enc_len((int) size);
 	concord_buf_putc(buf, '"');
-	p = concord_buf_reserve(buf, (Size) room + 1);
-	written = pg_b64_encode((const void *) content, (int) size, p, room);
-	if (written < 0)
-		elog(ERROR, "could not encode %zu bytes in base 64", size);
-	concord_buf_advance(buf, p + written);
+	concord_json_base64(buf, content, size);
 	concord_buf_literal(buf, "\",\"encoding\":\"base64\"");
 }
 

@@ -19,6 +19,7 @@
 /* in json_event.c */
 extern void concord_json_end(DecoderState *state, int start);
 extern void concord_json_plain(StringInfo buf, const char *name, const char *value);
+extern void concord_json_bytes(StringInfo buf, const char *data, Size size, bool hex);
 extern void concord_json_lsn(StringInfo buf, const char *name, XLogRecPtr lsn);
 extern void concord_json_time(StringInfo buf, const char *name, TimestampTz time);
 extern void concord_json_id(DecoderState *state);
@@ -29,11 +30,15 @@ extern void concord_json_message(DecoderState *state, const ConcordMessage *mess
 
 /* in json_schema.c */
 extern void concord_json_describe(DecoderState *state, ConcordRel *rel);
+extern void concord_json_describe_columns(ConcordRel *rel);
+extern void concord_json_names(StringInfo buf, ConcordRel *rel);
 extern bool concord_json_relation_due(ConcordRel *rel);
 
 /* in json_row.c */
 extern bool concord_json_row(DecoderState *state, ConcordRel *rel,
 							 const ConcordChange *change);
+extern bool concord_json_subject(DecoderState *state, ConcordRel *rel, bool old);
+extern void concord_json_oversize(DecoderState *state, ConcordRel *rel, bool old);
 
 /* Begin an event; returns where it starts. */
 static inline int

@@ -96,8 +96,8 @@ jr_unchanged(DecoderState *state, ConcordRel *rel)
 }
 
 /* Append a marker for each value of an image that is too large. */
-static void
-jr_oversize(DecoderState *state, ConcordRel *rel, bool old)
+void
+concord_json_oversize(DecoderState *state, ConcordRel *rel, bool old)
 {
 	StringInfo	buf = &state->buf;
 	const Datum *values = old ? rel->old_values : rel->new_values;
@@ -138,6 +138,45 @@ jr_oversize(DecoderState *state, ConcordRel *rel, bool old)
 }
 
 /*
+ * Append the value of a key of one column, or a key of several as an object;
+ * false where there is none to be shown whole.
+ */
+bool
+concord_json_subject(DecoderState *state, ConcordRel *rel, bool old)
+{
+	ConcordJsonStyle style = {state->options.numbers_as_strings,
+	state->options.bytea_hex};
+	const Datum *values = old ? rel->old_values : rel->new_values;
+	const bool *nulls = old ? rel->old_nulls : rel->new_nulls;
+	const bool *left_out = old ? rel->old_left_out : rel->new_left_out;
+	ConcordColumn *only = NULL;
+	int			count = 0;
+
+	for (int i = 0; i < rel->ncolumns; i++)
+	{
+		ConcordColumn *column = &rel->columns[i];
+		int			n = column->source;
+
+		if (!column->key)
+			continue;
+		if (nulls[n] || concord_row_unchanged(column, values[n]) ||
+			concord_row_oversize(state, column, values[n], left_out[n]))
+			return false;
+		only = column;
+		count++;
+	}
+	if (count == 1)
+		concord_value_json(&state->buf, &only->type, values[only->source], &style);
+	else if (count > 1)
+	{
+		ImageGaps	gaps = {false, false};
+
+		jr_image(state, rel, old, true, &gaps);
+	}
+	return count > 0 && state->buf.cursor == 0;
+}
+
+/*
  * Append the members of a row change.  Returns false where the event has
  * become too large; what is in the buffer then is of no use.
  */
@@ -172,9 +211,9 @@ concord_json_row(DecoderState *state, ConcordRel *rel, const ConcordChange *chan
 	if (new_gaps.unchanged)
 		jr_unchanged(state, rel);
 	if (old_gaps.oversize)
-		jr_oversize(state, rel, true);
+		concord_json_oversize(state, rel, true);
 	if (new_gaps.oversize)
-		jr_oversize(state, rel, false);
+		concord_json_oversize(state, rel, false);
 	concord_buf_append(buf, rel->json_types, rel->json_types_len);
 	return true;
 }

@@ -190,9 +190,9 @@ sc_describe_schema(DecoderState *state, ConcordRel *rel, StringInfo head)
 	pfree(buf.data);
 }
 
-/* Escape a relation's names once, and all else that its events repeat. */
+/* Escape the names of a relation's columns once. */
 void
-concord_json_describe(DecoderState *state, ConcordRel *rel)
+concord_json_describe_columns(ConcordRel *rel)
 {
 	StringInfoData buf;
 
@@ -209,12 +209,28 @@ concord_json_describe(DecoderState *state, ConcordRel *rel)
 		column->json_name_len = buf.len;
 		rel->json_has_key |= column->key;
 	}
+	pfree(buf.data);
+}
 
-	resetStringInfo(&buf);
-	concord_buf_literal(&buf, ",\"schema\":");
-	concord_json_string(&buf, rel->schema, strlen(rel->schema));
-	concord_buf_literal(&buf, ",\"table\":");
-	concord_json_string(&buf, rel->table, strlen(rel->table));
+/* Append a relation's names as members. */
+void
+concord_json_names(StringInfo buf, ConcordRel *rel)
+{
+	concord_buf_literal(buf, ",\"schema\":");
+	concord_json_string(buf, rel->schema, strlen(rel->schema));
+	concord_buf_literal(buf, ",\"table\":");
+	concord_json_string(buf, rel->table, strlen(rel->table));
+}
+
+/* Lay out all that a relation's events repeat. */
+void
+concord_json_describe(DecoderState *state, ConcordRel *rel)
+{
+	StringInfoData buf;
+
+	concord_json_describe_columns(rel);
+	initStringInfo(&buf);
+	concord_json_names(&buf, rel);
 	if (state->options.schema != CONCORD_SCHEMA_NONE)
 		sc_describe_schema(state, rel, &buf);
 	rel->json_head = pnstrdup(buf.data, buf.len);

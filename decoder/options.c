@@ -41,9 +41,12 @@ struct OptionDef
 
 /* Sets of formats. */
 #define IN(format)		(1 << CONCORD_FORMAT_##format)
+#define IN_LINES		(IN(JSON) | IN(CLOUDEVENTS))
+#define IN_TEXT			(IN_LINES | IN(DEBEZIUM))
 
 static void opt_bool(const OptionDef *def, const char *value, void *field);
 static void opt_word(const OptionDef *def, const char *value, void *field);
+static void opt_text(const OptionDef *def, const char *value, void *field);
 static void opt_size(const OptionDef *def, const char *value, void *field);
 static void opt_tables(const OptionDef *def, const char *value, void *field);
 static void opt_columns(const OptionDef *def, const char *value, void *field);
@@ -55,17 +58,20 @@ static void opt_origin(const OptionDef *def, const char *value, void *field);
 static void opt_patterns(const OptionDef *def, const char *value, void *field);
 
 /* Words of enumerations, in the order of their enums. */
-static const char *const format_words[] = {"json", "binary", NULL};
+static const char *const format_words[] = {"json", "binary", "cloudevents", "debezium", NULL};
 static const char *const schema_words[] = {"none", "once", "inline", NULL};
 static const char *const selection_words[] = {"all", "captured", NULL};
 static const char *const number_words[] = {"number", "string", NULL};
+static const char *const decimal_words[] = {"precise", "string", "double", NULL};
+static const char *const interval_words[] = {"numeric", "string", NULL};
 static const char *const bytea_words[] = {"base64", "hex", NULL};
 
 #define FIELD(f) offsetof(ConcordOptions, f)
 
 static const OptionDef option_defs[] = {
 	{"format", "json", opt_word, FIELD(format), format_words},
-	{"schema", "none", opt_word, FIELD(schema), schema_words, IN(JSON)},
+	{"schema", "none", opt_word, FIELD(schema), schema_words, IN_TEXT},
+	{"source", NULL, opt_text, FIELD(source), NULL, IN(CLOUDEVENTS) | IN(DEBEZIUM)},
 	{"selection", "all", opt_word, FIELD(selection), selection_words},
 	{"tables", NULL, opt_tables, FIELD(tables)},
 	{"columns", NULL, opt_columns, FIELD(columns)},
@@ -77,16 +83,19 @@ static const OptionDef option_defs[] = {
 	{"two_phase_gid", "*", opt_patterns, FIELD(two_phase_gid)},
 	{"max_value", "16MB", opt_size, FIELD(max_value)},
 	{"batch", NULL, opt_bool, FIELD(batch)},
-	{"numbers", "number", opt_flag_word, FIELD(numbers_as_strings), number_words, IN(JSON)},
-	{"bytea", "base64", opt_flag_word, FIELD(bytea_hex), bytea_words, IN(JSON)},
-	{"include_xid", "true", opt_bool, FIELD(include_xid), NULL, IN(JSON)},
-	{"include_lsn", "true", opt_bool, FIELD(include_lsn), NULL, IN(JSON)},
-	{"include_ordinal", "true", opt_bool, FIELD(include_ordinal), NULL, IN(JSON)},
+	{"numbers", "number", opt_flag_word, FIELD(numbers_as_strings), number_words, IN_LINES},
+	{"decimal", "precise", opt_word, FIELD(decimal), decimal_words, IN(DEBEZIUM)},
+	{"interval", "numeric", opt_flag_word, FIELD(interval_string), interval_words, IN(DEBEZIUM)},
+	{"bytea", "base64", opt_flag_word, FIELD(bytea_hex), bytea_words, IN_TEXT},
+	{"include_xid", "true", opt_bool, FIELD(include_xid), NULL, IN_LINES},
+	{"include_lsn", "true", opt_bool, FIELD(include_lsn), NULL, IN_LINES},
+	{"include_ordinal", "true", opt_bool, FIELD(include_ordinal), NULL, IN_LINES},
 	{"include_id", "true", opt_bool, FIELD(include_id), NULL, IN(JSON)},
-	{"include_time", "true", opt_bool, FIELD(include_time), NULL, IN(JSON)},
-	{"include_origin", "true", opt_bool, FIELD(include_origin), NULL, IN(JSON)},
-	{"include_types", "false", opt_bool, FIELD(include_types), NULL, IN(JSON)},
-	{"include_transaction", "false", opt_bool, FIELD(include_transaction), NULL, IN(JSON)},
+	{"include_time", "true", opt_bool, FIELD(include_time), NULL, IN_LINES},
+	{"include_origin", "true", opt_bool, FIELD(include_origin), NULL, IN_LINES},
+	{"include_key", "false", opt_bool, FIELD(include_key), NULL, IN(DEBEZIUM)},
+	{"include_types", "false", opt_bool, FIELD(include_types), NULL, IN_LINES},
+	{"include_transaction", "false", opt_bool, FIELD(include_transaction), NULL, IN_TEXT},
 };
 
 #define NOPTIONS	((int) lengthof(option_defs))
@@ -167,6 +176,15 @@ static void
 opt_flag_word(const OptionDef *def, const char *value, void *field)
 {
 	*(bool *) field = opt_find_word(def, value) == 1;
+}
+
+/* Take any text that is not empty. */
+static void
+opt_text(const OptionDef *def, const char *value, void *field)
+{
+	if (*value == '\0')
+		opt_refuse(def, value, "Give a text that is not empty, or leave the option out.");
+	*(char **) field = pstrdup(value);
 }
 
 /* Parse a number of bytes, with a unit as settings have it. */
@@ -493,6 +511,7 @@ opt_describe(StringInfo buf, const OptionDef *def)
 	}			types[] =
 	{
 		{opt_bool, "boolean"},
+		{opt_text, "text"},
 		{opt_size, "size with unit"},
 		{opt_tables, "list of schema.table"},
 		{opt_columns, "list of schema.table(column, ...)"},
@@ -576,6 +595,32 @@ opt_check_format(const ConcordOptions *options, const OptionDef *def)
 }
 
 /*
+ * Refuse what a format cannot have: a source of events that is no reference to
+ * a URI, a definition that is told once where every line is for itself.
+ */
+static void
+opt_check_values(const ConcordOptions *options)
+{
+	if (options->format == CONCORD_FORMAT_CLOUDEVENTS && options->source != NULL &&
+		strspn(options->source, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+			   "0123456789-._~:/?#[]@!$&'()*+,;=%") != strlen(options->source))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid value for option \"%s\" of output plugin \"%s\": \"%s\"",
+						"source", CONCORD_DECODER_NAME, concord_options_shown(options->source)),
+				 errhint("In format \"%s\" it is a URI or a part of one, such as \"/erp/orders\".",
+						 format_words[options->format])));
+	if (options->format == CONCORD_FORMAT_DEBEZIUM &&
+		options->schema == CONCORD_SCHEMA_ONCE)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("option \"%s\" of output plugin \"%s\" cannot be \"%s\" in format \"%s\"",
+						"schema", CONCORD_DECODER_NAME, "once",
+						format_words[options->format]),
+				 errhint("Valid values are \"none\" and \"inline\".")));
+}
+
+/*
  * Refuse options that contradict each other; settle the ones that follow.
  *
  * A client of the replication protocol reads a stream of lines and gains much
@@ -612,6 +657,7 @@ opt_settle(ConcordOptions *options, const bool *seen_defs)
 		else if (option_defs[i].offset == FIELD(batch))
 			options->batch = am_walsender || options->format == CONCORD_FORMAT_BINARY;
 	}
+	opt_check_values(options);
 }
 
 /*

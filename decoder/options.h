@@ -14,6 +14,8 @@ typedef enum ConcordFormat
 {
 	CONCORD_FORMAT_JSON,
 	CONCORD_FORMAT_BINARY,
+	CONCORD_FORMAT_CLOUDEVENTS,
+	CONCORD_FORMAT_DEBEZIUM,
 } ConcordFormat;
 
 typedef enum ConcordSchema
@@ -22,6 +24,14 @@ typedef enum ConcordSchema
 	CONCORD_SCHEMA_ONCE,		/* before the first event that needs it */
 	CONCORD_SCHEMA_INLINE,		/* in each event */
 } ConcordSchema;
+
+/* How format debezium writes numeric and money. */
+typedef enum ConcordDecimal
+{
+	CONCORD_DECIMAL_PRECISE,	/* bytes of the unscaled value */
+	CONCORD_DECIMAL_STRING,
+	CONCORD_DECIMAL_DOUBLE,
+} ConcordDecimal;
 
 typedef enum ConcordSelection
 {
@@ -68,6 +78,10 @@ typedef struct ConcordOptions
 {
 	int			format;			/* ConcordFormat */
 	int			schema;			/* ConcordSchema */
+	char	   *source;			/* who speaks, as the format has it, or NULL */
+	int decimal;				/* ConcordDecimal */
+	bool		interval_string;
+	bool		include_key;
 	int			selection;		/* ConcordSelection */
 	List	   *tables;			/* of ConcordPattern */
 	List	   *columns;		/* of ConcordColumnRule */

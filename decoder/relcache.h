@@ -76,11 +76,13 @@ struct ConcordRel
 	const char *json_head;		/* "schema":…,"table":…, perhaps more */
 	int			json_head_len;
 	bool		json_has_key;	/* a column of the key exists */
+	const char *json_type;		/* concord.….….; format cloudevents only */
 	const char *json_types;		/* ,"types":{…}, or empty */
 	int			json_types_len;
 	struct ConcordJsonTold *json_told;	/* with schema = once, and then: */
 	const char *json_hash;		/* of the definition */
 	const char *json_columns;	/* what an event does not repeat of it */
+	struct DbzRel *debezium;
 };
 
 /* in relcache.c */

@@ -84,6 +84,7 @@ extern void concord_value_jsonb(StringInfo buf, Datum value);
 extern void concord_value_json(StringInfo buf, ConcordType *type, Datum value,
 							   const ConcordJsonStyle *style);
 extern void concord_json_string(StringInfo buf, const char *s, Size len);
+extern void concord_json_base64(StringInfo buf, const char *data, Size size);
 
 /* The most bytes that concord_put_timestamp() writes. */
 #define CONCORD_TIMESTAMP_MAX	48

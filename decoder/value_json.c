@@ -199,23 +199,30 @@ val_json_json(StringInfo buf, Datum value)
 		pfree(v);
 }
 
-/* Append a bytea in base 64. */
-static void
-val_json_base64(StringInfo buf, Datum value)
+/* Append bytes in base 64, without quotes. */
+void
+concord_json_base64(StringInfo buf, const char *data, Size size)
 {
-	struct varlena *v = PG_DETOAST_DATUM_PACKED(value);
-	int			len = VARSIZE_ANY_EXHDR(v);
-	int			room = pg_b64_enc_len(len);
+	int			room = pg_b64_enc_len((int) size);
 	char	   *p;
 	int			written;
 
 	if (!concord_buf_fits(buf, (Size) room + 1))
 		return;
 	p = concord_buf_reserve(buf, (Size) room + 1);
-	written = pg_b64_encode((const void *) VARDATA_ANY(v), len, p, room);
+	written = pg_b64_encode((const void *) data, (int) size, p, room);
 	if (written < 0)
-		elog(ERROR, "could not encode %d bytes in base 64", len);
+		elog(ERROR, "could not encode %zu bytes in base 64", size);
 	concord_buf_advance(buf, p + written);
+}
+
+/* Append a bytea in base 64. */
+static void
+val_json_base64(StringInfo buf, Datum value)
+{
+	struct varlena *v = PG_DETOAST_DATUM_PACKED(value);
+
+	concord_json_base64(buf, VARDATA_ANY(v), VARSIZE_ANY_EXHDR(v));
 	if ((Pointer) v != DatumGetPointer(value))
 		pfree(v);
 }
