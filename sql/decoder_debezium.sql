@@ -139,13 +139,13 @@ SELECT count(*) FROM pg_logical_slot_get_changes('regress_decoder', NULL, NULL);
 
 -- schema: in each line, with the payload
 INSERT INTO dez_other (id) VALUES (4);
-UPDATE dez SET name = 'x' WHERE id = 5;
 SELECT 1 FROM pg_logical_emit_message(false, 'p', 'c');
+UPDATE dez SET name = 'x' WHERE id = 5;
 CREATE TABLE dez_one AS SELECT row_number() OVER () AS n, data::jsonb AS e FROM
   pg_logical_slot_peek_changes('regress_decoder', NULL, NULL, 'format', 'debezium', 'schema', 'inline', 'source', 'erp', 'include_key', 'on', 'include_transaction', 'on', 'tables', 'public.dez_other,public.dez');
 SELECT jsonb_pretty(jsonb_agg(f ->> 'field' || ' ' || (f - 'field')::text)) FROM dez_one, jsonb_array_elements(e #> '{schema,fields,1,fields}') f WHERE n = 2;
 SELECT e - 'payload' #- '{schema,fields,1}' #- '{schema,fields,0}' #- '{key,payload}' FROM dez_one WHERE n = 2;
-SELECT e - 'payload' #- '{key,payload}' FROM dez_one WHERE n IN (1, 7) ORDER BY n;
+SELECT e - 'payload' #- '{key,payload}' FROM dez_one WHERE n IN (1, 4) ORDER BY n;
 SELECT regexp_replace(e #>> '{key,payload}', '\d+:\d+', 'X:L'), e #> '{payload,after}', e #> '{payload,status}', e #> '{payload,message}' FROM dez_one ORDER BY n;
 -- every member of a payload is in its schema, and the other way round
 SELECT n, e -> 'payload' ->> 'op', (SELECT array_agg(f ->> 'field' ORDER BY f ->> 'field') FROM jsonb_array_elements(e #> '{schema,fields}') f) = (SELECT array_agg(k ORDER BY k) FROM jsonb_object_keys(e -> 'payload') k),
