@@ -17,6 +17,7 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 
+#include "json_string.h"
 #include "value.h"
 
 /* Escaping works on pieces of this size, so that room for the worst is small. */
@@ -61,22 +62,9 @@ val_put_escape(char *p, unsigned char c)
 	return p;
 }
 
-#define BYTES8(c)		(UINT64CONST(0x0101010101010101) * (c))
-
-/* Does a byte of v need an escape?  There, the subtraction sets its high bit. */
-static inline bool
-val_needs_escape(uint64 v)
-{
-	uint64		low = v - BYTES8(0x20);
-	uint64		quote = (v ^ BYTES8('"')) - BYTES8(1);
-	uint64		backslash = (v ^ BYTES8('\\')) - BYTES8(1);
-
-	return ((low | quote | backslash) & ~v & BYTES8(0x80)) != 0;
-}
-
 /* Copy bytes up to end to p, looking at each. */
-static char *
-val_put_bytes(char *p, const char *s, const char *end)
+char *
+concord_put_escapes(char *p, const char *s, const char *end)
 {
 	for (; s < end; s++)
 	{
@@ -90,68 +78,15 @@ val_put_bytes(char *p, const char *s, const char *end)
 	return p;
 }
 
-/*
- * Copy len bytes to p, escaped for a JSON string.  Eight bytes at a time are
- * looked at: most text needs no escape at all.  The rest of a longer text is
- * looked at with the bytes before it, which are the same in p then.
- */
-static inline char *
-val_put_escaped(char *p, const char *s, Size len)
-{
-	const char *end = s + len;
-	uint64		v;
-
-	if (len < 8)
-	{
-		uint32		first;
-		uint32		last;
-
-		if (len < 4)
-			return val_put_bytes(p, s, end);
-		memcpy(&first, s, 4);
-		memcpy(&last, end - 4, 4);
-		if (unlikely(val_needs_escape(((uint64) first << 32) | last)))
-			return val_put_bytes(p, s, end);
-		memcpy(p, &first, 4);
-		memcpy(p + len - 4, &last, 4);
-		return p + len;
-	}
-
-	for (; end - s >= 8; s += 8)
-	{
-		memcpy(&v, s, 8);
-		if (unlikely(val_needs_escape(v)))
-			p = val_put_bytes(p, s, s + 8);
-		else
-		{
-			memcpy(p, &v, 8);
-			p += 8;
-		}
-	}
-	if (s < end)
-	{
-		memcpy(&v, end - 8, 8);
-		if (unlikely(val_needs_escape(v)))
-			return val_put_bytes(p, s, end);
-		p += end - s;
-		memcpy(p - 8, &v, 8);
-	}
-	return p;
-}
-
 /* Append a JSON string, with its quotes. */
 void
 concord_json_string(StringInfo buf, const char *s, Size len)
 {
-	char	   *p;
-
 	if (likely(len <= JSON_PIECE && concord_buf_fits(buf, len)))
 	{
-		p = concord_buf_reserve(buf, len * 6 + 2);
-		*p++ = '"';
-		p = val_put_escaped(p, s, len);
-		*p++ = '"';
-		concord_buf_advance(buf, p);
+		char	   *p = concord_buf_reserve(buf, len * 6 + 2);
+
+		concord_buf_advance(buf, concord_put_json_string(p, s, len));
 		return;
 	}
 
@@ -159,11 +94,12 @@ concord_json_string(StringInfo buf, const char *s, Size len)
 	while (len > 0)
 	{
 		Size		piece = Min(len, JSON_PIECE);
+		char	   *p;
 
 		if (unlikely(!concord_buf_fits(buf, len)))
 			return;
 		p = concord_buf_reserve(buf, Max(piece * 6, len));
-		concord_buf_advance(buf, val_put_escaped(p, s, piece));
+		concord_buf_advance(buf, concord_put_escaped(p, s, piece));
 		s += piece;
 		len -= piece;
 	}

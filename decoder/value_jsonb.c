@@ -15,12 +15,51 @@
 #include "miscadmin.h"
 #include "utils/jsonb.h"
 
+#include "json_string.h"
 #include "value.h"
+
+/* Strings up to this size are written in line. */
+#define JSONB_SHORT		128
 
 static void jb_container(StringInfo buf, JsonbContainer *container);
 
+/* Append the name of a member, and what stands around it. */
+static inline void
+jb_name(StringInfo buf, const char *s, uint32 len, bool first)
+{
+	char	   *p;
+
+	if (unlikely(len > JSONB_SHORT))
+	{
+		if (!first)
+			concord_buf_literal(buf, ", ");
+		concord_json_string(buf, s, len);
+		concord_buf_literal(buf, ": ");
+		return;
+	}
+	p = concord_buf_reserve(buf, len * 6 + 6);
+	memcpy(p, ", ", 2);
+	p = concord_put_json_string(p + (first ? 0 : 2), s, len);
+	memcpy(p, ": ", 2);
+	concord_buf_advance(buf, p + 2);
+}
+
+/* Append a string. */
+static inline void
+jb_string(StringInfo buf, const char *s, uint32 len)
+{
+	if (unlikely(len > JSONB_SHORT))
+		concord_json_string(buf, s, len);
+	else
+	{
+		char	   *p = concord_buf_reserve(buf, len * 6 + 2);
+
+		concord_buf_advance(buf, concord_put_json_string(p, s, len));
+	}
+}
+
 /* Append the child whose data begins at offset from base. */
-static void
+static inline void
 jb_child(StringInfo buf, char *base, JEntry entry, uint32 offset)
 {
 	if (JBE_ISSTRING(entry))
@@ -29,7 +68,7 @@ jb_child(StringInfo buf, char *base, JEntry entry, uint32 offset)
 
 		if (JBE_HAS_OFF(entry))
 			len -= offset;
-		concord_json_string(buf, base + offset, len);
+		jb_string(buf, base + offset, len);
 	}
 	else if (JBE_ISNUMERIC(entry))
 		(void) concord_value_numeric(buf, PointerGetDatum(base + INTALIGN(offset)));
@@ -79,15 +118,12 @@ jb_object(StringInfo buf, JsonbContainer *container)
 	concord_buf_putc(buf, '{');
 	for (uint32 i = 0; i < count && concord_buf_fits(buf, 1); i++)
 	{
-		JEntry		key = container->children[i];
+		uint32		key_start = key_offset;
 		JEntry		value = container->children[count + i];
 
-		if (i > 0)
-			concord_buf_literal(buf, ", ");
-		jb_child(buf, base, key, key_offset);
-		concord_buf_literal(buf, ": ");
+		JBE_ADVANCE_OFFSET(key_offset, container->children[i]);
+		jb_name(buf, base + key_start, key_offset - key_start, i == 0);
 		jb_child(buf, base, value, value_offset);
-		JBE_ADVANCE_OFFSET(key_offset, key);
 		JBE_ADVANCE_OFFSET(value_offset, value);
 	}
 	concord_buf_putc(buf, '}');
