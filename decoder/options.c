@@ -13,7 +13,6 @@
  */
 #include "postgres.h"
 
-#include <ctype.h>
 #include <limits.h>
 
 #include "mb/pg_wchar.h"
@@ -24,7 +23,7 @@
 #include "utils/varlena.h"
 
 #include "encoder.h"
-#include "options.h"
+#include "option_lists.h"
 #include "protocol.h"
 
 typedef struct OptionDef OptionDef;
@@ -114,15 +113,24 @@ concord_options_shown(const char *given)
 	return psprintf("%.*s...", pg_mbcliplen(given, len, SHOWN_MAX), given);
 }
 
-/* Complain about a value, naming what is accepted. */
+/* Complain about a value: what is wrong, if there is more to say, and what is not. */
 static void
-opt_refuse(const OptionDef *def, const char *value, const char *hint)
+opt_refuse_because(const OptionDef *def, const char *value, const char *why,
+				   const char *hint)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("invalid value for option \"%s\" of output plugin \"%s\": \"%s\"",
 					def->name, CONCORD_DECODER_NAME, concord_options_shown(value)),
+			 why ? errdetail("%s", why) : 0,
 			 errhint("%s", hint)));
+}
+
+/* Complain about a value, naming what is accepted. */
+static void
+opt_refuse(const OptionDef *def, const char *value, const char *hint)
+{
+	opt_refuse_because(def, value, NULL, hint);
 }
 
 /* Parse a boolean. */
@@ -200,304 +208,60 @@ opt_size(const OptionDef *def, const char *value, void *field)
 	*(int *) field = result;
 }
 
-/* Skip blanks. */
-static const char *
-opt_skip_space(const char *p)
+/* Refuse a list of which its reader says that something is wrong. */
+static void
+opt_take(const OptionDef *def, const char *value, const char *why, const char *hint)
 {
-	while (*p != '\0' && strchr(" \t\n\r\f", *p) != NULL)
-		p++;
-	return p;
-}
-
-/*
- * Does a byte belong to an unquoted name?  A pattern is an SQL name or a star,
- * so that a slip of the pen is not taken for a table's odd name; names without
- * a pattern may be as odd as pgoutput lets them be.
- */
-static bool
-opt_in_name(char c, bool wildcard)
-{
-	if (wildcard)
-		return IS_HIGHBIT_SET(c) || isalnum((unsigned char) c) ||
-			c == '_' || c == '$' || c == '*';
-	return strchr(" \t\n\r\f,.\"*", c) == NULL;
-}
-
-/*
- * Read one name at p into a new string, folded as SQL folds names.  With
- * wildcard, an unquoted star becomes CONCORD_PATTERN_ANY.  Returns the byte
- * after it, or NULL where there is no name.
- */
-static const char *
-opt_read_name(const char *p, bool wildcard, char **name)
-{
-	StringInfoData buf;
-
-	initStringInfo(&buf);
-	if (*p == '"')
-	{
-		for (p++; *p != '"' || p[1] == '"'; p++)
-		{
-			if (*p == '\0')
-				return NULL;
-			if (*p == '"')
-				p++;
-			appendStringInfoChar(&buf, *p);
-		}
-		p++;
-	}
-	else
-	{
-		for (; *p != '\0' && opt_in_name(*p, wildcard); p++)
-			appendStringInfoChar(&buf, *p == '*' ? CONCORD_PATTERN_ANY :
-								 pg_tolower((unsigned char) *p));
-	}
-	if (buf.len == 0)
-		return NULL;
-	*name = buf.data;
-	return opt_skip_space(p);
-}
-
-/* Read "schema.table"; returns the byte after it, or NULL. */
-static const char *
-opt_read_table(const char *p, ConcordPattern *pattern)
-{
-	p = opt_read_name(p, true, &pattern->schema);
-	if (p == NULL || *p != '.')
-		return NULL;
-	return opt_read_name(opt_skip_space(p + 1), true, &pattern->table);
+	if (why)
+		opt_refuse_because(def, value, why, hint);
 }
 
 /* Parse "schema.table, schema.*" into patterns. */
 static void
 opt_tables(const OptionDef *def, const char *value, void *field)
 {
-	const char *p = opt_skip_space(value);
-	List	   *result = NIL;
-
-	for (;;)
-	{
-		ConcordPattern *pattern = palloc0(sizeof(ConcordPattern));
-
-		p = opt_read_table(p, pattern);
-		if (p == NULL || (*p != ',' && *p != '\0'))
-			opt_refuse(def, value,
-					   "Give a list such as \"public.orders, sales.*\"; a name with other characters goes in double quotes.");
-		result = lappend(result, pattern);
-		if (*p == '\0')
-			break;
-		p = opt_skip_space(p + 1);
-	}
-	*(List **) field = result;
-}
-
-/* Read "name, name)" or "-name, -name)"; returns the byte after it, or NULL. */
-static const char *
-opt_read_columns(const OptionDef *def, const char *value, const char *p,
-				 ConcordColumnRule *rule)
-{
-	for (;;)
-	{
-		bool		minus = *p == '-';
-		char	   *name;
-
-		p = opt_read_name(minus ? opt_skip_space(p + 1) : p, true, &name);
-		if (p == NULL || (*p != ',' && *p != ')'))
-			return NULL;
-		if (rule->names != NIL && minus != rule->leave_out)
-			opt_refuse(def, value,
-					   "An entry names either the columns that are sent or, each with a minus, those that are not.");
-		rule->leave_out = minus;
-		rule->names = lappend(rule->names, name);
-		if (*p == ')')
-			return opt_skip_space(p + 1);
-		p = opt_skip_space(p + 1);
-	}
+	opt_take(def, value, concord_list_tables(value, field),
+			 "Give a list such as \"public.orders, sales.*\"; a name with other characters goes in double quotes.");
 }
 
 /* Parse "schema.table(name, name), schema.*(-name)" into rules. */
 static void
 opt_columns(const OptionDef *def, const char *value, void *field)
 {
-	const char *p = opt_skip_space(value);
-	List	   *result = NIL;
-
-	for (;;)
-	{
-		ConcordColumnRule *rule = palloc0(sizeof(ConcordColumnRule));
-
-		p = opt_read_table(p, &rule->table);
-		if (p != NULL && *p == '(')
-			p = opt_read_columns(def, value, opt_skip_space(p + 1), rule);
-		if (p == NULL || rule->names == NIL || (*p != ',' && *p != '\0'))
-			opt_refuse(def, value,
-					   "Give a list such as \"public.orders(id, amount), public.*(-secret)\"; a name with other characters goes in double quotes.");
-		result = lappend(result, rule);
-		if (*p == '\0')
-			break;
-		p = opt_skip_space(p + 1);
-	}
-	*(List **) field = result;
+	opt_take(def, value, concord_list_columns(value, field),
+			 "Give a list such as \"public.orders(id, amount), public.*(-secret)\"; a name with other characters goes in double quotes.");
 }
 
 /* Parse a list of SQL names. */
 static void
 opt_names(const OptionDef *def, const char *value, void *field)
 {
-	const char *p = opt_skip_space(value);
-	List	   *result = NIL;
-
-	for (;;)
-	{
-		char	   *name;
-
-		p = opt_read_name(p, false, &name);
-		if (p == NULL || (*p != ',' && *p != '\0'))
-			opt_refuse(def, value, "Give names separated by commas.");
-		if (strlen(name) >= NAMEDATALEN)
-			opt_refuse(def, value, "A name has less than 64 bytes.");
-		result = lappend(result, name);
-		if (*p == '\0')
-			break;
-		p = opt_skip_space(p + 1);
-	}
-	*(List **) field = result;
+	opt_take(def, value, concord_list_names(value, field),
+			 "Give names separated by commas; a name with other characters goes in double quotes.");
 }
 
-/*
- * Read one item of a list at p, free text up to a comma, into a new string.
- * In double quotes it may hold commas, stars that are stars, and doubled
- * double quotes.  With wildcard, an unquoted star becomes
- * CONCORD_PATTERN_ANY.  Returns the byte after it, NULL where it is malformed.
- */
-static const char *
-opt_read_text(const char *p, bool wildcard, char **text, bool *quoted)
-{
-	StringInfoData buf;
-
-	initStringInfo(&buf);
-	*quoted = *p == '"';
-	if (*quoted)
-	{
-		for (p++; *p != '"' || p[1] == '"'; p++)
-		{
-			if (*p == '\0')
-				return NULL;
-			if (*p == '"')
-				p++;
-			appendStringInfoChar(&buf, *p);
-		}
-		p = opt_skip_space(p + 1);
-	}
-	else
-	{
-		for (; *p != '\0' && *p != ','; p++)
-			appendStringInfoChar(&buf, *p == '*' && wildcard ?
-								 CONCORD_PATTERN_ANY : *p);
-		while (buf.len > 0 && strchr(" \t\n\r\f", buf.data[buf.len - 1]) != NULL)
-			buf.data[--buf.len] = '\0';
-	}
-	if (buf.len == 0 || (*p != ',' && *p != '\0'))
-		return NULL;
-	*text = buf.data;
-	return p;
-}
-
-/* Parse a word, or a list of origins in which none is those made here. */
+/* Parse a word, or a list of origins. */
 static void
 opt_origin(const OptionDef *def, const char *value, void *field)
 {
-	static const char *const words[] = {"any", "none", "local"};
-	const char *hint =
-		"Valid values are \"any\", \"none\", \"local\", or names of replication origins separated by commas, of which one may be \"none\".";
-	ConcordOriginOption *option = field;
-	const char *p = opt_skip_space(value);
-
-	memset(option, 0, sizeof(ConcordOriginOption));
-	for (int i = 0; i < lengthof(words); i++)
-	{
-		if (pg_strcasecmp(words[i], value) == 0)
-		{
-			option->which = (ConcordOrigin) i;
-			return;
-		}
-	}
-
-	option->which = CONCORD_ORIGIN_NAMES;
-	for (;;)
-	{
-		char	   *name;
-		bool		quoted;
-
-		p = opt_read_text(p, false, &name, &quoted);
-		if (p == NULL)
-			opt_refuse(def, value, hint);
-		if (quoted || pg_strcasecmp(name, "none") != 0)
-			option->names = lappend(option->names, name);
-		else
-			option->with_none = true;
-		if (!quoted &&
-			(pg_strcasecmp(name, "any") == 0 || pg_strcasecmp(name, "local") == 0))
-			opt_refuse(def, value, hint);
-		if (*p == '\0')
-			break;
-		p = opt_skip_space(p + 1);
-	}
-	if (option->names == NIL)
-		opt_refuse(def, value, hint);
+	opt_take(def, value, concord_list_origins(value, field),
+			 "Valid values are \"any\", \"none\", \"local\", or names of replication origins separated by commas, of which one may be \"none\".");
 }
 
-/* Parse a list of patterns; an empty one matches nothing. */
+/* Parse a list of patterns. */
 static void
 opt_patterns(const OptionDef *def, const char *value, void *field)
 {
-	const char *p = opt_skip_space(value);
-	List	   *result = NIL;
-
-	while (*p != '\0')
-	{
-		char	   *pattern;
-		bool		quoted;
-
-		p = opt_read_text(p, true, &pattern, &quoted);
-		if (p == NULL || (*p == ',' && *opt_skip_space(p + 1) == '\0'))
-			opt_refuse(def, value,
-					   "Give patterns separated by commas; a star stands for any run of characters.");
-		result = lappend(result, pattern);
-		if (*p == ',')
-			p = opt_skip_space(p + 1);
-	}
-	*(List **) field = result;
+	opt_take(def, value, concord_list_patterns(value, field),
+			 "Give patterns separated by commas; a star stands for any run of characters.");
 }
 
-/*
- * Parse a list of message prefixes: a message is sent when its prefix begins
- * with one of them.  A star is every message, an empty list is none.
- */
+/* Parse a list of message prefixes. */
 static void
 opt_prefixes(const OptionDef *def, const char *value, void *field)
 {
-	List	   *result = NIL;
-	const char *p = opt_skip_space(value);
-
-	while (*p != '\0')
-	{
-		Size		len = strcspn(p, ",");
-		Size		trimmed = len;
-
-		while (trimmed > 0 && strchr(" \t\n\r\f", p[trimmed - 1]) != NULL)
-			trimmed--;
-		if (trimmed == 0 || (p[len] == ',' && *opt_skip_space(p + len + 1) == '\0'))
-			opt_refuse(def, value, "Give prefixes separated by commas, or \"*\" for every message.");
-		if (trimmed == 1 && *p == '*')
-			result = lappend(result, pstrdup(""));
-		else
-			result = lappend(result, pnstrdup(p, trimmed));
-		p += len;
-		if (*p == ',')
-			p = opt_skip_space(p + 1);
-	}
-	*(List **) field = result;
+	opt_take(def, value, concord_list_prefixes(value, field),
+			 "Give prefixes separated by commas, or \"*\" for every message.");
 }
 
 /* Append what an option may be, and its default. */

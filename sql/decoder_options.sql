@@ -26,6 +26,8 @@ SELECT 'created' FROM pg_create_logical_replication_slot('regress_decoder', 'con
 :try 'bytea', 'escape');
 :try 'messages', 'a,,b');
 :try 'messages', 'a,');
+:try 'messages', 'a*b');
+:try 'messages', '"a');
 :try 'publication_names', 'a b');
 :try 'publication_names', '');
 -- contradictory
@@ -37,4 +39,11 @@ SELECT 'created' FROM pg_create_logical_replication_slot('regress_decoder', 'con
 :try 'format', 'JSON', 'selection', 'all', 'tables', 'public.*', 'messages', ' a , b ', 'origin', 'local', 'max_value', '1MB', 'batch', 'off',
   'numbers', 'number', 'bytea', 'base64', 'include_xid', 'yes', 'include_lsn', '1', 'include_id', 'no', 'include_ordinal', 't', 'include_time', 'no',
   'include_origin', 'off', 'include_types', 'false', 'include_transaction', 'n');
+-- prefixes: what they begin with, a star at the end changes nothing, in double quotes it is one
+SELECT count(pg_logical_emit_message(true, p, '')) FROM (VALUES ('app.one'), ('app,two'), ('ap*'), ('other')) AS v (p);
+SELECT data::jsonb->'prefix' FROM pg_logical_slot_peek_changes('regress_decoder', NULL, NULL, 'messages', 'app.*, other');
+SELECT data::jsonb->'prefix' FROM pg_logical_slot_peek_changes('regress_decoder', NULL, NULL, 'messages', '"app,"');
+SELECT data::jsonb->'prefix' FROM pg_logical_slot_peek_changes('regress_decoder', NULL, NULL, 'messages', '"ap*"');
+SELECT count(*) FROM pg_logical_slot_peek_changes('regress_decoder', NULL, NULL, 'messages', 'ap*');
+SELECT count(*) FROM pg_logical_slot_peek_changes('regress_decoder', NULL, NULL, 'messages', '');
 SELECT pg_drop_replication_slot('regress_decoder');
