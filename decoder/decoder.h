@@ -59,9 +59,8 @@ struct DecoderState
 	const char *gid;			/* where it is decoded at PREPARE, or NULL */
 	bool		begun;			/* its BEGIN is out, or that of its block */
 	bool		streaming;		/* in a block of a transaction in progress */
-	ReorderBufferTXN *subtxn;	/* there: whose change it is, where known */
-	TransactionId subxid;		/* there: its xid; the transaction's own too */
-	TransactionId announced;	/* there: the last subxid that was announced */
+	ReorderBufferTXN *subtxn;	/* there: whose change it is */
+	TransactionId subxid;		/* there: whose the event is */
 	uint32		ordinal;		/* of its last event */
 	XLogRecPtr	change_lsn;		/* id of the event: LSN of the change's
 								 * record, */

@@ -34,7 +34,6 @@
 typedef struct EarlyTxn
 {
 	bool		sent;			/* something of it */
-	bool		messages;		/* of it, messages of subtransactions */
 	uint32		ordinal;		/* of its last event */
 	XLogRecPtr	change_lsn;
 	uint32		change_number;
@@ -73,20 +72,46 @@ concord_stream_start(DecoderState *state, ReorderBufferTXN *txn)
 }
 
 /*
- * Say whose change follows.  A message's callback is not told (subtxn is
- * NULL), but core has set the xid up for which it looks for an abort; where
- * there is none, that subtransaction has committed with the whole.
+ * Whose message is it?  Its callback is not told, but core has set up the xid
+ * of which it looks for an abort; where there is none, that subtransaction has
+ * committed with the whole, and it is all the same.
+ */
+static ReorderBufferTXN *
+stream_message_owner(DecoderState *state)
+{
+	ReorderBufferTXN *txn = state->txn;
+	dlist_iter	iter;
+
+	if (!TransactionIdIsValid(CheckXidAlive) || CheckXidAlive == txn->xid)
+		return txn;
+	if (state->subtxn && state->subtxn->xid == CheckXidAlive)
+		return state->subtxn;
+	dlist_reverse_foreach(iter, &txn->subtxns)
+	{
+		ReorderBufferTXN *subtxn = dlist_container(ReorderBufferTXN, node, iter.cur);
+
+		if (subtxn->xid == CheckXidAlive)
+			return subtxn;
+	}
+	return txn;
+}
+
+/*
+ * Say whose change follows; NULL is a message's.
+ *
+ * Core marks a subtransaction as streamed at the end of a block, by which it
+ * knows later that an abort has to be told, unless its changes came from disk
+ * in more than one piece: then what was sent of it would never be taken back.
+ * So it is marked here.
  */
 void
 concord_stream_subtransaction(DecoderState *state, ReorderBufferTXN *subtxn)
 {
+	if (subtxn == NULL)
+		subtxn = stream_message_owner(state);
 	state->subtxn = subtxn;
-	if (subtxn)
-		state->subxid = subtxn->xid;
-	else if (TransactionIdIsValid(CheckXidAlive))
-		state->subxid = CheckXidAlive;
-	else
-		state->subxid = state->txn->xid;
+	if (subtxn != state->txn)
+		subtxn->txn_flags |= RBTXN_IS_STREAMED;
 }
 
 /* An event of the current block is about to be written. */
@@ -99,24 +124,21 @@ concord_stream_event(DecoderState *state)
 	{
 		concord_output_hello(state);
 		state->begun = true;
-		state->announced = state->txn->xid;
+		state->subxid = state->txn->xid;
 		state->encoder->stream_start(state, !early->sent);
 		if (!early->sent)
 			CONCORD_COUNT(state, CONCORD_COUNT_STREAMED);
 		early->sent = true;
 	}
-	if (state->subxid != state->announced)
+	if (state->subtxn->xid != state->subxid)
 	{
-		state->announced = state->subxid;
+		state->subxid = state->subtxn->xid;
 		if (state->encoder->subtransaction)
 			state->encoder->subtransaction(state);
 	}
 
 	/* its abort will have to be sent */
-	if (state->subtxn)
-		state->subtxn->output_plugin_private = early;
-	else if (state->subxid != state->txn->xid)
-		early->messages = true;
+	state->subtxn->output_plugin_private = early;
 }
 
 /* The current block ends: what it had to say leaves. */
@@ -160,8 +182,7 @@ concord_stream_abort(DecoderState *state, ReorderBufferTXN *txn,
 
 	if (early == NULL)
 		return;
-	if (early->sent &&
-		(txn->output_plugin_private != NULL || early->messages))
+	if (early->sent && txn->output_plugin_private != NULL)
 	{
 		concord_txn_start(state, top);
 		state->encoder->stream_abort(state, txn->xid, abort_lsn);
