@@ -59,6 +59,9 @@
 #define concord_txn_abort_time(txn)		((txn)->xact_time.abort_time)
 #endif
 
+/* 19 has the name of a database elsewhere. */
+#include "utils/lsyscache.h"
+
 /* 19 spells the type of an origin's number out. */
 #if PG_VERSION_NUM >= 190000
 #define RepOriginId				ReplOriginId

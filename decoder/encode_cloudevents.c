@@ -130,7 +130,7 @@ ce_layout_position(DecoderState *state)
 	{
 		char		time[CONCORD_TIMESTAMP_MAX + 1];
 
-		*concord_put_timestamp(time, txn->xact_time.commit_time, 'T', "Z") = '\0';
+		*concord_put_timestamp(time, concord_txn_commit_time(txn), 'T', "Z") = '\0';
 		concord_json_plain(buf, "time", time);
 	}
 	if (options->include_lsn)

@@ -234,7 +234,7 @@ dz_begin_status(DecoderState *state, const char *status)
 		appendStringInfoString(buf, concord_debezium_fixed_schema(state, DBZ_FIXED_TRANSACTION));
 	appendStringInfo(buf, "\"status\":\"%s\",\"id\":\"%s\",\"ts_ms\":" INT64_FORMAT,
 					 status, state->debezium->transaction,
-					 dz_unix_usecs(state->txn->xact_time.commit_time) / 1000);
+					 dz_unix_usecs(concord_txn_commit_time(state->txn)) / 1000);
 	return start;
 }
 
@@ -247,7 +247,7 @@ dz_begin_txn(DecoderState *state)
 	int			start;
 
 	dbz->half = false;
-	dz_layout_source(state, state->txn, state->txn->xact_time.commit_time);
+	dz_layout_source(state, state->txn, concord_txn_commit_time(state->txn));
 	dz_layout_tail(state);
 	if (!state->options.include_transaction)
 		return;

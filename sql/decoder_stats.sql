@@ -64,7 +64,9 @@ SELECT inserts, sent, encode_ms > 0 AS encode_time, write_ms > 0 AS write_time, 
 SELECT concord.reset_decoder_stats();
 SET work_mem = '64kB';
 SET temp_file_limit = '1MB';
+\set VERBOSITY sqlstate
 SELECT count(*) FROM pg_logical_slot_peek_changes('regress_stats', NULL, NULL, 'tables', 'public.stats_b');
+\set VERBOSITY default
 RESET work_mem;
 RESET temp_file_limit;
 SELECT inserts > 7 AND inserts < 20007 AS some, starts, pid FROM concord.decoder WHERE slot = 'regress_stats';

@@ -167,6 +167,13 @@
 							  reader, NULL, NULL, NULL)
 #endif
 
+/* 19 computes something from the columns of a row type once all are there. */
+#if PG_VERSION_NUM < 190000
+#define concord_desc_finish(desc)	((void) 0)
+#else
+#define concord_desc_finish(desc)	TupleDescFinalize(desc)
+#endif
+
 /* 19 writes jsonb into a state that has its result; before, it is returned. */
 #if PG_VERSION_NUM < 190000
 typedef struct JsonbInState

@@ -191,6 +191,7 @@ concord_statement_desc(const ConcordNames *names)
 		TupleDescInitEntry(desc, i + 2, name, slot->type, slot->typmod, 0);
 		TupleDescInitEntryCollation(desc, i + 2, slot->collation);
 	}
+	concord_desc_finish(desc);
 	return desc;
 }
 

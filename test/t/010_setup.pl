@@ -12,13 +12,13 @@ my $problems = q(SELECT string_agg(problem || ' -> ' || advice, E'\n' ORDER BY p
 # --- nothing is set: everything is said in one warning, and it is no error
 my $bare = Concord::Cluster->create('bare',
 	without => [qw(shared_preload_libraries wal_level output_plugin_libraries)],
-	conf => "wal_level = replica\nmax_replication_slots = 0\nmax_wal_senders = 0\nmax_worker_processes = 2");
+	conf => "wal_level = minimal\nmax_replication_slots = 0\nmax_wal_senders = 0\nmax_worker_processes = 2");
 my ($status, $out, $err) =
   $bare->psql('postgres', 'CREATE EXTENSION pg_concord');
 is($status, 0, 'CREATE EXTENSION works without preloading');
 like($err, qr/WARNING:.*cannot capture changes/, 'it warns');
 like($err, qr/HINT:.*^shared_preload_libraries = 'pg_concord'$/ms, 'preload: the line to add');
-like($err, qr/DETAIL:.*wal_level is replica/s, 'wal_level: what is wrong');
+like($err, qr/DETAIL:.*wal_level is minimal/s, 'wal_level: what is wrong');
 like($err, qr/HINT:.*^wal_level = logical$/ms, 'wal_level: the line to add');
 like($err, qr/HINT:.*^max_replication_slots = [1-9]/ms, 'slots: the line to add');
 like($err, qr/HINT:.*^max_worker_processes = [1-9]/ms, 'workers: the line to add');
@@ -34,7 +34,7 @@ like($bare->safe_psql('postgres', $problems),
 	qr/shared_preload_libraries lacks pg_concord -> shared_preload_libraries = 'pg_concord'/,
 	'setup_problems says the same');
 like($bare->safe_psql('postgres', 'SELECT reason, hint FROM concord.capture'),
-	qr/wal_level is replica.*\|.*wal_level = logical/, 'so does concord.capture');
+	qr/wal_level is minimal.*\|.*wal_level = logical/, 'so does concord.capture');
 is($bare->safe_psql('postgres', q(LOAD 'pg_concord'; SHOW pg_concord.couriers)), '1',
 	'settings exist once the library is loaded');
 is($bare->workers('postgres'), '', 'no worker runs');
@@ -69,6 +69,33 @@ SKIP:
 	is($node->safe_psql('postgres', $problems), '', 'and then it is not');
 	$node->stop;
 }
+
+# --- from 19 on the first logical slot turns logical decoding on where wal_level is replica
+my $replica = Concord::Cluster->create('replica', conf => 'wal_level = replica');
+if ($replica->pg_version >= 19)
+{
+	is($replica->safe_psql('postgres', 'SHOW effective_wal_level'), 'replica', 'replica: no logical decoding at first');
+	ok($replica->ready, 'replica: capture gets ready');
+	is($replica->safe_psql('postgres', 'SHOW effective_wal_level'), 'logical', 'replica: its slot turns logical decoding on');
+	is($replica->safe_psql('postgres', $problems), '', 'replica: nothing is missing');
+	$replica->safe_psql('postgres', q(CREATE TABLE item (id int PRIMARY KEY, n int);
+		INSERT INTO concord.captured VALUES ('item'::regclass)));
+	$replica->restart;
+	$replica->safe_psql('postgres', q(INSERT INTO item VALUES (1, 1); UPDATE item SET n = 2; DELETE FROM item;
+		SELECT concord.emit('topic', '1')));
+	$replica->safe_psql('postgres', q(SELECT concord.wait_for_capture('60s')));
+	is($replica->safe_psql('postgres', q(SELECT string_agg(op, ' ' ORDER BY seq) FROM concord.outbox)),
+		'insert update delete message', 'replica: changes and messages are captured');
+	$replica->safe_psql('postgres', 'DROP EXTENSION pg_concord');
+	ok($replica->poll('SHOW effective_wal_level', 'replica'), 'replica: with the slot logical decoding goes');
+}
+else
+{
+	($status, $out, $err) = $replica->psql('postgres', 'CREATE EXTENSION pg_concord');
+	like($err, qr/DETAIL:  wal_level is replica\.$/m, 'replica: only that is said');
+	like($err, qr/HINT:.*^wal_level = logical$/ms, 'replica: and what to set');
+}
+$replica->stop;
 
 # --- no worker slot is left: said in concord.capture, and mended by a restart
 my $full = Concord::Cluster->create('full',
