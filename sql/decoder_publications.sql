@@ -105,6 +105,20 @@ UNION ALL
 SELECT 'mid', string_agg(data::json ->> 'table', ' ' ORDER BY data::json ->> 'table') FROM pg_logical_slot_peek_changes('regress_decoder', NULL, NULL, 'publication_names', 'dec_pub_mid');
 SELECT count(*) FROM forget();
 
+-- all tables but some, which 19 can: of a partition its root decides
+SELECT current_setting('server_version_num')::int >= 190000 AS can \gset
+\if :can
+CREATE PUBLICATION dec_pub_except FOR ALL TABLES EXCEPT (TABLE one, TABLE root) WITH (publish_via_partition_root);
+\else
+CREATE PUBLICATION dec_pub_except FOR TABLE three;
+\endif
+SELECT count(*) FROM forget();
+INSERT INTO one VALUES (20);
+INSERT INTO three VALUES (21);
+INSERT INTO root VALUES (6, 'excepted');
+SELECT sent('dec_pub_except');
+SELECT count(*) FROM forget();
+
 -- never published, though it is logged: what belongs to the system
 BEGIN;
 INSERT INTO information_schema.sql_features (feature_id) VALUES ('dec_pub');
@@ -122,7 +136,7 @@ SELECT count(*) FROM ours(' DEC_PUB_ALL , "dec_pub_all",dec_pub_all ');
 
 SELECT pg_drop_replication_slot('regress_decoder');
 SELECT pg_drop_replication_slot('regress_pgoutput');
-DROP PUBLICATION dec_pub_late, dec_pub_renamed, dec_pub_mixed, dec_pub_root, dec_pub_mid, dec_pub_leaf, dec_pub_plain, dec_pub_all;
+DROP PUBLICATION dec_pub_late, dec_pub_renamed, dec_pub_mixed, dec_pub_root, dec_pub_mid, dec_pub_leaf, dec_pub_plain, dec_pub_all, dec_pub_except;
 \set VERBOSITY terse
 SET client_min_messages = warning;
 DROP SCHEMA dec_pub, dec_pub_3 CASCADE;
