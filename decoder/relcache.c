@@ -371,9 +371,9 @@ concord_relcache_get(DecoderState *state, Relation relation)
 	 */
 	rel->valid = true;
 	rel->target = relid;
-	publications = concord_filter_relation(state, relation, rel);
-	if (rel->nancestors > 0)
+	if (relation->rd_rel->relispartition)
 		state->has_partitions = true;
+	publications = concord_filter_relation(state, relation, rel);
 	if (rel->send != 0)
 		rc_fill(state, rel, relation, publications);
 	MemoryContextSwitchTo(old);

@@ -74,8 +74,9 @@ rf_raise_caught(ConcordRel *rel, const FilterExpr *expr, MemoryContext context)
 {
 	ErrorData  *error;
 
-	/* somebody who wants to stop us is no failure of the filter */
-	if (geterrcode() == ERRCODE_QUERY_CANCELED)
+	/* no failure of the filter: a cancel, and the abort of what is streamed */
+	if (geterrcode() == ERRCODE_QUERY_CANCELED ||
+		geterrcode() == ERRCODE_TRANSACTION_ROLLBACK)
 		PG_RE_THROW();
 	MemoryContextSwitchTo(context);
 	error = CopyErrorData();
