@@ -87,20 +87,20 @@ static const ConcordEncoder *const encoders[] =
 };
 
 /*
- * Let the encoder learn what the catalogs know.  A walsender is in no
- * transaction here; an SQL function is.
+ * Learn at start what the catalogs know.  A walsender is in no transaction
+ * here; an SQL function is.
  */
 static void
 dec_start_encoder(DecoderState *state)
 {
 	bool		in_transaction = IsTransactionState();
 
-	if (state->encoder->start == NULL)
-		return;
 	if (!in_transaction)
 		StartTransactionCommand();
 	MemoryContextSwitchTo(state->context);
-	state->encoder->start(state);
+	concord_json_foreign_start(state->encoder->binary);
+	if (state->encoder->start)
+		state->encoder->start(state);
 	if (!in_transaction)
 		CommitTransactionCommand();
 	MemoryContextSwitchTo(state->context);

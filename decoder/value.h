@@ -77,6 +77,12 @@ extern void concord_value_bytea_hex(StringInfo buf, Datum value, bool json);
 /* in value_digest.c */
 extern uint64 concord_value_digest(Datum value, uint8 *sha256);
 
+/* in json_foreign.c */
+extern bool concord_json_foreign;
+extern void concord_json_foreign_start(bool binary);
+extern void concord_json_foreign_append(StringInfo buf, const char *s, Size len,
+										bool json);
+
 /* in value_jsonb.c */
 extern void concord_value_jsonb(StringInfo buf, Datum value);
 
@@ -84,6 +90,7 @@ extern void concord_value_jsonb(StringInfo buf, Datum value);
 extern void concord_value_json(StringInfo buf, ConcordType *type, Datum value,
 							   const ConcordJsonStyle *style);
 extern void concord_json_string(StringInfo buf, const char *s, Size len);
+extern char *concord_json_put_escape(char *p, unsigned char c);
 extern void concord_json_base64(StringInfo buf, const char *data, Size size);
 
 /* The most bytes that concord_put_timestamp() writes. */

@@ -24,8 +24,8 @@
 #define JSON_PIECE	4096
 
 /* Write one byte of a JSON string that needs an escape. */
-static inline char *
-val_put_escape(char *p, unsigned char c)
+char *
+concord_json_put_escape(char *p, unsigned char c)
 {
 	static const char digits[] = "0123456789abcdef";
 
@@ -71,7 +71,7 @@ concord_put_escapes(char *p, const char *s, const char *end)
 		unsigned char c = (unsigned char) *s;
 
 		if (unlikely(c < 0x20 || c == '"' || c == '\\'))
-			p = val_put_escape(p, c);
+			p = concord_json_put_escape(p, c);
 		else
 			*p++ = c;
 	}
@@ -82,6 +82,13 @@ concord_put_escapes(char *p, const char *s, const char *end)
 void
 concord_json_string(StringInfo buf, const char *s, Size len)
 {
+	if (unlikely(concord_json_foreign))
+	{
+		concord_buf_putc(buf, '"');
+		concord_json_foreign_append(buf, s, len, false);
+		concord_buf_putc(buf, '"');
+		return;
+	}
 	if (likely(len <= JSON_PIECE && concord_buf_fits(buf, len)))
 	{
 		char	   *p = concord_buf_reserve(buf, len * 6 + 2);
@@ -120,6 +127,11 @@ val_json_json(StringInfo buf, Datum value)
 
 	if (!concord_buf_fits(buf, len))
 		return;
+	if (unlikely(concord_json_foreign))
+	{
+		concord_json_foreign_append(buf, VARDATA_ANY(v), len, true);
+		return;
+	}
 	p = concord_buf_reserve(buf, len);
 	memcpy(p, VARDATA_ANY(v), len);
 	concord_buf_advance(buf, p + len);

@@ -29,7 +29,7 @@ jb_name(StringInfo buf, const char *s, uint32 len, bool first)
 {
 	char	   *p;
 
-	if (unlikely(len > JSONB_SHORT))
+	if (unlikely(len > JSONB_SHORT || concord_json_foreign))
 	{
 		if (!first)
 			concord_buf_literal(buf, ", ");
@@ -48,7 +48,7 @@ jb_name(StringInfo buf, const char *s, uint32 len, bool first)
 static inline void
 jb_string(StringInfo buf, const char *s, uint32 len)
 {
-	if (unlikely(len > JSONB_SHORT))
+	if (unlikely(len > JSONB_SHORT || concord_json_foreign))
 		concord_json_string(buf, s, len);
 	else
 	{

@@ -1,0 +1,28 @@
+"""Reads events in JSON, an event a line, by python's own parser.
+
+Prints each again in one form: ASCII alone, members in the order of their
+names.  A line is refused that is not UTF-8, names a member twice, or has a
+number that JSON does not know.
+
+usage: python3 test/formats/lines.py FILE
+"""
+import json
+import sys
+
+
+def unique(pairs):
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("a member is there twice: %r" % [name for name, _ in pairs])
+    return members
+
+
+def refuse(word):
+    raise ValueError("%s is no number" % word)
+
+
+with open(sys.argv[1], "rb") as lines:
+    for line in lines:
+        event = json.loads(line.decode("utf-8"), object_pairs_hook=unique,
+                           parse_constant=refuse, parse_float=str)
+        print(json.dumps(event, sort_keys=True, ensure_ascii=True))
