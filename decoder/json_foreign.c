@@ -92,7 +92,7 @@ jf_put_run(char **p, const char *s, int len)
 									   Int32GetDatum(GetDatabaseEncoding()),
 									   Int32GetDatum(PG_UTF8),
 									   CStringGetDatum(run),
-									   CStringGetDatum(utf8),
+									   CStringGetDatum((char *) utf8),
 									   Int32GetDatum(len),
 									   BoolGetDatum(true)));
 	for (const unsigned char *u = utf8; *u != '\0'; u += pg_utf_mblen(u))
