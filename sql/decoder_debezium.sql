@@ -59,7 +59,8 @@ SELECT count(DISTINCT coalesce(e ->> 'id', e #>> '{transaction,id}')), count(DIS
   bool_and(abs((e ->> 'ts_ms')::numeric - extract(epoch FROM now()) * 1000) < 3600000),
   bool_and(abs((e #>> '{source,ts_us}')::numeric - extract(epoch FROM now()) * 1000000) < 3600000000),
   bool_and(e #>> '{source,ts_ns}' = (e #>> '{source,ts_us}') || '000'),
-  bool_and(e #>> '{source,db}' = current_database()), bool_and(e #>> '{source,name}' = current_database())
+  bool_and(e #>> '{source,db}' = current_database()), bool_and(e #>> '{source,name}' = current_database()),
+  bool_and(e #>> '{source,version}' = (SELECT default_version FROM pg_available_extensions WHERE name = 'pg_concord'))
 FROM pg_logical_slot_peek_changes('regress_decoder', NULL, NULL, 'format', 'debezium', 'include_transaction', 'on'), LATERAL (SELECT data::jsonb AS e) x;
 SELECT count(*) FROM pg_logical_slot_get_changes('regress_decoder', NULL, NULL);
 
