@@ -102,6 +102,12 @@ DELETE FROM lines;
 SELECT count(*), count(*) FILTER (WHERE data ~ 'secret|s1|token|t1')
 FROM pg_logical_slot_peek_changes('regress_decoder', NULL, NULL, 'columns', 'dec_col.*(-secret, -api_token)', 'tables', 'dec_col.orders',
   'include_types', 'on', 'schema', 'inline', 'max_value', '1');
+SELECT f, count(*), count(*) FILTER (WHERE data ~ 'amount'), count(*) FILTER (WHERE data ~ 'secret|s1|token|t1')
+FROM unnest('{cloudevents,debezium}'::text[]) f, pg_logical_slot_peek_changes('regress_decoder', NULL, NULL, 'columns', 'dec_col.*(-secret, -api_token)',
+  'tables', 'dec_col.orders', 'schema', 'inline', 'format', f) GROUP BY f ORDER BY f COLLATE "C";
+SELECT data::json ->> 'op', data::json ->> 'key', data::json ->> 'before'
+FROM pg_logical_slot_peek_changes('regress_decoder', NULL, NULL, 'columns', 'dec_col.lines(-line)', 'tables', 'dec_col.lines', 'format', 'debezium', 'include_key', 'on') d(lsn, xid, data)
+WHERE data::json ->> 'op' <> 'c';
 SELECT bool_or(position('amount'::bytea IN data) > 0), bool_or(position('secret'::bytea IN data) > 0), bool_or(position('token'::bytea IN data) > 0)
 FROM pg_logical_slot_peek_binary_changes('regress_decoder', NULL, NULL, 'format', 'binary', 'columns', 'dec_col.*(-secret, -api_token)');
 -- with a publication: the list and the option

@@ -50,6 +50,10 @@ SELECT count(*) FROM sent('dec_rf_schema,dec_rf_low') WHERE sent NOT LIKE 'ours%
 -- what the events say; the key of a row that came into the filter is its new one
 SELECT data FROM pg_logical_slot_peek_changes('regress_decoder', NULL, NULL, 'publication_names', 'dec_rf_low',
   'include_xid', '0', 'include_lsn', '0', 'include_id', '0', 'include_time', '0');
+SELECT f, string_agg(data::json ->> 'op', ' ' ORDER BY n) FROM unnest('{json,debezium}'::text[]) f,
+  pg_logical_slot_peek_changes('regress_decoder', NULL, NULL, 'publication_names', 'dec_rf_low', 'format', f) WITH ORDINALITY d(lsn, xid, data, n) GROUP BY f ORDER BY f COLLATE "C";
+SELECT string_agg(data::json ->> 'type', ' ' ORDER BY n)
+FROM pg_logical_slot_peek_changes('regress_decoder', NULL, NULL, 'publication_names', 'dec_rf_low', 'format', 'cloudevents') WITH ORDINALITY d(lsn, xid, data, n);
 SELECT count(*) FROM forget();
 
 -- under FULL, with values that an UPDATE left alone and that are TOASTed
