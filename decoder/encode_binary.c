@@ -25,6 +25,7 @@
 #include "decoder.h"
 #include "protocol.h"
 #include "row.h"
+#include "row_repeat.h"
 
 /* Bytes left free for the length of a message. */
 #define LENGTH_ROOM		2
@@ -380,6 +381,16 @@ bin_stored(StringInfo buf, Datum value)
 		pfree(v);
 }
 
+/* Append a value. */
+static inline void
+bin_value(StringInfo buf, ConcordType *type, Datum value)
+{
+	if (type->kind == CONCORD_VALUE_TEXT || type->kind == CONCORD_VALUE_JSON)
+		bin_stored(buf, value);
+	else
+		bin_formatted(buf, type, value);
+}
+
 /* Append the marker of a value that is too large. */
 static void
 bin_oversize(StringInfo buf, Datum value)
@@ -402,7 +413,10 @@ bin_image(DecoderState *state, ConcordRel *rel, const Datum *values,
 {
 	StringInfo	buf = &state->buf;
 	uint8		flags = 0;
+	bool		old = values == rel->old_values;
 
+	if (old && !key_only)
+		concord_repeat_old(rel);
 	bin_varint(buf, rel->ncolumns);
 	for (int i = 0; i < rel->ncolumns; i++)
 	{
@@ -426,11 +440,13 @@ bin_image(DecoderState *state, ConcordRel *rel, const Datum *values,
 			CONCORD_COUNT(state, CONCORD_COUNT_OVERSIZE);
 			flags |= CONCORD_ROW_OVERSIZE;
 		}
-		else if (column->type.kind == CONCORD_VALUE_TEXT ||
-				 column->type.kind == CONCORD_VALUE_JSON)
-			bin_stored(buf, value);
 		else
-			bin_formatted(buf, &column->type, value);
+		{
+			if (old || !concord_repeat(state, rel, i))
+				bin_value(buf, &column->type, value);
+			if (old && !key_only)
+				concord_repeat_note(state, rel, i, before);
+		}
 		if (!concord_row_wrote(state, column, before, &left_out[column->source]))
 			break;
 	}
@@ -447,6 +463,7 @@ bin_change(DecoderState *state, ConcordRel *rel, const ConcordChange *change)
 	uint8		flags = 0;
 
 	bin_relation(state, rel);
+	concord_repeat_begin(rel);
 	start = bin_begin(state, change->kind);
 	bin_varint(buf, rel->definition->relnum);
 	flags_offset = buf->len;

@@ -11,6 +11,7 @@
 
 #include "json_event.h"
 #include "protocol.h"
+#include "row_repeat.h"
 
 /* What an image has that cannot be a member of it. */
 typedef struct ImageGaps
@@ -36,12 +37,15 @@ jr_image(DecoderState *state, ConcordRel *rel, bool old, bool key_only,
 	bool	   *left_out = old ? rel->old_left_out : rel->new_left_out;
 	int			comma = 1;		/* bytes of the name to leave out: its comma */
 
+	if (old && !key_only)
+		concord_repeat_old(rel);
 	concord_buf_putc(buf, '{');
 	for (int i = 0; i < rel->ncolumns; i++)
 	{
 		ConcordColumn *column = &rel->columns[i];
 		int			n = column->source;
 		int			before = buf->len;
+		int			at;
 
 		if (key_only && !column->key)
 			continue;
@@ -61,10 +65,13 @@ jr_image(DecoderState *state, ConcordRel *rel, bool old, bool key_only,
 		concord_buf_append(buf, column->json_name + comma,
 						   column->json_name_len - comma);
 		comma = 0;
+		at = buf->len;
 		if (nulls[n])
 			concord_buf_literal(buf, "null");
-		else
+		else if (old || key_only || !concord_repeat(state, rel, i))
 			concord_value_json(buf, &column->type, values[n], &style);
+		if (old && !key_only)
+			concord_repeat_note(state, rel, i, at);
 		if (!concord_row_wrote(state, column, before, &left_out[n]))
 			return;
 	}
@@ -189,6 +196,7 @@ concord_json_row(DecoderState *state, ConcordRel *rel, const ConcordChange *chan
 	ImageGaps	new_gaps = {false, false};
 	bool		whole_old = change->has_old && !change->old_is_key;
 
+	concord_repeat_begin(rel);
 	if ((change->has_old || change->has_new) && rel->json_has_key)
 	{
 		concord_buf_literal(buf, ",\"key\":");

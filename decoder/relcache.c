@@ -331,6 +331,7 @@ rc_fill(DecoderState *state, ConcordRel *rel, Relation relation, List *publicati
 	if (publications != NIL && (rel->send & CONCORD_SEND_ROWS) != 0)
 		concord_publication_restrict(publications, rel, relation, target);
 	rc_fill_columns(state, rel, relation, target);
+	rel->old_spans = palloc0(sizeof(ConcordSpan) * Max(rel->ncolumns, 1));
 	state->encoder->describe(state, rel);
 
 	if (target != relation)

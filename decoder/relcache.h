@@ -33,6 +33,13 @@ typedef struct ConcordColumn
 	int			json_name_len;
 } ConcordColumn;
 
+/* A piece of the output buffer. */
+typedef struct ConcordSpan
+{
+	int			start;
+	int			len;
+} ConcordSpan;
+
 /* Operations that are sent. */
 #define CONCORD_SEND_INSERT		0x01
 #define CONCORD_SEND_UPDATE		0x02
@@ -70,6 +77,8 @@ struct ConcordRel
 	bool	   *new_nulls;
 	bool	   *old_left_out;	/* values too many for one event; see row.c */
 	bool	   *new_left_out;
+	bool		old_written;	/* old_spans are of this event; row_repeat.h */
+	ConcordSpan *old_spans;		/* values of the old image, by column */
 
 	/* the encoder's own */
 	struct ConcordDefinition *definition;
