@@ -74,6 +74,13 @@ dec_startup_modes(DecoderState *state)
 						NameStr(ctx->slot->data.name)),
 				 errdetail("The slot decodes prepared transactions at PREPARE since it was created, or since the option was first used."),
 				 errhint("Leave the option out, or use another slot.")));
+	if (options->two_phase_gid_given && options->two_phase <= 0 && !slot_two_phase)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("option \"two_phase_gid\" has no meaning for replication slot \"%s\"",
+						NameStr(ctx->slot->data.name)),
+				 errdetail("The slot decodes prepared transactions at COMMIT PREPARED."),
+				 errhint("Leave the option out, or add option \"two_phase\".")));
 	ctx->twophase_opt_given = options->two_phase > 0;
 }
 

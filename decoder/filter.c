@@ -349,6 +349,18 @@ flt_check(const ConcordOptions *options)
 					 errmsg("publication \"%s\" does not exist", name),
 					 errhint("Create it, or leave it out of option \"publication_names\".")));
 	}
+	if (options->selection == CONCORD_SELECT_CAPTURED)
+	{
+		Oid			schema = get_namespace_oid(CONCORD_SCHEMA, true);
+
+		if (!OidIsValid(schema) ||
+			!OidIsValid(get_relname_relid(CONCORD_CAPTURED, schema)))
+			ereport(WARNING,
+					(errcode(ERRCODE_UNDEFINED_TABLE),
+					 errmsg("table \"%s.%s\" of option \"selection\" does not exist",
+							CONCORD_SCHEMA, CONCORD_CAPTURED),
+					 errdetail("Rows are sent only where there is such a table; the extension makes it.")));
+	}
 	foreach(lc, options->tables)
 		(void) flt_check_table(lfirst(lc), "tables");
 	foreach(lc, options->columns)
@@ -369,7 +381,7 @@ concord_filter_check(DecoderState *state)
 	ResourceOwner owner = CurrentResourceOwner;
 
 	if (options->publications == NIL && options->tables == NIL &&
-		options->columns == NIL)
+		options->columns == NIL && options->selection != CONCORD_SELECT_CAPTURED)
 		return;
 	if (IsTransactionState())
 	{

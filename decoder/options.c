@@ -401,6 +401,9 @@ opt_settle(ConcordOptions *options, const bool *seen_defs)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("options \"selection\", \"tables\" and \"publication_names\" of output plugin \"%s\" exclude each other",
 						CONCORD_DECODER_NAME),
+				 errdetail("Given are \"%s\" and \"%s\".",
+						   captured ? "selection" : "tables",
+						   options->publications != NIL ? "publication_names" : "tables"),
 				 errhint("Choose tables in one way.")));
 	if (options->tables != NIL)
 		options->selection = CONCORD_SELECT_TABLES;
@@ -417,7 +420,11 @@ opt_settle(ConcordOptions *options, const bool *seen_defs)
 	for (int i = 0; i < NOPTIONS; i++)
 	{
 		if (seen_defs[i])
+		{
 			opt_check_format(options, &option_defs[i]);
+			if (option_defs[i].offset == FIELD(two_phase_gid))
+				options->two_phase_gid_given = true;
+		}
 		else if (option_defs[i].offset == FIELD(batch))
 			options->batch = am_walsender || options->format == CONCORD_FORMAT_BINARY;
 	}

@@ -92,6 +92,7 @@ typedef struct ConcordOptions
 	int			two_phase;		/* 1: decode at PREPARE, 0: no, -1: as the
 								 * slot says */
 	List	   *two_phase_gid;	/* of char *, patterns: which gids */
+	bool		two_phase_gid_given;
 	int			max_value;		/* bytes; 0 is no limit */
 	bool		batch;			/* messages share a write */
 	bool		include_xid;

@@ -33,6 +33,9 @@ SELECT 'created' FROM pg_create_logical_replication_slot('regress_decoder', 'con
 -- contradictory
 :try 'selection', 'captured', 'tables', 'public.*');
 :try 'publication_names', 'p', 'tables', 'public.*');
+:try 'two_phase_gid', 'a*');
+:try 'streaming', 'on', 'include_xid', 'off');
+:try 'format', 'binary', 'schema', 'once');
 -- the binary form is not text
 :try 'format', 'binary');
 -- what is accepted
