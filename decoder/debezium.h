@@ -71,20 +71,6 @@ typedef struct DbzRel
 	DbzCount   *count;			/* with include_transaction */
 } DbzRel;
 
-/* The encoder's own state. */
-struct DbzState
-{
-	StringInfoData scratch;		/* texts in the making */
-	StringInfoData source;		/* of the transaction, up to its sequence */
-	StringInfoData tail;		/* the time that it is, up to transaction */
-	char	   *database;
-	char	   *transaction;	/* id of the transaction */
-	uint32		events;			/* of the transaction */
-	bool		half;			/* the first of a change's two events is out */
-	HTAB	   *counts;			/* of DbzCount */
-	List	   *counted;		/* those of the transaction */
-};
-
 /* Events that are of no relation, and their keys. */
 typedef enum DbzFixed
 {
@@ -92,7 +78,23 @@ typedef enum DbzFixed
 	DBZ_FIXED_MESSAGE_KEY,
 	DBZ_FIXED_TRANSACTION,
 	DBZ_FIXED_TRANSACTION_KEY,
+	DBZ_FIXED_COUNT
 } DbzFixed;
+
+/* The encoder's own state. */
+struct DbzState
+{
+	StringInfoData scratch;		/* texts in the making */
+	StringInfoData source;		/* of the transaction, up to its sequence */
+	StringInfoData tail;		/* the time that it is, up to transaction */
+	char	   *database;
+	const char *fixed[DBZ_FIXED_COUNT]; /* schemas of what is of no relation */
+	char	   *transaction;	/* id of the transaction */
+	uint32		events;			/* of the transaction */
+	bool		half;			/* the first of a change's two events is out */
+	HTAB	   *counts;			/* of DbzCount */
+	List	   *counted;		/* those of the transaction */
+};
 
 /* What is to be said of a value that has no place in the format. */
 typedef enum DbzFault
@@ -114,6 +116,6 @@ extern void concord_debezium_unscaled(StringInfo buf, const char *text, int scal
 
 /* in debezium_schema.c */
 extern void concord_debezium_schema(DecoderState *state, ConcordRel *rel);
-extern char *concord_debezium_fixed_schema(DecoderState *state, DbzFixed which);
+extern void concord_debezium_fixed_schemas(DecoderState *state);
 
 #endif							/* CONCORD_DEBEZIUM_H */

@@ -319,21 +319,16 @@ concord_debezium_schema(DecoderState *state, ConcordRel *rel)
 	pfree(buf.data);
 }
 
-/* Give the schema of messages, of transactions' events, or of their keys. */
-char *
-concord_debezium_fixed_schema(DecoderState *state, DbzFixed which)
+/* Lay out the schemas of messages and of transactions' events, and their keys. */
+void
+concord_debezium_fixed_schemas(DecoderState *state)
 {
-	switch (which)
-	{
-		case DBZ_FIXED_MESSAGE:
-			return psprintf(message_schema,
-							state->options.bytea_hex ? "string" : "bytes",
-							source_fields, tail_fields);
-		case DBZ_FIXED_MESSAGE_KEY:
-			return pstrdup(message_key_schema);
-		case DBZ_FIXED_TRANSACTION:
-			return pstrdup(transaction_schema);
-		default:
-			return pstrdup(transaction_key_schema);
-	}
+	const char **fixed = state->debezium->fixed;
+
+	fixed[DBZ_FIXED_MESSAGE] = psprintf(message_schema,
+										state->options.bytea_hex ? "string" : "bytes",
+										source_fields, tail_fields);
+	fixed[DBZ_FIXED_MESSAGE_KEY] = message_key_schema;
+	fixed[DBZ_FIXED_TRANSACTION] = transaction_schema;
+	fixed[DBZ_FIXED_TRANSACTION_KEY] = transaction_key_schema;
 }

@@ -58,6 +58,8 @@ dz_start(DecoderState *state)
 	if (state->options.source == NULL)
 		state->options.source = dbz->database;
 	state->debezium = dbz;
+	if (state->options.schema == CONCORD_SCHEMA_INLINE)
+		concord_debezium_fixed_schemas(state);
 }
 
 /* Append a time in milli-, micro- and nanoseconds since 1970. */
@@ -228,10 +230,10 @@ dz_begin_status(DecoderState *state, const char *status)
 	concord_buf_putc(buf, '{');
 	if (state->options.include_key)
 		appendStringInfo(buf, "\"key\":%s{\"id\":\"%s\"}%s,",
-						 inlined ? concord_debezium_fixed_schema(state, DBZ_FIXED_TRANSACTION_KEY) : "",
+						 inlined ? state->debezium->fixed[DBZ_FIXED_TRANSACTION_KEY] : "",
 						 state->debezium->transaction, inlined ? "}" : "");
 	if (inlined)
-		appendStringInfoString(buf, concord_debezium_fixed_schema(state, DBZ_FIXED_TRANSACTION));
+		appendStringInfoString(buf, state->debezium->fixed[DBZ_FIXED_TRANSACTION]);
 	appendStringInfo(buf, "\"status\":\"%s\",\"id\":\"%s\",\"ts_ms\":" INT64_FORMAT,
 					 status, state->debezium->transaction,
 					 dz_unix_usecs(concord_txn_commit_time(state->txn)) / 1000);
@@ -243,6 +245,7 @@ static void
 dz_begin_txn(DecoderState *state)
 {
 	struct DbzState *dbz = state->debezium;
+	MemoryContext old;
 	ListCell   *lc;
 	int			start;
 
@@ -259,9 +262,10 @@ dz_begin_txn(DecoderState *state)
 	dbz->events = 0;
 	if (dbz->transaction)
 		pfree(dbz->transaction);
-	dbz->transaction = MemoryContextStrdup(state->context,
-										   psprintf("%u:" UINT64_FORMAT, state->txn->xid,
-													state->txn->final_lsn));
+	old = MemoryContextSwitchTo(state->context);
+	dbz->transaction = psprintf("%u:" UINT64_FORMAT, state->txn->xid,
+								state->txn->final_lsn);
+	MemoryContextSwitchTo(old);
 	start = dz_begin_status(state, "BEGIN");
 	concord_buf_literal(&state->buf, ",\"event_count\":null,\"data_collections\":null");
 	dz_end(state, start);
@@ -550,13 +554,13 @@ dz_message(DecoderState *state, const ConcordMessage *message)
 	{
 		concord_buf_literal(buf, "\"key\":");
 		if (inlined)
-			appendStringInfoString(buf, concord_debezium_fixed_schema(state, DBZ_FIXED_MESSAGE_KEY));
+			appendStringInfoString(buf, state->debezium->fixed[DBZ_FIXED_MESSAGE_KEY]);
 		concord_buf_literal(buf, "{\"prefix\":");
 		concord_json_string(buf, message->prefix, strlen(message->prefix));
 		appendStringInfoString(buf, inlined ? "}}," : "},");
 	}
 	if (inlined)
-		appendStringInfoString(buf, concord_debezium_fixed_schema(state, DBZ_FIXED_MESSAGE));
+		appendStringInfoString(buf, state->debezium->fixed[DBZ_FIXED_MESSAGE]);
 	concord_buf_literal(buf, "\"message\":{\"prefix\":");
 	concord_json_string(buf, message->prefix, strlen(message->prefix));
 	concord_buf_literal(buf, ",\"content\":");

@@ -100,7 +100,7 @@ jf_put_run(char **p, const char *s, int len)
 	if (done < len)
 	{
 		*p = jf_put_code(*p, REPLACEMENT);
-		done += Min(pg_mblen(run + done), len - done);
+		done += Min(pg_encoding_mblen(GetDatabaseEncoding(), run + done), len - done);
 	}
 	return done;
 }
@@ -113,7 +113,7 @@ jf_run_end(const char *s, const char *end)
 
 	while (p < end && IS_HIGHBIT_SET(*p))
 	{
-		int			len = Min(pg_mblen(p), (int) (end - p));
+		int			len = Min(pg_encoding_mblen(GetDatabaseEncoding(), p), (int) (end - p));
 
 		if (p + len - s > RUN_MAX)
 			break;

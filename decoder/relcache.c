@@ -70,7 +70,7 @@ rc_invalidate_relation(Datum arg, Oid relid)
 	}
 }
 
-/* A schema or a type changed: names and output functions may have. */
+/* A type changed, or an enum's words: names and output functions may have. */
 static void
 rc_invalidate_all(Datum arg, int cacheid, uint32 hashvalue)
 {
@@ -130,6 +130,7 @@ concord_relcache_start(DecoderState *state)
 	CacheRegisterRelcacheCallback(rc_invalidate_relation, (Datum) 0);
 	CacheRegisterSyscacheCallback(NAMESPACEOID, rc_invalidate_publications, (Datum) 0);
 	CacheRegisterSyscacheCallback(TYPEOID, rc_invalidate_all, (Datum) 0);
+	CacheRegisterSyscacheCallback(ENUMOID, rc_invalidate_all, (Datum) 0);
 	CacheRegisterSyscacheCallback(PUBLICATIONOID, rc_invalidate_publications, (Datum) 0);
 	CacheRegisterSyscacheCallback(PUBLICATIONRELMAP, rc_invalidate_publications, (Datum) 0);
 	CacheRegisterSyscacheCallback(PUBLICATIONNAMESPACEMAP, rc_invalidate_publications, (Datum) 0);

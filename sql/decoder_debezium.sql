@@ -152,9 +152,14 @@ SELECT regexp_replace(e #>> '{key,payload}', '\d+:\d+', 'X:L'), e #> '{payload,a
 SELECT n, e -> 'payload' ->> 'op', (SELECT array_agg(f ->> 'field' ORDER BY f ->> 'field') FROM jsonb_array_elements(e #> '{schema,fields}') f) = (SELECT array_agg(k ORDER BY k) FROM jsonb_object_keys(e -> 'payload') k),
   (SELECT array_agg(g ->> 'field' ORDER BY g ->> 'field') FROM jsonb_array_elements(e #> '{schema,fields}') f, jsonb_array_elements(f -> 'fields') g WHERE f ->> 'field' = 'source') =
   (SELECT array_agg(k ORDER BY k) FROM jsonb_object_keys(e #> '{payload,source}') k) FROM dez_one ORDER BY n;
+-- a new word of an enum
+ALTER TYPE dez_mood ADD VALUE 'glad';
+INSERT INTO dez_other (id) VALUES (5);
+SELECT DISTINCT f #>> '{parameters,allowed}' FROM pg_logical_slot_peek_changes('regress_decoder', NULL, NULL, 'format', 'debezium', 'schema', 'inline', 'tables', 'public.dez_other'),
+  jsonb_array_elements(data::jsonb #> '{schema,fields,1,fields}') f WHERE f ->> 'field' = 'e' ORDER BY 1;
 -- the other forms have other schemas
-SELECT f -> 'field', f - 'field' FROM pg_logical_slot_peek_changes('regress_decoder', NULL, NULL, 'format', 'debezium', 'schema', 'inline', 'decimal', 'string', 'interval', 'string', 'bytea', 'hex', 'tables', 'public.dez_other'),
-  jsonb_array_elements(data::jsonb #> '{schema,fields,1,fields}') f WHERE f ->> 'field' = ANY ('{by,pr,na,ba}');
+SELECT DISTINCT f -> 'field', f - 'field' FROM pg_logical_slot_peek_changes('regress_decoder', NULL, NULL, 'format', 'debezium', 'schema', 'inline', 'decimal', 'string', 'interval', 'string', 'bytea', 'hex', 'tables', 'public.dez_other'),
+  jsonb_array_elements(data::jsonb #> '{schema,fields,1,fields}') f WHERE f ->> 'field' = ANY ('{by,pr,na,ba}') ORDER BY 1;
 
 SELECT pg_drop_replication_slot('regress_decoder');
 DROP VIEW dez_changes;
