@@ -186,6 +186,20 @@ IPC::Run::run([ 'psql', '-X', '-d', $replication, '-c', qq(START_REPLICATION SLO
 	'>', \$stdout, '2>', \$stderr);
 like($stderr, qr/invalid byte sequence for encoding "UTF8"/, 'and by a walsender');
 
+# where every byte is a letter they do, and match nothing
+$node->safe_psql('postgres', q{CREATE DATABASE bytes ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0});
+$node->safe_psql('bytes', q{CREATE TABLE seen (id int); SELECT pg_create_logical_replication_slot('bytes', 'concord_decoder');
+	INSERT INTO seen VALUES (1)});
+foreach my $case ([ "\"\xFF\".\xFE*, public.seen", 1 ], [ "public.\xC3", 0 ], [ "\xF0.", undef ], [ ".\x80", undef ], [ "\xE8\"", undef ])
+{
+	my ($tables, $rows) = @$case;
+	IPC::Run::run([ 'psql', '-X', '-A', '-t', '-d', $node->connstr('bytes'), '-c',
+			"SELECT count(*) FROM pg_logical_slot_peek_changes('bytes', NULL, NULL, 'tables', '$tables')" ],
+		'>', \$stdout, '2>', \$stderr);
+	if (defined $rows) { is($stdout, "$rows\n", 'SQL_ASCII: ' . printable($tables)); }
+	else { like($stderr, qr/ERROR:  invalid value for option "tables".*DETAIL:  .*HINT:  /s, 'SQL_ASCII: ' . printable($tables)); }
+}
+
 # pg_recvlogical, as people use it
 sub recvlogical
 {
