@@ -103,6 +103,16 @@
 	LogLogicalMessage(prefix, content, len, true, false)
 #endif
 
+/*
+ * 17 has standbys that take logical slots along and that these may not get
+ * ahead of: those of synchronized_standby_slots.
+ */
+#if PG_VERSION_NUM < 170000
+#define concord_standbys_have(lsn)	true
+#else
+#define concord_standbys_have(lsn)	StandbySlotsHaveCaughtup(lsn, DEBUG1)
+#endif
+
 /* 17 lets an index keep something between insertions. */
 #if PG_VERSION_NUM < 170000
 #define concord_index_insert_end(index, info)	((void) 0)

@@ -22,6 +22,10 @@
  * only while decoder_sleeping is set; when there is nothing to read, what is
  * buffered goes out, followed by PROGRESS, and the slot is confirmed.
  *
+ * Standbys: a slot goes along to a standby that takes over, from 17 on, and the
+ * outbox there must have what the slot has left behind.  What a standby of
+ * synchronized_standby_slots does not have is not read, nor confirmed.
+ *
  * On ERROR the process exits and is started again: a decoding context is not
  * usable after an error.
  *
@@ -63,6 +67,10 @@
 /* How often the slot is confirmed while there is work. */
 #define DEC_CONFIRM_MS		1000
 
+/* While standbys lack WAL, we look every DEC_ASYNC_MS for this long; then it is
+ * said, and we look as often as this. */
+#define DEC_STANDBY_MS		1000
+
 /* Records between two looks at the clock. */
 #define DEC_TURN_RECORDS	64
 
@@ -74,6 +82,11 @@ typedef struct DecState
 
 	XLogReaderState *reader;	/* NULL while the slot is made */
 	XLogRecPtr	flushed;		/* WAL up to here can be read */
+	XLogRecPtr	next_flushed;	/* and up to here once standbys have it */
+	TimestampTz standby_since;	/* when they began to lack it, or 0 */
+	bool		standby_said;	/* it shows in concord.capture */
+	XLogRecPtr	start_lsn;		/* nothing is confirmed before standbys have
+								 * this; 0: they do */
 	XLogRecPtr	told;			/* the last PROGRESS sent */
 
 	char	   *buf;			/* CONCORD_WRITE_SIZE bytes */
@@ -163,10 +176,19 @@ dec_tell(XLogRecPtr lsn)
 	pg_atomic_write_u64(&dec->db->read_lsn, lsn);
 }
 
-/* dec_confirm moves the slot to what capture has committed. */
+/*
+ * dec_confirm moves the slot to what capture has committed.  The progress row
+ * that we began with may have been committed just before.
+ */
 static void
 dec_confirm(void)
 {
+	if (dec->start_lsn != InvalidXLogRecPtr)
+	{
+		if (!concord_standbys_have(dec->start_lsn))
+			return;
+		dec->start_lsn = InvalidXLogRecPtr;
+	}
 	concord_slot_confirm(pg_atomic_read_u64(&dec->queue->shared->progress));
 	dec->confirmed_at = GetCurrentTimestamp();
 }
@@ -186,6 +208,41 @@ dec_write(LogicalDecodingContext *ctx, XLogRecPtr lsn, TransactionId xid,
 	dec_add(ctx->out->data, ctx->out->len);
 }
 
+/* dec_say_standby shows, or no longer shows, that standbys keep us waiting. */
+static void
+dec_say_standby(bool waits)
+{
+	if (dec->standby_said == waits || dec->reader == NULL)
+		return;
+	dec->standby_said = waits;
+	concord_shmem_set_state(dec->db, CONCORD_CAPTURE_RUNNING,
+							waits ? "waits for a standby of synchronized_standby_slots" : NULL);
+}
+
+/*
+ * dec_look sees how far WAL can be read.  What standbys are asked for stays
+ * the same until they have it: they may never have all that is flushed here.
+ */
+static void
+dec_look(void)
+{
+	if (dec->next_flushed <= dec->flushed)
+		dec->next_flushed = GetFlushRecPtr(NULL);
+	if (dec->next_flushed <= dec->flushed)
+		return;
+	if (concord_standbys_have(dec->next_flushed))
+	{
+		dec->flushed = dec->next_flushed;
+		dec->standby_since = 0;
+		dec_say_standby(false);
+	}
+	else if (dec->standby_since == 0)
+		dec->standby_since = GetCurrentTimestamp();
+	else if (TimestampDifferenceExceeds(dec->standby_since, GetCurrentTimestamp(),
+										DEC_STANDBY_MS))
+		dec_say_standby(true);
+}
+
 /*
  * dec_sleep waits for WAL beyond loc.  The flag goes up before the last look:
  * a commit either is seen by that look or sees the flag.
@@ -197,10 +254,12 @@ dec_sleep(XLogRecPtr loc)
 
 	pg_atomic_write_u32(&dec->db->decoder_sleeping, 1);
 	pg_memory_barrier();
-	dec->flushed = GetFlushRecPtr(NULL);
+	dec_look();
 	if (dec->flushed < loc)
 	{
-		if (pg_atomic_read_u64(&dec->db->commit_lsn) > dec->flushed)
+		if (dec->standby_since != 0)
+			timeout = dec->standby_said ? DEC_STANDBY_MS : DEC_ASYNC_MS;
+		else if (pg_atomic_read_u64(&dec->db->commit_lsn) > dec->flushed)
 			timeout = DEC_ASYNC_MS;
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 						 timeout, PG_WAIT_EXTENSION);
@@ -221,7 +280,7 @@ dec_wait_for_wal(XLogRecPtr loc)
 		return;
 	for (;;)
 	{
-		dec->flushed = GetFlushRecPtr(NULL);
+		dec_look();
 		if (loc <= dec->flushed)
 			return;
 		if (dec->reader != NULL)
@@ -403,6 +462,7 @@ concord_decode_run(ConcordDatabase *db, ConcordQueue *queue,
 	ctx = dec_make_context();
 	XLogBeginRead(ctx->reader, MyReplicationSlot->data.restart_lsn);
 	dec->told = pg_atomic_read_u64(&queue->shared->progress);
+	dec->start_lsn = GetXLogInsertRecPtr();
 	dec->reader = ctx->reader;
 	InvalidateSystemCaches();
 	concord_shmem_set_state(db, CONCORD_CAPTURE_RUNNING, NULL);

@@ -51,6 +51,7 @@
 #include "outbox/chunk.h"
 #include "outbox/message.h"
 #include "outbox/relation.h"
+#include "replication/slot.h"
 #include "replication/syncrep.h"
 #include "storage/ipc.h"
 #include "utils/builtins.h"
@@ -159,15 +160,17 @@ snk_starts(ConcordSink *sink)
 }
 
 /*
- * snk_confirm lets the slot be confirmed up to a progress row that is flushed.
- * While one waits for that, newer ones wait behind it.
+ * snk_confirm lets the slot be confirmed up to a progress row that is flushed,
+ * here and on the standbys that may take over with this slot.  While one waits
+ * for that, newer ones wait behind it.
  */
 static void
 snk_confirm(ConcordSink *sink)
 {
 	XLogRecPtr	flushed = GetFlushRecPtr(NULL);
 
-	if (sink->next_lsn != InvalidXLogRecPtr && sink->next_lsn <= flushed)
+	if (sink->next_lsn != InvalidXLogRecPtr && sink->next_lsn <= flushed &&
+		concord_standbys_have(sink->next_lsn))
 	{
 		pg_atomic_write_u64(&sink->queue->shared->progress, sink->next_progress);
 		sink->next_lsn = InvalidXLogRecPtr;
@@ -177,7 +180,7 @@ snk_confirm(ConcordSink *sink)
 		return;
 	sink->next_progress = sink->row_progress;
 	sink->next_lsn = sink->row_lsn;
-	if (sink->next_lsn <= flushed)
+	if (sink->next_lsn <= flushed && concord_standbys_have(sink->next_lsn))
 	{
 		pg_atomic_write_u64(&sink->queue->shared->progress, sink->next_progress);
 		sink->next_lsn = InvalidXLogRecPtr;
