@@ -16,6 +16,8 @@ CREATE FUNCTION events(VARIADIC options text[]) RETURNS TABLE (n bigint, e jsonb
 -- what a consumer has in the end: events of streamed transactions that have
 -- committed, without what was aborted; each transaction's come at its commit
 CREATE TEMP TABLE got (n bigint, e jsonb);
+-- 19 says more about what becomes temporary with it
+SET client_min_messages = warning;
 CREATE VIEW kept AS
   SELECT coalesce(c.n, g.n) AS at, (g.e ->> 'ordinal')::int AS ordinal,
     g.e - 'streamed' - 'subxid' - 'ordinal' - 'lsn' - 'time' ||
@@ -43,6 +45,7 @@ CREATE FUNCTION broken() RETURNS SETOF blocks LANGUAGE sql AS $$
   SELECT * FROM blocks WHERE NOT (CASE op WHEN 'stream_start' THEN depth = 1 AND (op_before = 'stream_stop' OR op_before IS NULL) AND first = (i = 1)
     WHEN 'stream_stop' THEN depth = 0 AND before = xid AND op_before <> 'stream_start'
     ELSE depth = 1 AND before = xid AND ordinal = coalesce(ordinal_before, 0) + 1 END) $$;
+RESET client_min_messages;
 CREATE FUNCTION look() RETURNS text LANGUAGE sql AS $$
   DELETE FROM got;
   INSERT INTO got SELECT * FROM events('streaming', 'on', 'include_transaction', 'on');

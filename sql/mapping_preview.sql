@@ -117,7 +117,9 @@ SELECT problems FROM concord.preview('bad', 'id = 6');
 SELECT count(*) FROM log;
 -- and what is gone breaks the mapping, not the row
 DROP FUNCTION counts();
+\set VERBOSITY terse
 SELECT problems FROM concord.preview('bad', 'id = 6');
+\set VERBOSITY default
 
 -- a delivery that is kept, with the definition of now
 CREATE USER MAPPING FOR CURRENT_USER SERVER preview_erp OPTIONS (auth 'none');

@@ -72,7 +72,7 @@ SKIP:
 
 # --- from 19 on the first logical slot turns logical decoding on where wal_level is replica
 my $replica = Concord::Cluster->create('replica', conf => 'wal_level = replica');
-if ($replica->pg_version >= 19)
+if ($replica->pg_version->major >= 19)
 {
 	is($replica->safe_psql('postgres', 'SHOW effective_wal_level'), 'replica', 'replica: no logical decoding at first');
 	ok($replica->ready, 'replica: capture gets ready');

@@ -24,7 +24,7 @@ $node->backup('copy');
 my $standby = bless PostgreSQL::Test::Cluster->new('standby'), 'Concord::Cluster';
 $standby->init_from_backup($node, 'copy', has_streaming => 1);
 $standby->append_conf('postgresql.conf', "primary_slot_name = 'standby'
-primary_conninfo = '" . $node->connstr('postgres') . "'
+primary_conninfo = 'host=" . $node->host . ' port=' . $node->port . " dbname=postgres'
 hot_standby_feedback = on
 sync_replication_slots = on
 wal_receiver_status_interval = 1s");
