@@ -155,6 +155,8 @@ SELECT n, e -> 'payload' ->> 'op', (SELECT array_agg(f ->> 'field' ORDER BY f ->
 -- a new word of an enum
 ALTER TYPE dez_mood ADD VALUE 'glad';
 INSERT INTO dez_other (id) VALUES (5);
+ALTER TYPE dez_mood ADD VALUE 'mad' BEFORE 'ok';
+INSERT INTO dez_other (id) VALUES (6);
 SELECT DISTINCT f #>> '{parameters,allowed}' FROM pg_logical_slot_peek_changes('regress_decoder', NULL, NULL, 'format', 'debezium', 'schema', 'inline', 'tables', 'public.dez_other'),
   jsonb_array_elements(data::jsonb #> '{schema,fields,1,fields}') f WHERE f ->> 'field' = 'e' ORDER BY 1;
 -- the other forms have other schemas
