@@ -288,14 +288,26 @@ dv_put_fraction(char *p, int usecs, int width)
 	return p;
 }
 
+/* Write v with two digits. */
+static inline char *
+dv_put2(char *p, int v)
+{
+	p[0] = '0' + v / 10;
+	p[1] = '0' + v % 10;
+	return p + 2;
+}
+
 /* Write a time of day, with width digits after the point or as many as it takes. */
 static char *
 dv_put_clock(char *p, int64 time, int width)
 {
 	int			seconds = (int) (time / USECS_PER_SEC);
 
-	p += sprintf(p, "%02d:%02d:%02d", seconds / SECS_PER_HOUR,
-				 seconds / SECS_PER_MINUTE % MINS_PER_HOUR, seconds % SECS_PER_MINUTE);
+	p = dv_put2(p, seconds / SECS_PER_HOUR);
+	*p++ = ':';
+	p = dv_put2(p, seconds / SECS_PER_MINUTE % MINS_PER_HOUR);
+	*p++ = ':';
+	p = dv_put2(p, seconds % SECS_PER_MINUTE);
 	return dv_put_fraction(p, (int) (time % USECS_PER_SEC), width);
 }
 
@@ -336,7 +348,15 @@ dv_zoned_timestamp(StringInfo buf, TimestampTz timestamp, int precision)
 		*p++ = '-';
 	else if (year > 9999)
 		*p++ = '+';
-	p += sprintf(p, "%04d-%02d-%02dT", abs(year), month, mday);
+	if (abs(year) > 9999)
+		p += pg_ultoa_n((uint32) abs(year), p);
+	else
+		p = dv_put2(dv_put2(p, abs(year) / 100), abs(year) % 100);
+	*p++ = '-';
+	p = dv_put2(p, month);
+	*p++ = '-';
+	p = dv_put2(p, mday);
+	*p++ = 'T';
 	p = dv_put_clock(p, time, precision);
 	*p++ = 'Z';
 	*p++ = '"';
