@@ -109,6 +109,7 @@ extern void concord_debezium_type(DbzType *type, Oid typid, int32 typmod);
 /* in debezium_value.c */
 extern DbzFault concord_debezium_value(DecoderState *state, const DbzType *type,
 									   Datum value);
+extern void concord_debezium_shrink(DecoderState *state);
 extern void concord_debezium_placeholder(DecoderState *state, const DbzType *type);
 
 /* in debezium_decimal.c */

@@ -5,7 +5,7 @@
  *
  * What has no form of its own is the canonical text of value.c.  Such texts,
  * and those that have to be taken apart (numeric, hstore), are made in a
- * scratch buffer first, which keeps what it has grown to up to a limit.
+ * scratch buffer first, which shrinks back after a row with a large value.
  *
  *-------------------------------------------------------------------------
  */
@@ -27,8 +27,9 @@
 /* What stands for a value that is not known. */
 #define PLACEHOLDER		"__debezium_unavailable_value"
 
-/* The scratch buffer shrinks back from this size. */
+/* The scratch buffer shrinks back from the first size to the second. */
 #define SCRATCH_KEEP	(1024 * 1024)
+#define SCRATCH_NORMAL	(64 * 1024)
 
 /* Days and microseconds between 1970 and 2000. */
 #define EPOCH_DAYS		(POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE)
@@ -42,20 +43,18 @@
 static DbzFault dv_value(StringInfo buf, DecoderState *state,
 						 const DbzType *type, Datum value);
 
-/* Give the scratch buffer, empty. */
-static StringInfo
-dv_scratch(DecoderState *state)
+/* Give back what a large value has taken. */
+void
+concord_debezium_shrink(DecoderState *state)
 {
 	StringInfo	scratch = &state->debezium->scratch;
 
-	if (unlikely(scratch->maxlen > SCRATCH_KEEP))
-	{
-		pfree(scratch->data);
-		scratch->data = MemoryContextAlloc(state->context, SCRATCH_KEEP / 8);
-		scratch->maxlen = SCRATCH_KEEP / 8;
-	}
+	if (likely(scratch->maxlen <= SCRATCH_KEEP))
+		return;
+	pfree(scratch->data);
+	scratch->data = MemoryContextAlloc(state->context, SCRATCH_NORMAL);
+	scratch->maxlen = SCRATCH_NORMAL;
 	resetStringInfo(scratch);
-	return scratch;
 }
 
 /*
@@ -65,8 +64,9 @@ dv_scratch(DecoderState *state)
 static StringInfo
 dv_text(StringInfo buf, DecoderState *state, const DbzType *type, Datum value)
 {
-	StringInfo	scratch = dv_scratch(state);
+	StringInfo	scratch = &state->debezium->scratch;
 
+	resetStringInfo(scratch);
 	concord_value_text(scratch, (ConcordType *) &type->value, value);
 	if (unlikely(scratch->cursor != 0))
 	{

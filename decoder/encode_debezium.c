@@ -507,6 +507,7 @@ dz_change(DecoderState *state, ConcordRel *rel, const ConcordChange *change)
 	if (!dz_event(state, rel, &event))
 		return false;
 	dbz->half = false;
+	concord_debezium_shrink(state);
 	return true;
 }
 

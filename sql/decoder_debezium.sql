@@ -35,6 +35,7 @@ INSERT INTO dez_nokey VALUES ('a');
 UPDATE dez_nokey SET v = 'b';
 DELETE FROM dez_nokey;
 TRUNCATE dez_nokey, dez_full;
+INSERT INTO dez_full VALUES (2, 'small');
 SELECT 1 FROM pg_logical_emit_message(false, 'loose', '\x00ff'::bytea);
 SELECT 1 FROM pg_logical_emit_message(true, 'app "x"', 'hello');
 SELECT regexp_replace(line, 'ddd+', 'ddd') FROM dez_changes;
@@ -137,6 +138,11 @@ SELECT e -> 'num', e -> 'num2' FROM dez_rows('decimal', 'string') e WHERE e ->> 
 -- too large: the same, and a list
 SELECT e -> 't', e -> 'by', e -> 'id', e #> '{oversize,t}', e #> '{oversize,by}' FROM dez_rows('max_value', '100', 'bytea', 'hex') e WHERE e ->> 'n' = '1';
 SELECT count(*) FROM pg_logical_slot_get_changes('regress_decoder', NULL, NULL);
+
+-- the second of two events is too large: the first is not told twice
+UPDATE dez_full SET id = 3, name = (SELECT string_agg(repeat(chr(1), 1000000), '') FROM generate_series(1, 90));
+SELECT data::jsonb ->> 'op', data::jsonb -> 'before', data::jsonb -> 'after', data::jsonb #> '{oversize,name,length}'
+FROM pg_logical_slot_get_changes('regress_decoder', NULL, NULL, 'format', 'debezium', 'max_value', '0');
 
 -- schema: in each line, with the payload
 INSERT INTO dez_other (id) VALUES (4);
