@@ -99,6 +99,7 @@ extern void concord_txn_start(DecoderState *state, ReorderBufferTXN *txn);
 extern void concord_txn_event(DecoderState *state);
 extern void concord_txn_end(DecoderState *state);
 extern void concord_txn_skip(DecoderState *state, ConcordCounter why);
+extern char *concord_put_lsn(char *p, XLogRecPtr lsn);
 extern char *concord_txn_put_id(DecoderState *state, char *p);
 extern void concord_txn_account(DecoderState *state, ReorderBufferTXN *txn,
 								bool sent);

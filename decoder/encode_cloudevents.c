@@ -83,6 +83,15 @@ ce_id(DecoderState *state, const char *suffix)
 	concord_buf_putc(buf, '"');
 }
 
+/* Write eight hexadecimal digits. */
+static char *
+ce_put_hex8(char *p, uint32 v)
+{
+	for (int shift = 28; shift >= 0; shift -= 4)
+		*p++ = "0123456789ABCDEF"[(v >> shift) & 0xF];
+	return p;
+}
+
 /* Append the sequence: text that sorts as the events do. */
 static void
 ce_sequence(DecoderState *state, XLogRecPtr lsn, uint32 ordinal)
@@ -92,8 +101,14 @@ ce_sequence(DecoderState *state, XLogRecPtr lsn, uint32 ordinal)
 
 	if (!state->options.include_ordinal)
 		return;
-	p = concord_buf_reserve(buf, 64);
-	p += sprintf(p, ",\"sequence\":\"%08X/%08X/%08X\"", LSN_FORMAT_ARGS(lsn), ordinal);
+	concord_buf_literal(buf, ",\"sequence\":\"");
+	p = concord_buf_reserve(buf, 32);
+	p = ce_put_hex8(p, (uint32) (lsn >> 32));
+	*p++ = '/';
+	p = ce_put_hex8(p, (uint32) lsn);
+	*p++ = '/';
+	p = ce_put_hex8(p, ordinal);
+	*p++ = '"';
 	concord_buf_advance(buf, p);
 }
 

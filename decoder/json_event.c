@@ -45,9 +45,9 @@ concord_json_plain(StringInfo buf, const char *name, const char *value)
 void
 concord_json_lsn(StringInfo buf, const char *name, XLogRecPtr lsn)
 {
-	char		text[32];
+	char		text[CONCORD_ID_MAX + 1];
 
-	snprintf(text, sizeof(text), "%X/%X", LSN_FORMAT_ARGS(lsn));
+	*concord_put_lsn(text, lsn) = '\0';
 	concord_json_plain(buf, name, text);
 }
 

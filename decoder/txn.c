@@ -163,6 +163,15 @@ txn_put_hex(char *p, uint32 v)
 	return p;
 }
 
+/* Write an LSN as %X/%X does; it has CONCORD_ID_MAX bytes at most. */
+char *
+concord_put_lsn(char *p, XLogRecPtr lsn)
+{
+	p = txn_put_hex(p, (uint32) (lsn >> 32));
+	*p++ = '/';
+	return txn_put_hex(p, (uint32) lsn);
+}
+
 /*
  * Write the current event's id at p, which has room for CONCORD_ID_MAX bytes,
  * and return the byte after it: LSN of the change's WAL record, and number of
@@ -174,9 +183,7 @@ txn_put_hex(char *p, uint32 v)
 char *
 concord_txn_put_id(DecoderState *state, char *p)
 {
-	p = txn_put_hex(p, (uint32) (state->change_lsn >> 32));
-	*p++ = '/';
-	p = txn_put_hex(p, (uint32) state->change_lsn);
+	p = concord_put_lsn(p, state->change_lsn);
 	*p++ = '-';
 	return p + pg_ultoa_n(state->change_number, p);
 }

@@ -70,7 +70,13 @@ concord_put_escapes(char *p, const char *s, const char *end)
 	{
 		unsigned char c = (unsigned char) *s;
 
-		if (unlikely(c < 0x20 || c == '"' || c == '\\'))
+		if (c == '"' || c == '\\')
+		{
+			/* text that is JSON itself has many */
+			*p++ = '\\';
+			*p++ = c;
+		}
+		else if (unlikely(c < 0x20))
 			p = concord_json_put_escape(p, c);
 		else
 			*p++ = c;
