@@ -573,3 +573,10 @@ class Workload:
                 for _ in range(5):
                     self.insert(self.sessions[0], table, 3)
                     self.update(self.sessions[0], table)
+        # rows move in and out of each kind of filter, and some have no identity
+        self.control.query(
+            "INSERT INTO s.s_full (id) SELECT g FROM generate_series(1, 9) g; UPDATE s.s_full SET id = id + 1;"
+            "INSERT INTO w.tree VALUES (130, 'short'), (131, 'long enough') ON CONFLICT DO NOTHING;"
+            "UPDATE w.tree SET v = CASE WHEN length(v) > 5 THEN '' ELSE 'long enough' END, w = -(w % 1000);"
+            "INSERT INTO n.s_nothing (id) VALUES (130) ON CONFLICT DO NOTHING;"
+            "UPDATE n.s_nothing SET id = -id; DELETE FROM n.s_nothing WHERE id % 2 = 0")
