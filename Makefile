@@ -5,7 +5,7 @@
 
 # Targets that must work where PostgreSQL is not installed yet, or that pgxs.mk
 # has another idea of; they are not mixed with others in one command.
-RUN_SCRIPTS = check check-matrix demo demo-stop lint packages
+RUN_SCRIPTS = check check-matrix check-sanitize demo demo-stop lint packages
 ifneq ($(filter $(RUN_SCRIPTS),$(MAKECMDGOALS)),)
 
 check:
@@ -13,6 +13,9 @@ check:
 
 check-matrix:
 	@test/matrix/run
+
+check-sanitize:
+	@test/sanitize/run
 
 demo:
 	@test/demo/run

@@ -15,13 +15,15 @@
 PG_CONFIG=${PG_CONFIG:-/usr/lib/postgresql/15/bin/pg_config}
 [ -x "$PG_CONFIG" ] || PG_CONFIG=$(command -v pg_config || echo pg_config)
 
-# private_user: PostgreSQL refuses to run as root.
+# private_user: PostgreSQL refuses to run as root.  PRIVATE_PRELOAD names
+# libraries that its programs load first.
 private_user() {
 	if [ "$(id -u)" -eq 0 ]; then
 		setpriv --reuid=postgres --regid=postgres --clear-groups \
-			env HOME="$PRIVATE/home" USER=postgres LOGNAME=postgres "$@"
+			env HOME="$PRIVATE/home" USER=postgres LOGNAME=postgres \
+			${PRIVATE_PRELOAD:+LD_PRELOAD="$PRIVATE_PRELOAD"} "$@"
 	else
-		env HOME="$PRIVATE/home" "$@"
+		env HOME="$PRIVATE/home" ${PRIVATE_PRELOAD:+LD_PRELOAD="$PRIVATE_PRELOAD"} "$@"
 	fi
 }
 
