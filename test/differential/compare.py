@@ -11,6 +11,7 @@ import re
 
 from concord_json import Number, parse
 from events import Change, Prepared, Transaction, UNCHANGED, brief
+from pg import lsn_text
 
 
 class Difference(Exception):
@@ -251,6 +252,9 @@ class Comparer:
     def change(self, theirs, ours):
         self.rows += 1
         self.expect("operation", theirs.op, ours.op)
+        number = getattr(ours, "id", None)
+        if number is not None:
+            self.expect("LSN of the id", lsn_text(theirs.lsn), number.split("-")[0])
         if theirs.op == "message":
             for name in ("transactional", "prefix", "content"):
                 self.expect("message's " + name, getattr(theirs, name), getattr(ours, name))
@@ -320,3 +324,29 @@ def without(items, unwanted):
                 item = copy
         result.append(item)
     return result
+
+
+def settled(items):
+    """Items without what is empty, and without what was rolled back after PREPARE.
+
+    The changes of a transaction that has been rolled back by the time it is
+    decoded end where somebody looks into the catalog, so they are no measure.
+    What was sent at PREPARE must have an end, though.
+    """
+    prepared, ends = {}, {}
+    for item in items:
+        if isinstance(item, Transaction) and item.gid:
+            prepared[item.gid] = item
+        elif isinstance(item, Prepared):
+            if item.gid in ends:
+                raise Difference("%r comes twice" % item)
+            ends[item.gid] = item
+    for gid, item in prepared.items():
+        if gid not in ends or ends[gid].xid != item.xid:
+            raise Difference("%r has no end" % item)
+    for gid in ends:
+        if gid not in prepared:
+            raise Difference("%r has no PREPARE" % ends[gid])
+    left_out = {gid for gid, end in ends.items() if end.what == "rollback" or not prepared[gid].changes}
+    return [i for i in items if not (
+        isinstance(i, Transaction) and not i.changes or getattr(i, "gid", None) in left_out)]

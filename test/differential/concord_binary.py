@@ -2,7 +2,9 @@
 
 import struct
 
-from events import Change, Column, Relation, Transaction, UNCHANGED
+from events import (
+    Change, Column, Items, Prepared, Relation, Streams, Transaction, UNCHANGED,
+)
 
 COLUMN_IDENTITY, COLUMN_PRIMARY, COLUMN_GENERATED = 1, 2, 4
 ROW_OLD, ROW_KEY, ROW_NEW, ROW_NO_IDENTITY, ROW_UNCHANGED, ROW_OVERSIZE = (
@@ -66,6 +68,9 @@ class Reader:
         self.items = []
         self.relations = {}
         self.transaction = None
+        self.streams = Streams()
+        self.streaming = None  # xid of the open block
+        self.subxid = None  # whose changes follow in it
         self.hello = False
 
     def image(self, cursor, relation):
@@ -98,8 +103,11 @@ class Reader:
             raise ValueError("relation flags")
         schema, table = cursor.text(), cursor.text()
         columns = []
+        attnum = 0
         for _ in range(cursor.varint()):
-            cursor.varint()
+            before, attnum = attnum, cursor.varint()
+            if attnum <= before:
+                raise ValueError("attribute %d of %s.%s" % (attnum, schema, table))
             flags = cursor.byte()
             typid, typmod = cursor.varint(), cursor.varint() - 1
             column = Column(
@@ -130,7 +138,66 @@ class Reader:
         change.no_identity = bool(flags & ROW_NO_IDENTITY)
         return change
 
-    def message(self, kind, cursor, lsn):
+    def begin(self, cursor, prepared=False):
+        """The fields of BEGIN or BEGIN_PREPARE."""
+        xid = cursor.varint()
+        cursor.fixed()
+        end, time = cursor.fixed(), cursor.fixed("q")
+        transaction = Transaction(xid, end, time)
+        transaction.origin = cursor.varint() or None
+        if prepared:
+            transaction.gid = cursor.text()
+        return transaction
+
+    def add(self, change):
+        if change.op == "message" and not change.transactional:
+            self.items.append(change)
+        elif self.streaming is not None:
+            self.streams.add(self.streaming, self.subxid, change)
+        else:
+            self.transaction.changes.append(change)
+
+    def frame(self, kind, cursor):
+        """What is around the events of transactions; False where kind is not."""
+        if kind in "Bb":
+            self.transaction = self.begin(cursor, kind == "b")
+        elif kind in "Cp":
+            if cursor.fixed() != self.transaction.end_lsn:
+                raise ValueError("end and begin differ")
+            if (kind == "p") != (self.transaction.gid is not None):
+                raise ValueError("%s ends %r" % (kind, self.transaction))
+            self.items.append(self.transaction)
+            self.transaction = None
+        elif kind == "c":
+            item = self.begin(cursor, True)
+            self.items.append(Prepared("commit", item.xid, item.gid, item.end_lsn))
+        elif kind == "r":
+            xid = cursor.varint()
+            cursor.fixed()
+            end = cursor.fixed()
+            cursor.fixed(), cursor.fixed()
+            self.items.append(Prepared("rollback", xid, cursor.text(), end))
+        elif kind == "S":
+            self.streaming = self.subxid = cursor.varint()
+            self.streams.start(self.streaming, bool(cursor.byte() & 1))
+            self.streams.block(self.streaming).origin = cursor.varint() or None
+        elif kind == "X":
+            self.subxid = cursor.varint()
+        elif kind == "E":
+            self.streaming = None
+        elif kind == "A":
+            xid, subxid = cursor.varint(), cursor.varint()
+            cursor.fixed()
+            self.streams.abort(xid, subxid)
+        elif kind in "KQ":
+            end = self.begin(cursor, kind == "Q")
+            end.changes = self.streams.end(end.xid, None, None).changes
+            self.items.append(end)
+        else:
+            return False
+        return True
+
+    def message(self, kind, cursor):
         if kind == "H":
             if self.hello:
                 raise ValueError("HELLO comes twice")
@@ -140,38 +207,26 @@ class Reader:
             cursor.varint(), cursor.text()
         elif not self.hello:
             raise ValueError("HELLO is missing")
-        elif kind == "B":
-            xid = cursor.varint()
-            cursor.fixed()
-            end, time = cursor.fixed(), cursor.fixed("q")
-            self.transaction = Transaction(xid, end, time)
-            self.transaction.origin = cursor.varint() or None
-        elif kind == "C":
-            if cursor.fixed() != self.transaction.end_lsn:
-                raise ValueError("COMMIT and BEGIN differ")
-            self.items.append(self.transaction)
-            self.transaction = None
+        elif self.frame(kind, cursor):
+            return
         elif kind == "R":
             self.relation(cursor)
         elif kind in "IUD":
-            self.transaction.changes.append(self.row(kind, cursor))
+            self.add(self.row(kind, cursor))
         elif kind == "T":
             change = Change("truncate", self.relations[cursor.varint()])
             flags = cursor.byte()
             change.cascade = bool(flags & 1)
             change.restart = bool(flags & 2)
             change.partition = bool(flags & 4)
-            self.transaction.changes.append(change)
+            self.add(change)
         elif kind == "M":
             change = Change("message", None)
             change.transactional = bool(cursor.byte() & 1)
             change.lsn = cursor.fixed()
             change.prefix = cursor.text()
             change.content = cursor.bytes()
-            if change.transactional:
-                self.transaction.changes.append(change)
-            else:
-                self.items.append(change)
+            self.add(change)
         else:
             raise ValueError("message kind %r" % kind)
 
@@ -180,7 +235,7 @@ class Reader:
         while not cursor.end():
             kind = chr(cursor.byte())
             body = Cursor(cursor.bytes())
-            self.message(kind, body, lsn)
+            self.message(kind, body)
             body.done()
 
 
@@ -188,6 +243,6 @@ def read(writes):
     reader = Reader()
     for lsn, data in writes:
         reader.write(lsn, data)
-    if reader.transaction:
+    if reader.transaction or reader.streaming:
         raise ValueError("the stream ends in the middle of a transaction")
-    return reader.items
+    return Items(reader.items, reader.streams)

@@ -5,7 +5,7 @@ import datetime
 import json
 import re
 
-from events import Change, Relation, Transaction, Streams
+from events import Change, Items, Prepared, Relation, Streams, Transaction
 from pg import lsn_number
 
 EPOCH = datetime.datetime(2000, 1, 1, tzinfo=datetime.timezone.utc)
@@ -57,17 +57,21 @@ KNOWN = {
     "op", "schema", "table", "xid", "subxid", "lsn", "time", "origin", "ordinal", "id",
     "key", "no_identity", "old", "new", "unchanged", "oversize", "old_oversize",
     "failed", "old_failed", "types", "cascade", "restart_identity", "partition",
-    "transactional", "prefix", "content", "encoding", "events", "gid",
+    "transactional", "prefix", "content", "encoding", "events", "gid", "streamed", "first",
+    "prepare_lsn", "prepare_time",
 }
+FRAMES = {"begin", "commit", "prepare", "commit_prepared", "rollback_prepared", "stream_start", "stream_stop",
+          "stream_abort", "stream_commit", "stream_prepare"}
 
 
 class Reader:
     def __init__(self):
         self.items = []
         self.transaction = None
-        self.ids = []
+        self.ids = set()
         self.streams = Streams()
-        self.streaming = None
+        self.sent = {}  # events of a transaction in progress, by xid
+        self.streaming = None  # xid of the open block
 
     def change(self, event):
         op = event["op"]
@@ -100,6 +104,48 @@ class Reader:
         self.transaction = Transaction(
             int(event["xid"]), lsn_number(event["lsn"]), microseconds(event["time"]))
         self.transaction.origin = event.get("origin")
+        self.transaction.gid = event.get("gid")
+
+    def frame(self, op, event):
+        """What is around the events of transactions."""
+        xid = int(event["xid"])
+        if op == "begin":
+            self.begin(event)
+        elif op in ("commit", "prepare"):
+            if int(event["events"]) != len(self.transaction.changes):
+                raise ValueError("%s counts %s events" % (op, event["events"]))
+            self.check(event)
+            if (op == "prepare") != (self.transaction.gid is not None):
+                raise ValueError("%s of %r" % (op, self.transaction))
+            self.items.append(self.transaction)
+            self.transaction = None
+        elif op in ("commit_prepared", "rollback_prepared"):
+            self.items.append(Prepared(op.split("_")[0], xid, event["gid"], lsn_number(event["lsn"])))
+        elif op == "stream_start":
+            self.streams.start(xid, event.get("first", False))
+            self.streaming = xid
+        elif op == "stream_stop":
+            if xid != self.streaming:
+                raise ValueError("the block of %s ends with %d" % (self.streaming, xid))
+            self.streaming = None
+        elif op == "stream_abort":
+            self.streams.abort(xid, int(event.get("subxid", xid)))
+            if "subxid" not in event:
+                self.sent.pop(xid, None)
+        else:
+            transaction = self.streams.end(xid, lsn_number(event["lsn"]), microseconds(event["time"]))
+            if int(event["events"]) != self.sent.pop(xid, 0):
+                raise ValueError("%s counts %s events" % (op, event["events"]))
+            transaction.origin = event.get("origin")
+            transaction.gid = event.get("gid")
+            self.items.append(transaction)
+
+    def identified(self, change):
+        """Ids differ, whatever is streamed or rolled back later."""
+        if change.id is not None:
+            if change.id in self.ids:
+                raise ValueError("id %s comes twice" % change.id)
+            self.ids.add(change.id)
 
     def line(self, text):
         event = members(parse(text))
@@ -107,32 +153,34 @@ class Reader:
             if name not in KNOWN:
                 raise ValueError("unknown member %s" % name)
         op = event["op"]
-        if op == "begin":
-            self.begin(event)
-        elif op == "commit":
-            if int(event["events"]) != len(self.transaction.changes):
-                raise ValueError("commit counts %s events" % event["events"])
-            self.check(event)
-            self.items.append(self.transaction)
-            self.transaction = None
+        if op in FRAMES:
+            self.frame(op, event)
+            return
+        change = self.change(event)
+        self.identified(change)
+        if op == "message" and not change.transactional:
+            change.lsn = lsn_number(event["lsn"])
+            self.items.append(change)
+            return
+        if self.streaming is not None:
+            xid = int(event["xid"])
+            if xid != self.streaming or event.get("streamed") is not True or "lsn" in event:
+                raise ValueError("event in the block of %d: %s" % (self.streaming, text[:200]))
+            count = self.sent[xid] = self.sent.get(xid, 0) + 1
+            self.streams.add(xid, int(event.get("subxid", xid)), change)
         else:
-            change = self.change(event)
-            if op == "message" and not change.transactional:
-                change.lsn = lsn_number(event["lsn"])
-                self.items.append(change)
-                return
             self.check(event)
             self.transaction.changes.append(change)
-            if change.ordinal != len(self.transaction.changes):
-                raise ValueError("ordinal %s of event %d" % (
-                    change.ordinal, len(self.transaction.changes)))
+            count = len(self.transaction.changes)
+        if change.ordinal != count:
+            raise ValueError("ordinal %s of event %d" % (change.ordinal, count))
 
     def check(self, event):
         """Every event of a transaction has its position."""
         found = (int(event["xid"]), lsn_number(event["lsn"]),
-                 microseconds(event["time"]), event.get("origin"))
+                 microseconds(event["time"]), event.get("origin"), event.get("gid"))
         t = self.transaction
-        if found != (t.xid, t.end_lsn, t.time, t.origin):
+        if found != (t.xid, t.end_lsn, t.time, t.origin, t.gid):
             raise ValueError("event of %r in %r" % (found, t))
 
 
@@ -143,6 +191,6 @@ def read(lines):
         if "\n" in line:
             raise ValueError("an event has several lines")
         reader.line(line)
-    if reader.transaction:
+    if reader.transaction or reader.streaming:
         raise ValueError("the stream ends in the middle of a transaction")
-    return reader.items
+    return Items(reader.items, reader.streams)

@@ -136,3 +136,14 @@ class Streams:
         transaction.end_lsn = end_lsn
         transaction.time = time
         return transaction
+
+
+class Items(list):
+    """What a reader gives, with how much of it came in blocks."""
+
+    def __init__(self, items, streams):
+        super().__init__(items)
+        if streams.open:
+            raise ValueError("neither end nor abort of %s" % sorted(streams.open))
+        self.blocks = streams.blocks
+        self.aborts = streams.aborts

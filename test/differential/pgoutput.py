@@ -7,7 +7,7 @@ commits, with what is left of streamed ones after aborts.
 import struct
 
 from events import (
-    Change, Column, Prepared, Relation, Transaction, Streams, UNCHANGED,
+    Change, Column, Items, Prepared, Relation, Streams, Transaction, UNCHANGED,
 )
 
 
@@ -213,4 +213,4 @@ def read(writes):
         reader.write(lsn, data)
     if reader.transaction or reader.streaming:
         raise ValueError("the stream ends in the middle of a transaction")
-    return reader.items
+    return Items(reader.items, reader.streams)

@@ -506,16 +506,21 @@ class Workload:
             session.savepoints = 0
             rows = self.control.query("SELECT 1 FROM pg_prepared_xacts WHERE gid = %s" % quote(gid))
             if rows:
-                self.prepared.append(gid)
+                self.prepared.append((gid, session))
         else:
             self.end(session, "COMMIT")
 
     def finish_prepared(self):
-        gid = self.prepared.pop(self.r.randrange(len(self.prepared)))
-        self.control.query("%s PREPARED %s" % (self.r.choice(["COMMIT", "COMMIT", "ROLLBACK"]), quote(gid)))
+        # by the session that made it, so its origin is the same at both
+        gid, session = self.r.choice(self.prepared)
+        if not session.connection.in_transaction:
+            self.prepared.remove((gid, session))
+            session.connection.query("%s PREPARED %s" % (self.r.choice(["COMMIT", "COMMIT", "ROLLBACK"]), quote(gid)))
 
     def origin(self, session):
         """Changes of this session get an origin, or lose it."""
+        if any(owner is session for _, owner in self.prepared):
+            return
         if session.origin:
             session.connection.query("SELECT pg_replication_origin_session_reset()")
             session.origin = False
