@@ -302,7 +302,7 @@ static void
 dec_stream_change(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 				  Relation relation, ReorderBufferChange *change)
 {
-	concord_stream_subtransaction(ctx->output_plugin_private, change->txn);
+	concord_stream_subtransaction(ctx->output_plugin_private, change);
 	dec_change(ctx, txn, relation, change);
 }
 
@@ -328,7 +328,7 @@ dec_stream_truncate(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 					int nrelations, Relation relations[],
 					ReorderBufferChange *change)
 {
-	concord_stream_subtransaction(ctx->output_plugin_private, change->txn);
+	concord_stream_subtransaction(ctx->output_plugin_private, change);
 	dec_truncate(ctx, txn, nrelations, relations, change);
 }
 

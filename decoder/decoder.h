@@ -112,7 +112,7 @@ extern void concord_output_flush(DecoderState *state);
 /* in stream.c */
 extern void concord_stream_start(DecoderState *state, ReorderBufferTXN *txn);
 extern void concord_stream_subtransaction(DecoderState *state,
-										  ReorderBufferTXN *subtxn);
+										  ReorderBufferChange *change);
 extern void concord_stream_event(DecoderState *state);
 extern void concord_stream_stop(DecoderState *state);
 extern void concord_stream_abort(DecoderState *state, ReorderBufferTXN *txn,

@@ -25,6 +25,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "access/xlogreader.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
 
@@ -37,6 +38,7 @@ typedef struct EarlyTxn
 	uint32		ordinal;		/* of its last event */
 	XLogRecPtr	change_lsn;
 	uint32		change_number;
+	RepOriginId origin_id;		/* of its last change */
 } EarlyTxn;
 
 /*
@@ -97,7 +99,10 @@ stream_message_owner(DecoderState *state)
 }
 
 /*
- * Say whose change follows; NULL is a message's.
+ * Say whose change follows, and its replication origin; NULL is a message's.
+ *
+ * Core gives the transaction the origin of the first thing in a block, which
+ * need not be a change and then has none.
  *
  * Core marks a subtransaction as streamed at the end of a block, by which it
  * knows later that an abort has to be told, unless its changes came from disk
@@ -105,10 +110,19 @@ stream_message_owner(DecoderState *state)
  * So it is marked here.
  */
 void
-concord_stream_subtransaction(DecoderState *state, ReorderBufferTXN *subtxn)
+concord_stream_subtransaction(DecoderState *state, ReorderBufferChange *change)
 {
-	if (subtxn == NULL)
+	EarlyTxn   *early = state->txn->output_plugin_private;
+	ReorderBufferTXN *subtxn;
+
+	if (change == NULL)
 		subtxn = stream_message_owner(state);
+	else
+	{
+		subtxn = change->txn;
+		early->origin_id = change->origin_id;
+	}
+	state->txn->origin_id = early->origin_id;
 	state->subtxn = subtxn;
 	if (subtxn != state->txn)
 		subtxn->txn_flags |= RBTXN_IS_STREAMED;
@@ -198,7 +212,8 @@ concord_stream_abort(DecoderState *state, ReorderBufferTXN *txn,
 
 /*
  * A transaction that has been sent in blocks commits.  Returns whether
- * anything was written.
+ * anything was written.  The record at hand is its COMMIT; the origin that
+ * stood there was lost when core replayed the last block.
  */
 bool
 concord_stream_commit(DecoderState *state, ReorderBufferTXN *txn)
@@ -209,6 +224,7 @@ concord_stream_commit(DecoderState *state, ReorderBufferTXN *txn)
 	if (sent)
 	{
 		concord_txn_start(state, txn);
+		txn->origin_id = XLogRecGetOrigin(state->ctx->reader);
 		state->ordinal = early->ordinal;
 		state->encoder->stream_commit(state);
 		concord_output_flush(state);
@@ -229,6 +245,7 @@ concord_stream_prepare(DecoderState *state, ReorderBufferTXN *txn)
 	if (sent)
 	{
 		concord_txn_start(state, txn);
+		txn->origin_id = XLogRecGetOrigin(state->ctx->reader);
 		state->gid = txn->gid;
 		state->ordinal = early->ordinal;
 		state->encoder->stream_prepare(state);
