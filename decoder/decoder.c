@@ -276,13 +276,13 @@ dec_change(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, Relation relation
 	DecoderState *state = ctx->output_plugin_private;
 	MemoryContext old = MemoryContextSwitchTo(state->change_context);
 	ConcordRel *rel;
-	ConcordChange row;
+	ConcordChange row = {.filtered = false};
 
 	state->doing = CONCORD_DOING_CHANGE;
 	concord_stats_change(&state->stats);
 	concord_txn_count(state, change->lsn);
 	rel = concord_relcache_get(state, relation);
-	if (concord_row_prepare(state, rel, relation, change, &row))
+	if (rel->send != 0 && concord_row_prepare(state, rel, relation, change, &row))
 	{
 		concord_txn_event(state);
 		concord_row_send(state, rel, &row);

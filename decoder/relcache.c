@@ -339,19 +339,16 @@ rc_fill(DecoderState *state, ConcordRel *rel, Relation relation, List *publicati
 		RelationClose(target);
 }
 
-/* Give the entry of a relation of which a change is at hand. */
-ConcordRel *
-concord_relcache_get(DecoderState *state, Relation relation)
+/* Find or fill the entry of a relation that is not the one used last. */
+static ConcordRel *
+rc_get(DecoderState *state, Relation relation)
 {
 	Oid			relid = RelationGetRelid(relation);
-	ConcordRel *rel = state->last_rel;
+	ConcordRel *rel;
 	MemoryContext old;
 	MemoryContext context;
 	List	   *publications;
 	bool		found;
-
-	if (likely(rel != NULL && rel->relid == relid && rel->valid))
-		return rel;
 
 	rel = hash_search(state->relations, &relid, HASH_ENTER, &found);
 	state->last_rel = rel;
@@ -386,4 +383,15 @@ concord_relcache_get(DecoderState *state, Relation relation)
 		rel->context = NULL;
 	}
 	return rel;
+}
+
+/* Give the entry of a relation of which a change is at hand. */
+ConcordRel *
+concord_relcache_get(DecoderState *state, Relation relation)
+{
+	ConcordRel *rel = state->last_rel;
+
+	if (likely(rel != NULL && rel->relid == RelationGetRelid(relation) && rel->valid))
+		return rel;
+	return rc_get(state, relation);
 }
