@@ -95,6 +95,15 @@ my @options = $unknown =~ /^(\w+): \S/mg;
 cmp_ok(scalar(@options), '>=', 17, 'all options are listed');
 unlike($unknown, qr/^\w+: *$/m, 'each has a type');
 
+# and the documents have all of them, in their tables
+foreach my $file ('decoder/README.md', 'doc/decoder.md')
+{
+	my $text = PostgreSQL::Test::Utils::slurp_file("$ENV{CONCORD_SRC}/$file");
+	my ($table) = $text =~ /^## Options\n(.*?)^## /ms;
+	my @missing = grep { $table !~ /^\|[^|]*`$_`[^|]*\|/m } @options;
+	is("@missing", '', "$file has every option");
+}
+
 my %hostile = (
 	'empty' => '',
 	'blank' => " \t ",
