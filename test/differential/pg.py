@@ -151,7 +151,7 @@ class Connection:
         """Run SQL (also several statements); rows of the last one as text."""
         self._send(b"Q", sql.encode("utf-8") + b"\0")
         return self._until_ready(
-            copy_data.encode("utf-8") if copy_data is not None else None
+            copy_data.encode("utf-8") if isinstance(copy_data, str) else copy_data
         )
 
     def value(self, sql):
