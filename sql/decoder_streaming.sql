@@ -210,6 +210,25 @@ SELECT * FROM broken();
 SELECT e ->> 'table', e #>> '{new}' ~ '"v"', e #>> '{new}' ~ '"more"', e #>> '{new}' ~ '"lost"', count(*) FROM kept GROUP BY 1, 2, 3, 4 ORDER BY min(ordinal);
 SELECT forget();
 
+-- a savepoint is found to be rolled back in the middle of an event: it is not half there
+CREATE TYPE dec_mood AS ENUM ('a', 'b', 'c');
+CREATE TABLE dec_moods (id int PRIMARY KEY, v text, mood dec_mood);
+SELECT forget();
+BEGIN;
+INSERT INTO dec_moods SELECT i, repeat('x', 100), 'a' FROM generate_series(1, 500) i;
+SAVEPOINT one;
+INSERT INTO dec_moods SELECT i, repeat('x', 100), 'b' FROM generate_series(501, 1000) i;
+ROLLBACK TO one;
+SAVEPOINT two;
+INSERT INTO dec_moods SELECT i, repeat('x', 100), 'c' FROM generate_series(1001, 1500) i;
+RELEASE two;
+INSERT INTO dec_moods SELECT i, repeat('x', 100), 'b' FROM generate_series(1501, 2000) i;
+COMMIT;
+SELECT look();
+SELECT * FROM broken();
+SELECT count(*) FROM events('streaming', 'on', 'batch', 'on') WHERE e ? 'ordinal';
+SELECT forget();
+
 -- a single event a write, and shared writes; lines stay whole
 BEGIN;
 INSERT INTO dec_new SELECT i, repeat('x', 100) FROM generate_series(3001, 4000) i;
@@ -279,4 +298,5 @@ SELECT data FROM pg_logical_slot_peek_changes('regress_decoder', NULL, NULL, 'st
 SELECT pg_drop_replication_slot('regress_decoder');
 DROP FUNCTION look, same, broken, forget, events, messages, varint;
 DROP VIEW kept, blocks;
-DROP TABLE dec_a, dec_b, dec_none, dec_new, got;
+DROP TABLE dec_a, dec_b, dec_none, dec_new, dec_moods, got;
+DROP TYPE dec_mood;
