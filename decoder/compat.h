@@ -31,7 +31,8 @@
 #define concord_change_tuple(t)	((t) ? &(t)->tuple : NULL)
 #endif
 
-/* 18 has generated columns that are stored nowhere. */
+/* 18 has generated columns that are stored nowhere: attgenerated is this. */
+#define CONCORD_GENERATED_VIRTUAL	'v'
 #if PG_VERSION_NUM >= 180000
 #include "rewrite/rewriteHandler.h"
 #define concord_expand_generated(node, rel) \

@@ -324,12 +324,21 @@ flt_check_columns(const ConcordColumnRule *rule)
 	foreach(lc, rule->names)
 	{
 		const char *name = lfirst(lc);
+		AttrNumber	attnum = get_attnum(relid, name);
 
-		if (flt_is_plain(name) && get_attnum(relid, name) == InvalidAttrNumber)
+		if (!flt_is_plain(name))
+			continue;
+		if (attnum == InvalidAttrNumber)
 			ereport(WARNING,
 					(errcode(ERRCODE_UNDEFINED_COLUMN),
 					 errmsg("column \"%s\" of table \"%s.%s\" in option \"columns\" does not exist",
 							name, rule->table.schema, rule->table.table)));
+		else if (get_attgenerated(relid, attnum) == CONCORD_GENERATED_VIRTUAL)
+			ereport(WARNING,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("column \"%s\" of table \"%s.%s\" in option \"columns\" is a virtual generated column",
+							name, rule->table.schema, rule->table.table),
+					 errdetail("It is never sent: its value is computed when it is read, and not in the WAL.")));
 	}
 }
 

@@ -259,7 +259,7 @@ rc_fill_columns(DecoderState *state, ConcordRel *rel, Relation relation,
 		int			n;
 
 		/* A virtual generated column (18+) is not in the tuple. */
-		if (att->attisdropped || att->attgenerated == 'v')
+		if (att->attisdropped || att->attgenerated == CONCORD_GENERATED_VIRTUAL)
 			continue;
 		n = rc_find_column(source, NameStr(att->attname), i);
 		if (n < 0)

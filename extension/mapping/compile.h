@@ -54,6 +54,8 @@ typedef struct ConcordNames
 	char	   *schema;
 	char	   *table;
 	TupleDesc	desc;			/* of the table */
+	Bitmapset  *virtuals;		/* columns that are computed when read: in no
+								 * event (from 18 on) */
 	Oid			event_type;
 	TupleDesc	event_desc;
 	int			nslots;

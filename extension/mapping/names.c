@@ -37,6 +37,9 @@
 
 #define NM_MAX_EDITS	4
 
+/* attgenerated of columns that are computed when they are read */
+#define NM_VIRTUAL			'v'
+
 /* concord_names_create reads what a table's expressions can name. */
 ConcordNames *
 concord_names_create(Oid relid, MemoryContext context)
@@ -59,6 +62,13 @@ concord_names_create(Oid relid, MemoryContext context)
 		names->schema = get_namespace_name(RelationGetNamespace(rel));
 		names->table = pstrdup(RelationGetRelationName(rel));
 		names->desc = CreateTupleDescCopy(RelationGetDescr(rel));
+		for (int i = 0; i < names->desc->natts; i++)
+		{
+			Form_pg_attribute att = TupleDescAttr(RelationGetDescr(rel), i);
+
+			if (!att->attisdropped && att->attgenerated == NM_VIRTUAL)
+				names->virtuals = bms_add_member(names->virtuals, att->attnum);
+		}
 		relation_close(rel, NoLock);
 	}
 	MemoryContextSwitchTo(old);
@@ -161,16 +171,47 @@ nm_node(ParseState *pstate, ConcordNames *names, ConcordSlotKind kind,
 	return (Node *) param;
 }
 
+/*
+ * nm_refuse_virtual raises for a generated column that is stored nowhere (from
+ * 18 on): it is in no event, and would be taken for NULL.
+ */
+static void
+nm_refuse_virtual(ParseState *pstate, ConcordNames *names, AttrNumber attnum,
+				  bool whole, int location)
+{
+	Form_pg_attribute att = TupleDescAttr(names->desc, attnum - 1);
+
+	if (!bms_is_member(attnum, names->virtuals))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 whole ?
+			 errmsg("the whole row cannot be used, because it has the virtual generated column \"%s\"",
+					NameStr(att->attname)) :
+			 errmsg("column \"%s\" is a virtual generated column",
+					NameStr(att->attname)),
+			 errdetail("Changes do not have its value, which is computed when it is read."),
+			 whole ?
+			 errhint("Name the columns, or make it a stored one.") :
+			 errhint("Write its expression, or make it a stored one."),
+			 parser_errposition(pstate, location)));
+}
+
 /* nm_attnum finds a column of the table, or returns InvalidAttrNumber. */
 static AttrNumber
-nm_attnum(TupleDesc desc, const char *name)
+nm_attnum(ParseState *pstate, ConcordNames *names, const char *name, int location)
 {
+	TupleDesc	desc = names->desc;
+
 	for (int i = 0; i < desc->natts; i++)
 	{
 		Form_pg_attribute att = TupleDescAttr(desc, i);
 
 		if (!att->attisdropped && strcmp(NameStr(att->attname), name) == 0)
+		{
+			nm_refuse_virtual(pstate, names, att->attnum, false, location);
 			return att->attnum;
+		}
 	}
 	return InvalidAttrNumber;
 }
@@ -228,6 +269,18 @@ nm_member(ParseState *pstate, Node *row, TupleDesc desc, const char *row_name,
 	return node;
 }
 
+/* nm_whole makes the node of a row that is not followed by a member. */
+static Node *
+nm_whole(ParseState *pstate, ConcordNames *names, ConcordSlotKind kind,
+		 int location)
+{
+	int			attnum = bms_next_member(names->virtuals, -1);
+
+	if (kind != CONCORD_SLOT_EVENT && attnum >= 0)
+		nm_refuse_virtual(pstate, names, attnum, true, location);
+	return nm_node(pstate, names, kind, 0, location);
+}
+
 /* nm_single resolves a name without a qualifier; NULL where it is not ours. */
 static Node *
 nm_single(ParseState *pstate, ConcordNames *names, const char *name,
@@ -246,13 +299,13 @@ nm_single(ParseState *pstate, ConcordNames *names, const char *name,
 	}
 	else
 	{
-		attnum = nm_attnum(names->desc, name);
+		attnum = nm_attnum(pstate, names, name, location);
 		if (attnum != InvalidAttrNumber)
 			return nm_node(pstate, names, CONCORD_SLOT_COLUMN, attnum, location);
 		if (strcmp(name, names->table) == 0)
-			return nm_node(pstate, names, CONCORD_SLOT_ROW, 0, location);
+			return nm_whole(pstate, names, CONCORD_SLOT_ROW, location);
 		if (strcmp(name, "old") == 0)
-			return nm_node(pstate, names, CONCORD_SLOT_OLD, 0, location);
+			return nm_whole(pstate, names, CONCORD_SLOT_OLD, location);
 	}
 	if (strcmp(name, "event") == 0)
 		return nm_node(pstate, names, CONCORD_SLOT_EVENT, 0, location);
@@ -277,14 +330,19 @@ nm_qualified(ParseState *pstate, ConcordNames *names, const char *row,
 
 	if (names->desc != NULL && strcmp(row, names->table) == 0)
 	{
-		AttrNumber	attnum = name != NULL ? nm_attnum(desc, name) : 0;
+		AttrNumber	attnum = name != NULL ?
+			nm_attnum(pstate, names, name, location) : InvalidAttrNumber;
 
 		if (attnum != InvalidAttrNumber)
 			return nm_node(pstate, names, CONCORD_SLOT_COLUMN, attnum, location);
 		kind = CONCORD_SLOT_ROW;
 	}
 	else if (names->desc != NULL && strcmp(row, "old") == 0)
+	{
 		kind = CONCORD_SLOT_OLD;
+		if (name != NULL)
+			(void) nm_attnum(pstate, names, name, location);
+	}
 	else if (strcmp(row, "event") == 0)
 	{
 		kind = CONCORD_SLOT_EVENT;
@@ -293,9 +351,10 @@ nm_qualified(ParseState *pstate, ConcordNames *names, const char *row,
 	else
 		return NULL;
 
+	if (name == NULL)
+		return nm_whole(pstate, names, kind, location);
 	node = nm_node(pstate, names, kind, 0, location);
-	return name == NULL ? node :
-		nm_member(pstate, node, desc, row, name, location);
+	return nm_member(pstate, node, desc, row, name, location);
 }
 
 /* nm_columnref is the parser's hook. */

@@ -64,6 +64,7 @@ concord_rows_shape(ConcordCompiled *compiled, const ConcordRelation *relation)
 		int			index = shape->index[i + 1];
 
 		if (!att->attisdropped &&
+			!bms_is_member(i + 1, compiled->names->virtuals) &&
 			(index < 0 || relation->columns[index].typid != att->atttypid ||
 			 relation->columns[index].typmod != att->atttypmod))
 			shape->same = false;
@@ -252,7 +253,8 @@ row_whole(ConcordCompiled *compiled, ConcordRow *row, bool old)
 		ConcordImageValue value;
 
 		nulls[i] = true;
-		if (TupleDescAttr(desc, i)->attisdropped)
+		if (TupleDescAttr(desc, i)->attisdropped ||
+			bms_is_member(i + 1, compiled->names->virtuals))
 			continue;
 		value = old ? row_old_value(row, i + 1) :
 			concord_rows_value(compiled, row, i + 1);

@@ -85,7 +85,7 @@ if ($replica->pg_version->major >= 19)
 		SELECT concord.emit('topic', '1')));
 	$replica->safe_psql('postgres', q(SELECT concord.wait_for_capture('60s')));
 	is($replica->safe_psql('postgres', q(SELECT string_agg(op, ' ' ORDER BY seq) FROM concord.outbox)),
-		'insert update delete message', 'replica: changes and messages are captured');
+		'insert update delete emit', 'replica: changes and messages are captured');
 	$replica->safe_psql('postgres', 'DROP EXTENSION pg_concord');
 	ok($replica->poll('SHOW effective_wal_level', 'replica'), 'replica: with the slot logical decoding goes');
 }
