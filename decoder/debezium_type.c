@@ -118,10 +118,14 @@ void
 concord_debezium_type(DbzType *type, Oid typid, int32 typmod)
 {
 	Oid			element;
+	List	   *rowtypes = NIL; /* the column's type has told of them */
 
 	memset(type, 0, sizeof(DbzType));
 	type->typid = getBaseTypeAndTypmod(typid, &typmod);
-	concord_type_init(&type->value, type->typid);
+	concord_type_init(&type->value, type->typid, &rowtypes);
+	type->kind = DBZ_STRING;
+	if (type->value.kind == CONCORD_VALUE_FAILED)
+		return;
 
 	for (int i = 0; i < lengthof(plain_types); i++)
 	{
@@ -145,6 +149,4 @@ concord_debezium_type(DbzType *type, Oid typid, int32 typmod)
 		type->kind = DBZ_ENUM;
 	else if (dt_is_hstore(type->typid))
 		type->kind = DBZ_HSTORE;
-	else
-		type->kind = DBZ_STRING;
 }

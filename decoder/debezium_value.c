@@ -70,7 +70,7 @@ dv_text(StringInfo buf, DecoderState *state, const DbzType *type, Datum value)
 	concord_value_text(scratch, (ConcordType *) &type->value, value);
 	if (unlikely(scratch->cursor != 0))
 	{
-		(void) concord_buf_fits(buf, CONCORD_EVENT_MAX);
+		buf->cursor = scratch->cursor;
 		return NULL;
 	}
 	*concord_buf_reserve(scratch, 1) = '\0';

@@ -68,6 +68,8 @@ struct DecoderState
 	uint32		skipped;		/* changes filtered out in a row */
 	bool	   *largest;		/* mark of the largest value of the event */
 	Size		largest_size;
+	struct ConcordRowFailure *failures; /* of its values; see row.c */
+	HTAB	   *warned;			/* columns of which a WARNING has told */
 	StringInfoData position;	/* the encoder's text of its position */
 
 	/* replication origins; see origin.c */
@@ -80,7 +82,7 @@ struct DecoderState
 	/* the relation cache; see relcache.c */
 	HTAB	   *relations;
 	ConcordRel *last_rel;		/* the entry used last, or NULL */
-	bool		has_partitions; /* an entry with ancestors exists */
+	bool		has_dependent;	/* an entry depends on other relations */
 	bool		publications_valid;
 	List	   *publications;	/* of Publication, while valid */
 	List	   *publications_missed;	/* names of which a WARNING has told */

@@ -403,6 +403,32 @@ bin_oversize(StringInfo buf, Datum value)
 	concord_buf_append(buf, sha256, sizeof(sha256));
 }
 
+/* Append the marker of a value that could not be encoded. */
+static void
+bin_failed(StringInfo buf, const ConcordFailure *reason)
+{
+	bin_varint(buf, CONCORD_IMAGE_FAILED);
+	concord_buf_append(buf, unpack_sql_state(reason->sqlerrcode),
+					   CONCORD_SQLSTATE_LENGTH);
+	bin_text(buf, reason->message);
+}
+
+/* Append the marker of a value that is left out; returns its row flag. */
+static uint8
+bin_left_out(DecoderState *state, Datum value, const bool *left_out)
+{
+	const ConcordRowFailure *failure = concord_row_failure(state, left_out);
+
+	if (failure)
+	{
+		bin_failed(&state->buf, &failure->reason);
+		return CONCORD_ROW_FAILED;
+	}
+	bin_oversize(&state->buf, value);
+	CONCORD_COUNT(state, CONCORD_COUNT_OVERSIZE);
+	return CONCORD_ROW_OVERSIZE;
+}
+
 /*
  * Append an image; returns the row flags that it brings.  Ends early where the
  * event has become too large.
@@ -435,11 +461,7 @@ bin_image(DecoderState *state, ConcordRel *rel, const Datum *values,
 		}
 		else if (concord_row_oversize(state, column, value,
 									  left_out[column->source]))
-		{
-			bin_oversize(buf, value);
-			CONCORD_COUNT(state, CONCORD_COUNT_OVERSIZE);
-			flags |= CONCORD_ROW_OVERSIZE;
-		}
+			flags |= bin_left_out(state, value, &left_out[column->source]);
 		else
 		{
 			if (old || !concord_repeat(state, rel, i))

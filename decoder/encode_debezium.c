@@ -366,33 +366,30 @@ dz_failed(DecoderState *state, ConcordRel *rel, bool old)
 	const Datum *values = old ? rel->old_values : rel->new_values;
 	const bool *nulls = old ? rel->old_nulls : rel->new_nulls;
 	const bool *left_out = old ? rel->old_left_out : rel->new_left_out;
-	int			comma = 1;
+	bool		first = true;
 
-	if (old)
-		concord_buf_literal(buf, ",\"old_failed\":{");
-	else
-		concord_buf_literal(buf, ",\"failed\":{");
 	for (int i = 0; i < rel->ncolumns; i++)
 	{
 		ConcordColumn *column = &rel->columns[i];
 		int			n = column->source;
 		int			before = buf->len;
+		const ConcordRowFailure *failure = concord_row_failure(state, &left_out[n]);
 		DbzFault	fault;
 
+		if (failure)
+			concord_json_failure(buf, column, old, failure->reason.sqlerrcode,
+								 failure->reason.message, &first);
 		if (nulls[n] || concord_row_unchanged(column, values[n]) ||
 			concord_row_oversize(state, column, values[n], left_out[n]))
 			continue;
 		fault = concord_debezium_value(state, &rel->debezium->types[i], values[n]);
 		buf->len = before;
-		if (fault == DBZ_FINE)
-			continue;
-		concord_buf_append(buf, column->json_name + comma,
-						   column->json_name_len - comma);
-		comma = 0;
-		concord_buf_literal(buf, "{\"sqlstate\":\"22003\",\"message\":"
-							"\"NaN and infinity have no precise decimal\"}");
+		if (fault != DBZ_FINE)
+			concord_json_failure(buf, column, old, ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE,
+								 "NaN and infinity have no precise decimal", &first);
 	}
-	concord_buf_putc(buf, '}');
+	if (!first)
+		concord_buf_putc(buf, '}');
 }
 
 /* What an event has of a change. */
@@ -443,9 +440,9 @@ dz_event(DecoderState *state, ConcordRel *rel, const DbzEvent *event)
 		concord_json_oversize(state, rel, true);
 	if (unlikely(new_faults.oversize))
 		concord_json_oversize(state, rel, false);
-	if (unlikely(old_faults.failed))
+	if (event->before && unlikely(old_faults.failed || state->failures != NULL))
 		dz_failed(state, rel, true);
-	if (unlikely(new_faults.failed))
+	if (event->after && unlikely(new_faults.failed || state->failures != NULL))
 		dz_failed(state, rel, false);
 	dz_end(state, start);
 	return true;

@@ -39,6 +39,9 @@ extern bool concord_json_row(DecoderState *state, ConcordRel *rel,
 							 const ConcordChange *change);
 extern bool concord_json_subject(DecoderState *state, ConcordRel *rel, bool old);
 extern void concord_json_oversize(DecoderState *state, ConcordRel *rel, bool old);
+extern void concord_json_failure(StringInfo buf, const ConcordColumn *column,
+								 bool old, int sqlerrcode, const char *message,
+								 bool *first);
 
 /* Begin an event; returns where it starts. */
 static inline int

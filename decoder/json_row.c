@@ -17,8 +17,21 @@
 typedef struct ImageGaps
 {
 	bool		unchanged;
-	bool		oversize;
+	bool		left_out;		/* too large, or not to be encoded */
+	bool		json_null;		/* a null of JSON's stands for a value */
 } ImageGaps;
+
+/* Is a value JSON's null, which stands in an image as SQL's does?  p: its text. */
+static inline bool
+jr_is_json_null(ConcordColumn *column, const char *p)
+{
+	if (column->type.kind != CONCORD_VALUE_JSONB &&
+		column->type.kind != CONCORD_VALUE_JSON)
+		return false;
+	while (*p == ' ' || *p == '\t')
+		p++;
+	return *p == 'n';
+}
 
 /*
  * Append an image as an object: all columns, or those of the key.  Columns
@@ -49,7 +62,7 @@ jr_image(DecoderState *state, ConcordRel *rel, bool old, bool key_only,
 
 		if (key_only && !column->key)
 			continue;
-		if (!nulls[n] && column->varlena)
+		if (!nulls[n])
 		{
 			if (concord_row_unchanged(column, values[n]))
 			{
@@ -58,7 +71,7 @@ jr_image(DecoderState *state, ConcordRel *rel, bool old, bool key_only,
 			}
 			if (concord_row_oversize(state, column, values[n], left_out[n]))
 			{
-				gaps->oversize = true;
+				gaps->left_out = true;
 				continue;
 			}
 		}
@@ -74,6 +87,8 @@ jr_image(DecoderState *state, ConcordRel *rel, bool old, bool key_only,
 			concord_repeat_note(state, rel, i, at);
 		if (!concord_row_wrote(state, column, before, &left_out[n]))
 			return;
+		if (!nulls[n] && unlikely(jr_is_json_null(column, buf->data + at)))
+			gaps->json_null = true;
 	}
 	concord_buf_putc(buf, '}');
 }
@@ -102,6 +117,17 @@ jr_unchanged(DecoderState *state, ConcordRel *rel)
 	concord_buf_putc(buf, ']');
 }
 
+/* Begin the member of a column in an object that may have had others. */
+static void
+jr_column(StringInfo buf, const ConcordColumn *column, bool *first)
+{
+	int			comma = *first ? 1 : 0;
+
+	concord_buf_append(buf, column->json_name + comma,
+					   column->json_name_len - comma);
+	*first = false;
+}
+
 /* Append a marker for each value of an image that is too large. */
 void
 concord_json_oversize(DecoderState *state, ConcordRel *rel, bool old)
@@ -110,12 +136,8 @@ concord_json_oversize(DecoderState *state, ConcordRel *rel, bool old)
 	const Datum *values = old ? rel->old_values : rel->new_values;
 	const bool *nulls = old ? rel->old_nulls : rel->new_nulls;
 	const bool *left_out = old ? rel->old_left_out : rel->new_left_out;
-	int			comma = 1;
+	bool		first = true;
 
-	if (old)
-		concord_buf_literal(buf, ",\"old_oversize\":{");
-	else
-		concord_buf_literal(buf, ",\"oversize\":{");
 	for (int i = 0; i < rel->ncolumns; i++)
 	{
 		ConcordColumn *column = &rel->columns[i];
@@ -124,15 +146,17 @@ concord_json_oversize(DecoderState *state, ConcordRel *rel, bool old)
 		uint64		length;
 		char	   *p;
 
-		if (nulls[n] || !column->varlena ||
-			concord_row_unchanged(column, values[n]) ||
-			!concord_row_oversize(state, column, values[n], left_out[n]))
+		if (nulls[n] || concord_row_unchanged(column, values[n]) ||
+			!concord_row_oversize(state, column, values[n], left_out[n]) ||
+			concord_row_failure(state, &left_out[n]) != NULL)
 			continue;
 		length = concord_value_digest(values[n], sha256);
 		CONCORD_COUNT(state, CONCORD_COUNT_OVERSIZE);
-		concord_buf_append(buf, column->json_name + comma,
-						   column->json_name_len - comma);
-		comma = 0;
+		if (first && old)
+			concord_buf_literal(buf, ",\"old_oversize\":{");
+		else if (first)
+			concord_buf_literal(buf, ",\"oversize\":{");
+		jr_column(buf, column, &first);
 		concord_buf_literal(buf, "{\"length\":");
 		concord_json_number(buf, length);
 		concord_buf_literal(buf, ",\"sha256\":\"");
@@ -141,7 +165,86 @@ concord_json_oversize(DecoderState *state, ConcordRel *rel, bool old)
 		concord_buf_advance(buf, p);
 		concord_buf_literal(buf, "\"}");
 	}
+	if (!first)
+		concord_buf_putc(buf, '}');
+}
+
+/* Append why a value could not be encoded, in the object that says so. */
+void
+concord_json_failure(StringInfo buf, const ConcordColumn *column, bool old,
+					 int sqlerrcode, const char *message, bool *first)
+{
+	if (*first && old)
+		concord_buf_literal(buf, ",\"old_failed\":{");
+	else if (*first)
+		concord_buf_literal(buf, ",\"failed\":{");
+	jr_column(buf, column, first);
+	concord_buf_literal(buf, "{\"sqlstate\":\"");
+	concord_buf_append(buf, unpack_sql_state(sqlerrcode), CONCORD_SQLSTATE_LENGTH);
+	concord_buf_literal(buf, "\",\"message\":");
+	concord_json_string(buf, message, strlen(message));
 	concord_buf_putc(buf, '}');
+}
+
+/* Append why for each value of an image that could not be encoded. */
+static void
+jr_failed(DecoderState *state, ConcordRel *rel, bool old)
+{
+	const bool *left_out = old ? rel->old_left_out : rel->new_left_out;
+	bool		first = true;
+
+	for (int i = 0; i < rel->ncolumns; i++)
+	{
+		ConcordColumn *column = &rel->columns[i];
+		const ConcordRowFailure *failure =
+			concord_row_failure(state, &left_out[column->source]);
+
+		if (failure)
+			concord_json_failure(&state->buf, column, old, failure->reason.sqlerrcode,
+								 failure->reason.message, &first);
+	}
+	if (!first)
+		concord_buf_putc(&state->buf, '}');
+}
+
+/* Append what is said of values of an image that are left out. */
+static void
+jr_left_out(DecoderState *state, ConcordRel *rel, bool old)
+{
+	concord_json_oversize(state, rel, old);
+	if (state->failures != NULL)
+		jr_failed(state, rel, old);
+}
+
+/* Append the list of columns of an image that are JSON's null, not SQL's. */
+static void
+jr_json_null(DecoderState *state, ConcordRel *rel, bool old)
+{
+	StringInfo	buf = &state->buf;
+	const Datum *values = old ? rel->old_values : rel->new_values;
+	const bool *nulls = old ? rel->old_nulls : rel->new_nulls;
+	const bool *left_out = old ? rel->old_left_out : rel->new_left_out;
+	bool		first = true;
+
+	if (old)
+		concord_buf_literal(buf, ",\"old_json_null\":[");
+	else
+		concord_buf_literal(buf, ",\"json_null\":[");
+	for (int i = 0; i < rel->ncolumns; i++)
+	{
+		ConcordColumn *column = &rel->columns[i];
+		int			n = column->source;
+
+		if (nulls[n] || concord_row_unchanged(column, values[n]) ||
+			concord_row_oversize(state, column, values[n], left_out[n]) ||
+			!concord_value_is_json_null(&column->type, values[n]))
+			continue;
+		if (!first)
+			concord_buf_putc(buf, ',');
+		first = false;
+		concord_buf_append(buf, column->json_name + 1, column->json_name_len - 2);
+	}
+	concord_buf_putc(buf, ']');
 }
 
 /*
@@ -176,7 +279,7 @@ concord_json_subject(DecoderState *state, ConcordRel *rel, bool old)
 		concord_value_json(&state->buf, &only->type, values[only->source], &style);
 	else if (count > 1)
 	{
-		ImageGaps	gaps = {false, false};
+		ImageGaps	gaps = {0};
 
 		jr_image(state, rel, old, true, &gaps);
 	}
@@ -191,9 +294,9 @@ bool
 concord_json_row(DecoderState *state, ConcordRel *rel, const ConcordChange *change)
 {
 	StringInfo	buf = &state->buf;
-	ImageGaps	key_gaps = {false, false};
-	ImageGaps	old_gaps = {false, false};
-	ImageGaps	new_gaps = {false, false};
+	ImageGaps	key_gaps = {0};
+	ImageGaps	old_gaps = {0};
+	ImageGaps	new_gaps = {0};
 	bool		whole_old = change->has_old && !change->old_is_key;
 
 	concord_repeat_begin(rel);
@@ -218,10 +321,14 @@ concord_json_row(DecoderState *state, ConcordRel *rel, const ConcordChange *chan
 		return false;
 	if (new_gaps.unchanged)
 		jr_unchanged(state, rel);
-	if (old_gaps.oversize)
-		concord_json_oversize(state, rel, true);
-	if (new_gaps.oversize)
-		concord_json_oversize(state, rel, false);
+	if (old_gaps.left_out || (key_gaps.left_out && change->has_old))
+		jr_left_out(state, rel, true);
+	if (new_gaps.left_out)
+		jr_left_out(state, rel, false);
+	if (old_gaps.json_null)
+		jr_json_null(state, rel, true);
+	if (new_gaps.json_null)
+		jr_json_null(state, rel, false);
 	concord_buf_append(buf, rel->json_types, rel->json_types_len);
 	return true;
 }

@@ -94,16 +94,24 @@
  * definitions at once.
  *
  * An image is varint ncolumns, then per column of the definition a varint
- * header: IMAGE_NULL, IMAGE_UNCHANGED (a TOASTed value that the change did
- * not touch), IMAGE_ABSENT (not part of the old key), IMAGE_OVERSIZE
- * (followed by varint length and 32 bytes of SHA-256; the value was larger
- * than max_value, or the largest of a row too large for one message; both are of the stored value's bytes, uncompressed and
- * without header), or IMAGE_TEXT + n followed by n bytes of the value's text.
+ * header, by which one of these follows:
+ *
+ *		IMAGE_NULL		nothing
+ *		IMAGE_UNCHANGED	nothing: a TOASTed value that the change did not touch
+ *		IMAGE_ABSENT	nothing: not part of the old key
+ *		IMAGE_OVERSIZE	varint length, 32 bytes of SHA-256: the value was larger
+ *						than max_value, or the largest of a row too large for one
+ *						message.  Both are of the value's bytes, uncompressed and
+ *						without header
+ *		IMAGE_FAILED	5 bytes of SQLSTATE, text message: the value could not be
+ *						encoded
+ *		IMAGE_TEXT + n	n bytes of the value's text
  *
  * Text of a value does not depend on session settings: it is what the type's
  * output function gives under DateStyle ISO, IntervalStyle postgres, TimeZone
- * UTC, bytea_output hex and extra_float_digits 1, and the type's input
- * function reads it back exactly.
+ * UTC, bytea_output hex, extra_float_digits 1, lc_monetary C without a currency
+ * sign and an empty search_path, and the type's input function reads it back
+ * exactly.
  *
  * The ordinal of an event within its transaction is the number of INSERT,
  * UPDATE, DELETE, TRUNCATE and MESSAGE messages so far in it, from 1.  It is
@@ -115,7 +123,7 @@
 #ifndef CONCORD_PROTOCOL_H
 #define CONCORD_PROTOCOL_H
 
-#define CONCORD_PROTOCOL_VERSION	1
+#define CONCORD_PROTOCOL_VERSION	2
 
 /* Name of the output plugin, as slots and options know it. */
 #define CONCORD_DECODER_NAME		"concord_decoder"
@@ -163,6 +171,7 @@ typedef enum ConcordEarlyMsgKind
 #define CONCORD_ROW_UNCHANGED	0x10	/* the new image lacks a TOASTed value */
 #define CONCORD_ROW_OVERSIZE	0x20	/* an image has an IMAGE_OVERSIZE
 										 * value */
+#define CONCORD_ROW_FAILED		0x40	/* an image has an IMAGE_FAILED value */
 
 /* Flags of TRUNCATE and MESSAGE. */
 #define CONCORD_TRUNCATE_CASCADE	0x01
@@ -182,7 +191,11 @@ typedef enum ConcordEarlyMsgKind
 #define CONCORD_IMAGE_UNCHANGED	1
 #define CONCORD_IMAGE_ABSENT	2
 #define CONCORD_IMAGE_OVERSIZE	3
-#define CONCORD_IMAGE_TEXT		4
+#define CONCORD_IMAGE_FAILED	4
+#define CONCORD_IMAGE_TEXT		5
+
+/* Bytes of SQLSTATE in IMAGE_FAILED. */
+#define CONCORD_SQLSTATE_LENGTH	5
 
 /* A write is sent once it has grown to this size. */
 #define CONCORD_WRITE_SIZE		(64 * 1024)

@@ -10,7 +10,8 @@
  * The callbacks only mark: an entry may be in use further up the stack.
  *
  * A partition that is sent under an ancestor depends on that ancestor too
- * (its name, its selection), so an entry remembers all ancestors.
+ * (its name, its selection), so an entry remembers all ancestors; and the
+ * relations of its columns' composite types.
  *
  * Callbacks cannot be unregistered, so they are registered once in a process
  * and find the current state through a static pointer, which a callback of
@@ -53,7 +54,7 @@ rc_invalidate_relation(Datum arg, Oid relid)
 		rel = hash_search(current_state->relations, &relid, HASH_FIND, NULL);
 		if (rel)
 			rel->valid = false;
-		if (!current_state->has_partitions)
+		if (!current_state->has_dependent)
 			return;
 	}
 
@@ -67,6 +68,8 @@ rc_invalidate_relation(Datum arg, Oid relid)
 			if (rel->ancestors[i] == relid)
 				rel->valid = false;
 		}
+		if (rel->valid && list_member_oid(rel->rowtypes, relid))
+			rel->valid = false;
 	}
 }
 
@@ -202,8 +205,10 @@ rc_is_hidden(DecoderState *state, ConcordRel *rel, Form_pg_attribute att, bool k
 
 /* Describe a column of target that is at place n in tuples of relation. */
 static void
-rc_fill_column(ConcordColumn *column, Form_pg_attribute att, int n, bool key, int flags)
+rc_fill_column(ConcordRel *rel, Form_pg_attribute att, int n, bool key, int flags)
 {
+	ConcordColumn *column = &rel->columns[rel->ncolumns++];
+
 	column->attnum = att->attnum;
 	column->source = n;
 	column->name = pstrdup(NameStr(att->attname));
@@ -211,7 +216,7 @@ rc_fill_column(ConcordColumn *column, Form_pg_attribute att, int n, bool key, in
 	column->typmod = att->atttypmod;
 	column->varlena = att->attlen == -1;
 	column->notnull = att->attnotnull;
-	concord_type_init(&column->type, att->atttypid);
+	concord_type_init(&column->type, att->atttypid, &rel->rowtypes);
 	column->flags = flags | (att->attgenerated ? CONCORD_COL_GENERATED : 0);
 	column->key = key;
 }
@@ -275,7 +280,7 @@ rc_fill_columns(DecoderState *state, ConcordRel *rel, Relation relation,
 			hidden |= flags;
 			continue;
 		}
-		rc_fill_column(&rel->columns[rel->ncolumns++], att, n, key, flags);
+		rc_fill_column(rel, att, n, key, flags);
 	}
 	if (full)
 		hidden &= ~CONCORD_COL_IDENTITY;
@@ -371,10 +376,12 @@ rc_get(DecoderState *state, Relation relation)
 	rel->valid = true;
 	rel->target = relid;
 	if (relation->rd_rel->relispartition)
-		state->has_partitions = true;
+		state->has_dependent = true;
 	publications = concord_filter_relation(state, relation, rel);
 	if (rel->send != 0)
 		rc_fill(state, rel, relation, publications);
+	if (rel->rowtypes != NIL)
+		state->has_dependent = true;
 	MemoryContextSwitchTo(old);
 	if (rel->send == 0 && rel->nancestors == 0)
 	{

@@ -68,6 +68,7 @@ struct ConcordRel
 	bool		restricted;		/* publications say which columns are sent */
 	Bitmapset  *published;		/* those, by number in target */
 	ConcordRowFilter *row_filter;	/* NULL lets everything pass */
+	List	   *rowtypes;		/* relations of composite types, by OID */
 	int			ncolumns;
 	ConcordColumn *columns;
 	int			natts;			/* of the tuples in WAL */

@@ -18,7 +18,8 @@
  * come again each time and stop the reader for good.  So writers of values
  * stop at CONCORD_EVENT_MAX and leave a note in the buffer's cursor; then the
  * largest value is marked to be left out, as one above max_value is, and the
- * event is written anew.
+ * event is written anew.  A value whose output function raises is left out in
+ * the same way.
  *
  *-------------------------------------------------------------------------
  */
@@ -27,10 +28,18 @@
 #include "access/detoast.h"
 #include "access/htup_details.h"
 #include "miscadmin.h"
+#include "utils/hsearch.h"
 #include "utils/rel.h"
 
 #include "protocol.h"
 #include "row.h"
+
+/* A column of which a WARNING has told. */
+typedef struct WarnedKey
+{
+	Oid			relid;
+	AttrNumber	attnum;
+} WarnedKey;
 #include "rowfilter.h"
 
 /* Take values that the new image only points to from the old one. */
@@ -154,7 +163,77 @@ concord_row_prepare(DecoderState *state, ConcordRel *rel, Relation relation,
 	return true;
 }
 
-/* Write a row change, leaving out the largest values until it fits. */
+/* Tell once of a column that it has a value that cannot be encoded. */
+static void
+row_warn(DecoderState *state, const ConcordRel *rel, const ConcordColumn *column,
+		 const ConcordFailure *reason)
+{
+	WarnedKey	key;
+	bool		found;
+
+	if (state->warned == NULL)
+	{
+		HASHCTL		ctl = {0};
+
+		ctl.keysize = sizeof(WarnedKey);
+		ctl.entrysize = sizeof(WarnedKey);
+		ctl.hcxt = state->context;
+		state->warned = hash_create("concord_decoder warned", 16, &ctl,
+									HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	}
+	memset(&key, 0, sizeof(key));
+	key.relid = rel->target;
+	key.attnum = column->attnum;
+	(void) hash_search(state->warned, &key, HASH_ENTER, &found);
+	if (found)
+		return;
+	ereport(WARNING,
+			(errcode(reason->sqlerrcode),
+			 errmsg("a value of column \"%s\" of table \"%s.%s\" cannot be encoded",
+					column->name, rel->schema, rel->table),
+			 errdetail("%s", reason->message),
+			 errhint("Events say so instead of giving such a value; this is reported once.")));
+}
+
+/*
+ * The writing of a value has stopped, having taken size bytes: it could not be
+ * encoded, or the event has become too large.
+ */
+void
+concord_row_stopped(DecoderState *state, const ConcordColumn *column,
+					Size size, bool *left_out)
+{
+	ConcordRowFailure *failure;
+
+	if (state->buf.cursor != CONCORD_CURSOR_FAILED)
+	{
+		size += (Size) state->buf.cursor;
+		if (size > state->largest_size && column->varlena)
+		{
+			state->largest_size = size;
+			state->largest = left_out;
+		}
+		return;
+	}
+	if (concord_row_failure(state, left_out) == NULL)
+	{
+		failure = palloc(sizeof(ConcordRowFailure));
+		failure->mark = left_out;
+		failure->reason = *concord_value_failure();
+		failure->next = state->failures;
+		state->failures = failure;
+		row_warn(state, state->last_rel, column, &failure->reason);
+	}
+
+	/* leave out this one, whatever was larger */
+	state->largest = left_out;
+	state->largest_size = size + 1;
+}
+
+/*
+ * Write a row change, leaving out what cannot be encoded and the largest values
+ * until it fits.
+ */
 void
 concord_row_send(DecoderState *state, ConcordRel *rel, const ConcordChange *row)
 {
@@ -165,7 +244,7 @@ concord_row_send(DecoderState *state, ConcordRel *rel, const ConcordChange *row)
 	state->largest_size = 0;
 	while (unlikely(!state->encoder->change(state, rel, row)))
 	{
-		if (state->largest_size == 0)
+		if (state->largest_size == 0 || *state->largest)
 			elog(ERROR, "change of relation %u does not fit into an event",
 				 rel->relid);
 		counts[CONCORD_COUNT_OVERSIZE] = oversize;
@@ -179,6 +258,9 @@ concord_row_send(DecoderState *state, ConcordRel *rel, const ConcordChange *row)
 		   CONCORD_COUNT_DELETES]++;
 	if (unlikely(shrunk))
 	{
+		for (const ConcordRowFailure *f = state->failures; f != NULL; f = f->next)
+			counts[CONCORD_COUNT_FAILED]++;
+		state->failures = NULL;
 		memset(rel->old_left_out, 0, sizeof(bool) * rel->natts);
 		memset(rel->new_left_out, 0, sizeof(bool) * rel->natts);
 	}

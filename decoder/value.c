@@ -5,13 +5,12 @@
  *
  * The common types are formatted here straight from their Datum into the
  * output buffer: no palloc, no function manager, no setting is looked at.
- * Every other type goes through its output function, with the settings that
- * output functions look at pinned around the call and restored also when it
- * fails, because the caller may be an ordinary session.
+ * Others are written from their parts (value_nested.c) or through their output
+ * function (value_output.c).
  *
  * The text is what the type's output function gives under DateStyle ISO,
- * IntervalStyle postgres, TimeZone UTC, bytea_output hex and
- * extra_float_digits 1.  Type money is the exception: its output depends on
+ * IntervalStyle postgres, TimeZone UTC, bytea_output hex, extra_float_digits 1
+ * and an empty search_path.  Type money is the exception: its output depends on
  * lc_monetary, so it is written as plain digits with two decimals, which its
  * input reads back under lc_monetary C and its kin.
  *
@@ -26,22 +25,13 @@
 #include <math.h>
 
 #include "access/detoast.h"
-#include "access/tupmacs.h"
-#include "access/xact.h"
-#include "catalog/pg_type.h"
 #include "common/shortest_dec.h"
-#include "miscadmin.h"
-#include "pgtime.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/bytea.h"
 #include "utils/cash.h"
 #include "utils/date.h"
 #include "utils/datetime.h"
 #include "utils/float.h"
-#include "utils/lsyscache.h"
-#include "utils/memutils.h"
-#include "utils/resowner.h"
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
@@ -49,82 +39,6 @@
 
 /* The most bytes that a number other than numeric takes. */
 #define NUMBER_MAX	32
-
-/*
- * A stored value up to this size has a text that can be made: an element of
- * eight bytes gives 131 kB at most, that of a numeric.
- */
-#define GUARD_SIZE	8192
-
-/* The zone that is shown: read at first use, the same for the process's life. */
-static pg_tz *utc_zone = NULL;
-
-/* Which types are written here. */
-static const struct
-{
-	Oid			typid;
-	ConcordValueKind kind;
-}			known_types[] =
-
-{
-	{BOOLOID, CONCORD_VALUE_BOOL},
-	{INT2OID, CONCORD_VALUE_INT2},
-	{INT4OID, CONCORD_VALUE_INT4},
-	{INT8OID, CONCORD_VALUE_INT8},
-	{OIDOID, CONCORD_VALUE_OID},
-	{FLOAT4OID, CONCORD_VALUE_FLOAT4},
-	{FLOAT8OID, CONCORD_VALUE_FLOAT8},
-	{NUMERICOID, CONCORD_VALUE_NUMERIC},
-	{CASHOID, CONCORD_VALUE_MONEY},
-	{TEXTOID, CONCORD_VALUE_TEXT},
-	{VARCHAROID, CONCORD_VALUE_TEXT},
-	{BPCHAROID, CONCORD_VALUE_TEXT},
-	{NAMEOID, CONCORD_VALUE_NAME},
-	{JSONOID, CONCORD_VALUE_JSON},
-	{JSONBOID, CONCORD_VALUE_JSONB},
-	{BYTEAOID, CONCORD_VALUE_BYTEA},
-	{UUIDOID, CONCORD_VALUE_UUID},
-	{DATEOID, CONCORD_VALUE_DATE},
-	{TIMEOID, CONCORD_VALUE_TIME},
-	{TIMESTAMPOID, CONCORD_VALUE_TIMESTAMP},
-	{TIMESTAMPTZOID, CONCORD_VALUE_TIMESTAMPTZ},
-};
-
-/*
- * Learn how a type is written; what that needs is allocated in the current
- * context.  A domain is written as its base type.
- */
-void
-concord_type_init(ConcordType *type, Oid typid)
-{
-	Oid			base = getBaseType(typid);
-	Oid			output;
-	Oid			element;
-	bool		isvarlena;
-
-	memset(type, 0, sizeof(ConcordType));
-	get_typlenbyvalalign(base, &type->typlen, &type->typbyval, &type->typalign);
-	for (int i = 0; i < lengthof(known_types); i++)
-	{
-		if (known_types[i].typid == base)
-		{
-			type->kind = known_types[i].kind;
-			return;
-		}
-	}
-
-	getTypeOutputInfo(base, &output, &isvarlena);
-	fmgr_info(output, &type->output);
-	element = get_element_type(base);
-	if (OidIsValid(element))
-	{
-		type->kind = CONCORD_VALUE_ARRAY;
-		type->element = palloc(sizeof(ConcordType));
-		concord_type_init(type->element, element);
-	}
-	else
-		type->kind = CONCORD_VALUE_OTHER;
-}
 
 /* Give a value with its bytes in place; a short header is left as it is. */
 struct varlena *
@@ -143,100 +57,6 @@ concord_value_too_large(Datum value, Size max)
 	if (!VARATT_IS_EXTERNAL(v) && VARATT_IS_SHORT(v))
 		return VARSIZE_SHORT(v) - VARHDRSZ_SHORT > max;
 	return toast_raw_datum_size(value) - VARHDRSZ > max;
-}
-
-/*
- * Call a type's output function with the settings pinned that it may look at.
- */
-static char *
-val_output(ConcordType *type, Datum value)
-{
-	int			save_datestyle = DateStyle;
-	int			save_intervalstyle = IntervalStyle;
-	int			save_extra_float_digits = extra_float_digits;
-	int			save_bytea_output = bytea_output;
-	pg_tz	   *save_zone = session_timezone;
-	char	   *result;
-
-	if (utc_zone == NULL)
-		utc_zone = pg_tzset("UTC");
-
-	PG_TRY();
-	{
-		DateStyle = USE_ISO_DATES;
-		IntervalStyle = INTSTYLE_POSTGRES;
-		extra_float_digits = 1;
-		bytea_output = BYTEA_OUTPUT_HEX;
-		session_timezone = utc_zone;
-		result = OutputFunctionCall(&type->output, value);
-	}
-	PG_FINALLY();
-	{
-		DateStyle = save_datestyle;
-		IntervalStyle = save_intervalstyle;
-		extra_float_digits = save_extra_float_digits;
-		bytea_output = save_bytea_output;
-		session_timezone = save_zone;
-	}
-	PG_END_TRY();
-	return result;
-}
-
-/*
- * Call the output function of a value whose text may be larger than a gigabyte
- * although its bytes are few (an array of numeric, say).  The function's error
- * is turned into NULL: it would come again each time the row is decoded.
- */
-static char *
-val_output_guarded(ConcordType *type, Datum value)
-{
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	char	   *volatile result = NULL;
-
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		result = val_output(type, value);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		/* palloc() gives the latter for a size that it does not accept */
-		if (geterrcode() != ERRCODE_PROGRAM_LIMIT_EXCEEDED &&
-			geterrcode() != ERRCODE_INTERNAL_ERROR)
-			PG_RE_THROW();
-		MemoryContextSwitchTo(context);
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
-	return result;
-}
-
-/*
- * Give the text that a type's output function makes of a value, to be appended
- * to buf; NULL where it does not fit.
- */
-char *
-concord_value_output(StringInfo buf, ConcordType *type, Datum value)
-{
-	char	   *text;
-
-	if (type->typlen != -1 || !concord_value_too_large(value, GUARD_SIZE))
-		text = val_output(type, value);
-	else if ((text = val_output_guarded(type, value)) == NULL)
-	{
-		(void) concord_buf_fits(buf, MaxAllocHugeSize);
-		return NULL;
-	}
-	if (concord_buf_fits(buf, strlen(text)))
-		return text;
-	pfree(text);
-	return NULL;
 }
 
 /* Write v with two digits. */
@@ -597,49 +417,6 @@ concord_value_scalar(StringInfo buf, ConcordValueKind kind, Datum value, bool js
 	return number;
 }
 
-/*
- * Append the text of a plain array of numeric; false where it is another one.
- * array_out() has the text of all elements in memory before it looks how long
- * they are, and a numeric of a few bytes may have 131 kB.
- */
-static bool
-val_numeric_array(StringInfo buf, ConcordType *type, Datum value)
-{
-	ConcordType *element = type->element;
-	ArrayType  *array;
-	const char *data;
-	const uint8 *nulls;
-	bool		plain;
-
-	if (element->kind != CONCORD_VALUE_NUMERIC)
-		return false;
-	array = DatumGetArrayTypeP(value);
-	plain = ARR_NDIM(array) == 1 && ARR_LBOUND(array)[0] == 1;
-	if (plain)
-	{
-		data = ARR_DATA_PTR(array);
-		nulls = ARR_NULLBITMAP(array);
-		concord_buf_putc(buf, '{');
-		for (int i = 0; i < ARR_DIMS(array)[0] && concord_buf_fits(buf, 1); i++)
-		{
-			if (i > 0)
-				concord_buf_putc(buf, ',');
-			if (nulls && (nulls[i / 8] & (1 << (i % 8))) == 0)
-			{
-				concord_buf_literal(buf, "NULL");
-				continue;
-			}
-			(void) concord_value_numeric(buf, PointerGetDatum(data));
-			data = att_addlength_pointer(data, element->typlen, data);
-			data = (const char *) att_align_nominal(data, element->typalign);
-		}
-		concord_buf_putc(buf, '}');
-	}
-	if ((Pointer) array != DatumGetPointer(value))
-		pfree(array);
-	return plain;
-}
-
 /* Append a value's canonical text. */
 void
 concord_value_text(StringInfo buf, ConcordType *type, Datum value)
@@ -673,10 +450,28 @@ concord_value_text(StringInfo buf, ConcordType *type, Datum value)
 		case CONCORD_VALUE_BYTEA:
 			concord_value_bytea_hex(buf, value, false);
 			break;
+		case CONCORD_VALUE_ENUM:
+			concord_value_enum(buf, value);
+			break;
+		case CONCORD_VALUE_REG:
+			concord_value_reg(buf, type, value);
+			break;
 		case CONCORD_VALUE_ARRAY:
-			if (val_numeric_array(buf, type, value))
-				break;
-			pg_fallthrough;
+			concord_value_array(buf, type, value);
+			break;
+		case CONCORD_VALUE_COMPOSITE:
+			concord_value_composite(buf, type, value);
+			break;
+		case CONCORD_VALUE_RANGE:
+			concord_value_range(buf, type, value);
+			break;
+		case CONCORD_VALUE_MULTIRANGE:
+			concord_value_multirange(buf, type, value);
+			break;
+		case CONCORD_VALUE_FAILED:
+			concord_value_fail(buf, type->failure->sqlerrcode,
+							   type->failure->message);
+			break;
 		case CONCORD_VALUE_OTHER:
 			{
 				char	   *text = concord_value_output(buf, type, value);

@@ -10,8 +10,10 @@
 
 #include <limits.h>
 
+#include "access/tupdesc.h"
 #include "fmgr.h"
 #include "lib/stringinfo.h"
+#include "nodes/pg_list.h"
 
 #include "compat.h"
 
@@ -40,18 +42,57 @@ typedef enum ConcordValueKind
 	CONCORD_VALUE_TIME,
 	CONCORD_VALUE_TIMESTAMP,
 	CONCORD_VALUE_TIMESTAMPTZ,
-	CONCORD_VALUE_ARRAY,		/* in JSON only; text is array_out's */
+	CONCORD_VALUE_ENUM,
+	CONCORD_VALUE_REG,			/* name of an object of the catalog */
+	CONCORD_VALUE_ARRAY,
+	CONCORD_VALUE_COMPOSITE,
+	CONCORD_VALUE_RANGE,
+	CONCORD_VALUE_MULTIRANGE,
+	CONCORD_VALUE_FAILED,		/* nothing is known of the type */
 } ConcordValueKind;
+
+/* Why a value cannot be encoded. */
+typedef struct ConcordFailure
+{
+	int			sqlerrcode;
+	char		message[512];
+} ConcordFailure;
+
+struct ConcordRowType;
 
 typedef struct ConcordType
 {
 	ConcordValueKind kind;
-	FmgrInfo	output;			/* of OTHER and ARRAY */
-	struct ConcordType *element;	/* of ARRAY */
 	int16		typlen;
 	bool		typbyval;
 	char		typalign;
+	char		typdelim;		/* between elements of an array of it */
+	bool		guarded;		/* the output function is not core's */
+	Oid			typid;			/* the base type, where it is a domain */
+	FmgrInfo   *output;			/* of OTHER and COMPOSITE */
+	struct ConcordType *element;	/* of ARRAY, RANGE and MULTIRANGE */
+	struct TypeCacheEntry *cache;	/* of RANGE; of MULTIRANGE, its range's */
+	struct ConcordRowType *row; /* of COMPOSITE */
+	ConcordFailure *failure;	/* of FAILED */
 } ConcordType;
+
+/* A column of a composite type. */
+typedef struct ConcordAttribute
+{
+	ConcordType type;
+	bool		dropped;
+	const char *json_name;		/* ,"name": as it stands in JSON */
+	int			json_name_len;
+} ConcordAttribute;
+
+/* The columns of a composite type, and arrays for one value of it. */
+typedef struct ConcordRowType
+{
+	TupleDesc	desc;
+	Datum	   *values;
+	bool	   *nulls;
+	ConcordAttribute attributes[FLEXIBLE_ARRAY_MEMBER];
+} ConcordRowType;
 
 /* How JSON is wanted. */
 typedef struct ConcordJsonStyle
@@ -62,17 +103,35 @@ typedef struct ConcordJsonStyle
 
 #define CONCORD_SHA256_LENGTH	32
 
-extern void concord_type_init(ConcordType *type, Oid typid);
+/* in value_type.c */
+extern void concord_type_init(ConcordType *type, Oid typid, List **rowtypes);
+
+/* in value.c */
 extern void concord_value_text(StringInfo buf, ConcordType *type, Datum value);
 extern struct varlena *concord_value_detoast(Datum value);
 extern bool concord_value_too_large(Datum value, Size max);
 extern char *concord_put_timestamp(char *p, int64 timestamp, char separator,
 								   const char *zone);
-extern char *concord_value_output(StringInfo buf, ConcordType *type, Datum value);
 extern bool concord_value_numeric(StringInfo buf, Datum value);
 extern bool concord_value_scalar(StringInfo buf, ConcordValueKind kind,
 								 Datum value, bool json);
 extern void concord_value_bytea_hex(StringInfo buf, Datum value, bool json);
+
+/* in value_output.c */
+extern char *concord_value_output(StringInfo buf, ConcordType *type, Datum value);
+extern bool concord_guard(void (*call) (void *), void *arg);
+extern void concord_value_fail(StringInfo buf, int sqlerrcode, const char *message);
+extern void concord_value_enum(StringInfo buf, Datum value);
+extern void concord_value_reg(StringInfo buf, ConcordType *type, Datum value);
+extern const ConcordFailure *concord_value_failure(void);
+
+/* in value_nested.c */
+extern void concord_value_array(StringInfo buf, ConcordType *type, Datum value);
+extern void concord_value_range(StringInfo buf, ConcordType *type, Datum value);
+extern void concord_value_multirange(StringInfo buf, ConcordType *type, Datum value);
+extern void concord_value_composite(StringInfo buf, ConcordType *type, Datum value);
+extern struct HeapTupleHeaderData *concord_value_open_row(ConcordType *type,
+														  Datum value);
 
 /* in value_digest.c */
 extern uint64 concord_value_digest(Datum value, uint8 *sha256);
@@ -89,6 +148,7 @@ extern void concord_value_jsonb(StringInfo buf, Datum value);
 /* in value_json.c */
 extern void concord_value_json(StringInfo buf, ConcordType *type, Datum value,
 							   const ConcordJsonStyle *style);
+extern bool concord_value_is_json_null(ConcordType *type, Datum value);
 extern void concord_json_string(StringInfo buf, const char *s, Size len);
 extern char *concord_json_put_escape(char *p, unsigned char c);
 extern void concord_json_base64(StringInfo buf, const char *data, Size size);
@@ -124,10 +184,13 @@ concord_buf_append(StringInfo buf, const void *data, Size size)
 }
 
 /*
- * Is there room for size bytes more within CONCORD_EVENT_MAX?  If not, what
- * was asked for is left in the buffer's cursor, and the writer of a value
- * stops; see the head of row.c.
+ * Where a value cannot be written, a note is left in the buffer's cursor and
+ * its writer stops; see the head of row.c.  The note is the number of bytes
+ * that did not fit, or this one.
  */
+#define CONCORD_CURSOR_FAILED	(-1)
+
+/* Is there room for size bytes more within CONCORD_EVENT_MAX? */
 static inline bool
 concord_buf_fits(StringInfo buf, Size size)
 {
@@ -135,6 +198,13 @@ concord_buf_fits(StringInfo buf, Size size)
 		return true;
 	buf->cursor = (int) Min(size, (Size) INT_MAX);
 	return false;
+}
+
+/* Has everything been written so far, and is there room for more? */
+static inline bool
+concord_buf_going(StringInfo buf)
+{
+	return buf->cursor == 0 && concord_buf_fits(buf, 1);
 }
 
 /* Append a byte. */

@@ -5,17 +5,22 @@
  *
  * Booleans and numbers are JSON's own, digit for digit; what JSON has no number
  * for (NaN, infinities) is a string.  json and jsonb go in as they are.  Times
- * are ISO 8601.  Arrays are arrays.  Everything else is a string: the canonical
- * text of value.c, or base 64 for bytea unless hexadecimal is asked for.
+ * are ISO 8601.  Arrays are arrays, composites objects.  Everything else is a
+ * string: the canonical text of value.c, or base 64 for bytea unless
+ * hexadecimal is asked for.  So this is what PostgreSQL's own to_json() and
+ * json_populate_record() take for it.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
 #include "access/tupmacs.h"
 #include "common/base64.h"
+#include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/jsonb.h"
 
 #include "json_string.h"
 #include "value.h"
@@ -181,6 +186,79 @@ val_json_base64(StringInfo buf, Datum value)
 		pfree(v);
 }
 
+/* Append a value's text as a string. */
+static void
+val_json_text(StringInfo buf, ConcordType *type, Datum value)
+{
+	int			start = buf->len;
+	char	   *text;
+	int			len;
+
+	concord_buf_putc(buf, '"');
+	concord_value_text(buf, type, value);
+	if (buf->cursor != 0)
+		return;
+
+	/* most have nothing to escape */
+	text = buf->data + start + 1;
+	len = buf->len - start - 1;
+	for (int i = 0; i < len; i++)
+	{
+		unsigned char c = (unsigned char) text[i];
+
+		if (c < 0x20 || c >= 0x80 || c == '"' || c == '\\')
+		{
+			text = pnstrdup(text, len);
+			buf->len = start;
+			concord_json_string(buf, text, len);
+			pfree(text);
+			return;
+		}
+	}
+	concord_buf_putc(buf, '"');
+}
+
+/*
+ * Is a value of type json or jsonb null, or an array, as JSON has them?  Inside
+ * of an array or an object, they could not be told from SQL's.
+ */
+static bool
+val_json_is_ambiguous(ConcordType *type, Datum value, bool arrays)
+{
+	bool		result = false;
+
+	if (type->kind == CONCORD_VALUE_JSONB)
+	{
+		Jsonb	   *jb = DatumGetJsonbP(value);
+
+		result =
+			(JB_ROOT_IS_SCALAR(jb) && JBE_ISNULL(jb->root.children[0])) ||
+			(arrays && JB_ROOT_IS_ARRAY(jb) && !JB_ROOT_IS_SCALAR(jb));
+		if ((Pointer) jb != DatumGetPointer(value))
+			pfree(jb);
+	}
+	else if (type->kind == CONCORD_VALUE_JSON)
+	{
+		struct varlena *v = PG_DETOAST_DATUM_PACKED(value);
+		const char *p = VARDATA_ANY(v);
+		const char *end = p + VARSIZE_ANY_EXHDR(v);
+
+		while (p < end && (*p == ' ' || *p == '\t' || *p == '\n' || *p == '\r'))
+			p++;
+		result = p < end && (*p == 'n' || (arrays && *p == '['));
+		if ((Pointer) v != DatumGetPointer(value))
+			pfree(v);
+	}
+	return result;
+}
+
+/* Is a value JSON's null rather than SQL's? */
+bool
+concord_value_is_json_null(ConcordType *type, Datum value)
+{
+	return val_json_is_ambiguous(type, value, false);
+}
+
 /* Where the writing of an array stands. */
 typedef struct ArrayWalk
 {
@@ -193,41 +271,73 @@ typedef struct ArrayWalk
 	const int  *dims;
 } ArrayWalk;
 
+/* Take the next element of an array; false where it is NULL. */
+static inline bool
+val_next_element(ArrayWalk *walk, Datum *value)
+{
+	ConcordType *element = walk->element;
+	int			item = walk->item++;
+
+	if (walk->nulls && (walk->nulls[item / 8] & (1 << (item % 8))) == 0)
+		return false;
+	*value = fetch_att(walk->data, element->typbyval, element->typlen);
+	walk->data = att_addlength_pointer(walk->data, element->typlen, walk->data);
+	walk->data = (const char *) att_align_nominal(walk->data, element->typalign);
+	return true;
+}
+
 /* Append one dimension of an array, and what is inside it. */
 static void
 val_json_dimension(StringInfo buf, ArrayWalk *walk, int dim)
 {
-	ConcordType *element = walk->element;
+	Datum		value;
 
 	concord_buf_putc(buf, '[');
-	for (int i = 0; i < walk->dims[dim] && concord_buf_fits(buf, 1); i++)
+	for (int i = 0; i < walk->dims[dim] && concord_buf_going(buf); i++)
 	{
 		if (i > 0)
 			concord_buf_putc(buf, ',');
 		if (dim + 1 < walk->ndim)
-		{
 			val_json_dimension(buf, walk, dim + 1);
-			continue;
-		}
-		if (walk->nulls &&
-			(walk->nulls[walk->item / 8] & (1 << (walk->item % 8))) == 0)
-			concord_buf_literal(buf, "null");
+		else if (val_next_element(walk, &value))
+			concord_value_json(buf, walk->element, value, walk->style);
 		else
-		{
-			concord_value_json(buf, element,
-							   fetch_att(walk->data, element->typbyval, element->typlen),
-							   walk->style);
-			walk->data = att_addlength_pointer(walk->data, element->typlen, walk->data);
-			walk->data = (const char *) att_align_nominal(walk->data, element->typalign);
-		}
-		walk->item++;
+			concord_buf_literal(buf, "null");
 	}
 	concord_buf_putc(buf, ']');
 }
 
+/* Would an array of JSON's lose what an array is? */
+static bool
+val_array_is_plain(ArrayType *array, ArrayWalk walk)
+{
+	int			count = ArrayGetNItems(walk.ndim, walk.dims);
+
+	for (int i = 0; i < walk.ndim; i++)
+	{
+		if (ARR_LBOUND(array)[i] != 1)
+			return false;
+	}
+	if (likely(walk.element->kind != CONCORD_VALUE_JSON &&
+			   walk.element->kind != CONCORD_VALUE_JSONB))
+		return true;
+	if (walk.ndim > 1)
+		return false;
+	for (int i = 0; i < count; i++)
+	{
+		Datum		value;
+
+		if (val_next_element(&walk, &value) &&
+			val_json_is_ambiguous(walk.element, value, true))
+			return false;
+	}
+	return true;
+}
+
 /*
- * Append an array.  One whose bounds do not start at 1 is written as the text
- * of its output function, because a JSON array would lose them.
+ * Append an array.  One that an array of JSON's would not show as it is comes
+ * as text: where a bound does not start at 1, and where elements are JSON and
+ * so could be taken for another dimension or a missing element.
  */
 static void
 val_json_array(StringInfo buf, ConcordType *type, Datum value,
@@ -236,27 +346,67 @@ val_json_array(StringInfo buf, ConcordType *type, Datum value,
 	ArrayType  *array = DatumGetArrayTypeP(value);
 	ArrayWalk	walk = {type->element, style};
 
+	check_stack_depth();
 	walk.data = ARR_DATA_PTR(array);
 	walk.nulls = ARR_NULLBITMAP(array);
 	walk.ndim = ARR_NDIM(array);
 	walk.dims = ARR_DIMS(array);
-	for (int i = 0; i < walk.ndim; i++)
-	{
-		if (ARR_LBOUND(array)[i] != 1)
-		{
-			char	   *text = concord_value_output(buf, type, PointerGetDatum(array));
-
-			if (text == NULL)
-				return;
-			concord_json_string(buf, text, strlen(text));
-			pfree(text);
-			return;
-		}
-	}
 	if (walk.ndim == 0)
 		concord_buf_literal(buf, "[]");
-	else
+	else if (val_array_is_plain(array, walk))
 		val_json_dimension(buf, &walk, 0);
+	else
+		val_json_text(buf, type, PointerGetDatum(array));
+	if ((Pointer) array != DatumGetPointer(value))
+		pfree(array);
+}
+
+/* Append a composite value that was taken apart; false where it is ambiguous. */
+static bool
+val_json_row(StringInfo buf, ConcordRowType *row, const ConcordJsonStyle *style)
+{
+	int			comma = 1;		/* bytes of the name to leave out: its comma */
+
+	concord_buf_putc(buf, '{');
+	for (int i = 0; i < row->desc->natts && concord_buf_going(buf); i++)
+	{
+		ConcordAttribute *attribute = &row->attributes[i];
+
+		if (attribute->dropped)
+			continue;
+		concord_buf_append(buf, attribute->json_name + comma,
+						   attribute->json_name_len - comma);
+		comma = 0;
+		if (row->nulls[i])
+			concord_buf_literal(buf, "null");
+		else if (unlikely(val_json_is_ambiguous(&attribute->type, row->values[i], false)))
+			return false;
+		else
+			concord_value_json(buf, &attribute->type, row->values[i], style);
+	}
+	concord_buf_putc(buf, '}');
+	return true;
+}
+
+/*
+ * Append a composite value as an object; as text where one of its columns is
+ * JSON's null, which could be taken for SQL's.
+ */
+static void
+val_json_composite(StringInfo buf, ConcordType *type, Datum value,
+				   const ConcordJsonStyle *style)
+{
+	int			start = buf->len;
+	HeapTupleHeader header = concord_value_open_row(type, value);
+
+	check_stack_depth();
+	if (header == NULL || !val_json_row(buf, type->row, style))
+	{
+		buf->len = start;
+		val_json_text(buf, type, value);
+	}
+	if (header && (Pointer) header != DatumGetPointer(value))
+		pfree(header);
 }
 
 /* Append a number, in quotes where asked for or where JSON has no such one. */
@@ -339,6 +489,16 @@ concord_value_json(StringInfo buf, ConcordType *type, Datum value,
 			break;
 		case CONCORD_VALUE_ARRAY:
 			val_json_array(buf, type, value, style);
+			break;
+		case CONCORD_VALUE_COMPOSITE:
+			val_json_composite(buf, type, value, style);
+			break;
+		case CONCORD_VALUE_ENUM:
+		case CONCORD_VALUE_REG:
+		case CONCORD_VALUE_RANGE:
+		case CONCORD_VALUE_MULTIRANGE:
+		case CONCORD_VALUE_FAILED:
+			val_json_text(buf, type, value);
 			break;
 		case CONCORD_VALUE_OTHER:
 			{

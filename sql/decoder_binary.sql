@@ -30,9 +30,13 @@ BEGIN
       l := dec_varint(b, p); p := l.p;
       image := image || '<' || l.v || ' ' || left(encode(substr(b, p + 1, 32), 'hex'), 8) || '>';
       p := p + 32;
-    ELSIF h.v >= 4 THEN
-      image := image || CASE WHEN h.v > 104 THEN '(' || (h.v - 4) || ')' ELSE convert_from(substr(b, p + 1, (h.v - 4)::int), 'UTF8') END;
-      p := p + (h.v - 4)::int;
+    ELSIF h.v = 4 THEN
+      l := dec_varint(b, p + 5);
+      image := image || '<' || convert_from(substr(b, p + 1, 5) || ' '::bytea || substr(b, l.p + 1, l.v::int), 'UTF8') || '>';
+      p := l.p + l.v::int;
+    ELSIF h.v >= 5 THEN
+      image := image || CASE WHEN h.v > 105 THEN '(' || (h.v - 5) || ')' ELSE convert_from(substr(b, p + 1, (h.v - 5)::int), 'UTF8') END;
+      p := p + (h.v - 5)::int;
     ELSE
       image := image || (ARRAY['NULL', 'UNCHANGED', 'ABSENT'])[h.v + 1];
     END IF;

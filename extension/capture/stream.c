@@ -84,6 +84,12 @@ str_image(const char *p, const char *end)
 			p = str_varint(p, end, &n);
 			n = PG_SHA256_DIGEST_LENGTH;
 		}
+		else if (n == CONCORD_IMAGE_FAILED)
+		{
+			if (unlikely(end - p < CONCORD_SQLSTATE_LENGTH))
+				str_damaged("A SQLSTATE is cut off.");
+			p = str_varint(p + CONCORD_SQLSTATE_LENGTH, end, &n);
+		}
 		else
 			n = 0;
 		if (unlikely(n > (uint64) (end - p)))

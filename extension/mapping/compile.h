@@ -200,7 +200,8 @@ extern const ConcordShape *concord_rows_shape(ConcordCompiled *compiled,
 
 /*
  * concord_rows_value finds a column's value.  CONCORD_IMAGE_ABSENT says that
- * it is not known; CONCORD_IMAGE_OVERSIZE that it was too large.
+ * it is not known; CONCORD_IMAGE_OVERSIZE that it was too large,
+ * CONCORD_IMAGE_FAILED that it could not be encoded.
  */
 extern ConcordImageValue concord_rows_value(ConcordCompiled *compiled,
 											ConcordRow *row,

@@ -500,7 +500,7 @@ ev_same_columns(EvalBatch *batch, EvalItem *item, bool *known)
 			a = &item->row.values[index];
 			b = &item->before.values[index];
 			if (a->kind != CONCORD_IMAGE_UNCHANGED &&
-				(a->kind != b->kind || a->len != b->len ||
+				(a->kind != b->kind || a->kind == CONCORD_IMAGE_FAILED || a->len != b->len ||
 				 (a->len > 0 && memcmp(a->text, b->text, a->len) != 0)))
 				same = false;
 		}

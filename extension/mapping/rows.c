@@ -217,10 +217,29 @@ row_old_value(ConcordRow *row, AttrNumber attnum)
 	return absent;
 }
 
-/* row_too_large raises where an expression needs a value that was left out. */
+/*
+ * row_check_value raises where an expression needs a value that was left out: it
+ * was too large, or could not be encoded.
+ */
 static void
-row_too_large(ConcordCompiled *compiled, AttrNumber attnum)
+row_check_value(ConcordCompiled *compiled, AttrNumber attnum,
+				const ConcordImageValue *value)
 {
+	if (likely(value->kind != CONCORD_IMAGE_OVERSIZE &&
+			   value->kind != CONCORD_IMAGE_FAILED))
+		return;
+	if (value->kind == CONCORD_IMAGE_FAILED)
+	{
+		char		sqlstate[CONCORD_SQLSTATE_LENGTH + 1];
+		char	   *message = concord_image_failure(value, sqlstate);
+
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_EXCEPTION),
+				 errmsg("column \"%s\" could not be read when it was captured: %s",
+						NameStr(TupleDescAttr(compiled->names->desc,
+											  attnum - 1)->attname),
+						message)));
+	}
 	ereport(ERROR,
 			(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 			 errmsg("column \"%s\" is larger than pg_concord.max_event_size",
@@ -233,8 +252,7 @@ static void
 row_column(ConcordCompiled *compiled, AttrNumber attnum,
 		   ConcordImageValue value, Datum *datum, bool *isnull)
 {
-	if (value.kind == CONCORD_IMAGE_OVERSIZE)
-		row_too_large(compiled, attnum);
+	row_check_value(compiled, attnum, &value);
 	*isnull = value.kind != CONCORD_IMAGE_TEXT;
 	if (!*isnull)
 		*datum = row_input(compiled, attnum, &value);
@@ -348,8 +366,7 @@ concord_rows_text(ConcordCompiled *compiled, ConcordRow *row,
 	ConcordImageValue image = concord_rows_value(compiled, row, attnum);
 	int			index = row->shape->index[attnum];
 
-	if (image.kind == CONCORD_IMAGE_OVERSIZE)
-		row_too_large(compiled, attnum);
+	row_check_value(compiled, attnum, &image);
 	value->isnull = image.kind != CONCORD_IMAGE_TEXT;
 	if (value->isnull)
 		return;

@@ -319,7 +319,8 @@ run_is_safe(const ConcordSet *set, const ConcordResult *results, int nresults)
 		const ConcordRow *row = results[i].row;
 
 		if ((row->shape != NULL && !row->shape->same) ||
-			(row->event->flags & (CONCORD_ROW_UNCHANGED | CONCORD_ROW_OVERSIZE)) != 0)
+			(row->event->flags & (CONCORD_ROW_UNCHANGED | CONCORD_ROW_OVERSIZE |
+								  CONCORD_ROW_FAILED)) != 0)
 			return false;
 	}
 	return true;

@@ -56,13 +56,17 @@ concord_image_decode(const ConcordRelation *relation, const char *image,
 		else
 		{
 			value->kind = (int) n;
-			if (n != CONCORD_IMAGE_OVERSIZE)
+			if (n != CONCORD_IMAGE_OVERSIZE && n != CONCORD_IMAGE_FAILED)
 				continue;
 			value->text = p;
+			if (n == CONCORD_IMAGE_FAILED)
+				p = Min(p + CONCORD_SQLSTATE_LENGTH, end);
 			p = concord_get_varint(p, end, &n);
 			if (p == NULL)
 				evt_damaged(relation);
-			n = (p - value->text) + PG_SHA256_DIGEST_LENGTH;
+			if (value->kind == CONCORD_IMAGE_OVERSIZE)
+				n = PG_SHA256_DIGEST_LENGTH;
+			n += p - value->text;
 			p = value->text;
 		}
 		if (n > (uint64) (end - p))
@@ -72,6 +76,23 @@ concord_image_decode(const ConcordRelation *relation, const char *image,
 	}
 	if (p != end)
 		evt_damaged(relation);
+}
+
+/*
+ * concord_image_failure gives the message, and the SQLSTATE in *sqlstate, which
+ * has room for its five characters and NUL.
+ */
+char *
+concord_image_failure(const ConcordImageValue *value, char *sqlstate)
+{
+	const char *end = value->text + value->len;
+	uint64		len = 0;
+	const char *message = concord_get_varint(value->text + CONCORD_SQLSTATE_LENGTH,
+											 end, &len);
+
+	memcpy(sqlstate, value->text, CONCORD_SQLSTATE_LENGTH);
+	sqlstate[CONCORD_SQLSTATE_LENGTH] = '\0';
+	return pnstrdup(message, end - message);
 }
 
 /*

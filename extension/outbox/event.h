@@ -86,7 +86,8 @@ typedef struct ConcordImageValue
 	int			kind;			/* CONCORD_IMAGE_NULL, ..._TEXT */
 	const char *text;			/* of CONCORD_IMAGE_TEXT; not terminated.  Of
 								 * CONCORD_IMAGE_OVERSIZE: varint length and
-								 * SHA-256 */
+								 * SHA-256.  Of CONCORD_IMAGE_FAILED:
+								 * SQLSTATE, varint length, message */
 	uint32		len;
 } ConcordImageValue;
 
@@ -97,6 +98,9 @@ typedef struct ConcordImageValue
 extern void concord_image_decode(const ConcordRelation *relation,
 								 const char *image, uint32 len,
 								 ConcordImageValue *values);
+
+/* concord_image_failure says of a value of CONCORD_IMAGE_FAILED why it is one. */
+extern char *concord_image_failure(const ConcordImageValue *value, char *sqlstate);
 
 /*
  * concord_event_uuid makes the id of a row change, a uuid of version 8 from

@@ -54,6 +54,18 @@ view_oversize(StringInfo buf, const ConcordImageValue *value)
 					 length, (int) sizeof(hex), hex);
 }
 
+/* view_failed writes why a value could not be encoded. */
+static void
+view_failed(StringInfo buf, const ConcordImageValue *value)
+{
+	char		sqlstate[CONCORD_SQLSTATE_LENGTH + 1];
+	char	   *message = concord_image_failure(value, sqlstate);
+
+	appendStringInfo(buf, "{\"sqlstate\": \"%s\", \"message\": ", sqlstate);
+	escape_json(buf, message);
+	appendStringInfoChar(buf, '}');
+}
+
 /* view_image turns an image into a JSON object's text. */
 static Datum
 view_image(const ConcordRelation *relation, const char *image, uint32 len)
@@ -82,6 +94,8 @@ view_image(const ConcordRelation *relation, const char *image, uint32 len)
 			appendStringInfoString(&buf, "null");
 		else if (value->kind == CONCORD_IMAGE_OVERSIZE)
 			view_oversize(&buf, value);
+		else if (value->kind == CONCORD_IMAGE_FAILED)
+			view_failed(&buf, value);
 		else
 			escape_json(&buf, pnstrdup(value->text, value->len));
 	}

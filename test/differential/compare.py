@@ -9,7 +9,7 @@ not (a TOASTed value that the old row holds) is merged into its rows first.
 import base64
 import re
 
-from concord_json import Number, parse
+from concord_json import Number, Pairs, parse
 from events import Change, Prepared, Transaction, UNCHANGED, brief
 from pg import lsn_text
 
@@ -22,6 +22,11 @@ class Difference(Exception):
 
 NUMBERS = {20, 21, 23, 26, 700, 701, 1700}
 QUOTED = {20, 1700}  # by numbers=string
+NAMES = {24, 2205, 2206}  # regproc, regclass, regtype
+WORDS = {  # types that SQL has a name for, and nothing at all
+    "-", "bigint", "bit", "bit varying", "boolean", "character", "character varying", "double precision", "integer",
+    "interval", "numeric", "real", "smallint", "time with time zone", "time without time zone",
+    "timestamp with time zone", "timestamp without time zone"}
 BOOL, BYTEA, JSON, JSONB, MONEY, DATE, TIMESTAMP, TIMESTAMPTZ = (
     16, 17, 114, 3802, 790, 1082, 1114, 1184)
 
@@ -36,11 +41,19 @@ class Types:
                 " CASE WHEN t.typsubscript = 'array_subscript_handler'::regproc THEN t.typelem ELSE 0 END,"
                 " coalesce(e.typdelim, ',') FROM pg_type t LEFT JOIN pg_type e ON e.oid = t.typelem"):
             self.types[int(oid)] = (kind, int(base), int(element), delimiter)
+        self.columns = {}  # of composite types: name and type
+        for oid, name, typid in connection.query(
+                "SELECT t.oid, a.attname, a.atttypid FROM pg_type t JOIN pg_attribute a ON a.attrelid = t.typrelid"
+                " WHERE t.typtype = 'c' AND a.attnum > 0 AND NOT a.attisdropped ORDER BY t.oid, a.attnum"):
+            self.columns.setdefault(int(oid), []).append((name, int(typid)))
 
     def base(self, oid):
         while self.types[oid][0] == "d":
             oid = self.types[oid][1]
         return oid
+
+    def composite(self, oid):
+        return self.columns.get(oid, []) if self.types[oid][0] == "c" else None
 
     def element(self, oid):
         return self.types[oid][2]
@@ -89,11 +102,63 @@ def read_array(text, delimiter):
     return result
 
 
+def read_composite(text):
+    """A composite's text as a list of texts and None."""
+    items = []
+    at = 1
+    while True:
+        value = None
+        while text[at] not in ",)":
+            value = value or []
+            if text[at] == '"':
+                at += 1
+                while text[at] != '"' or text[at + 1] == '"':
+                    at += text[at] in '"\\'
+                    value.append(text[at])
+                    at += 1
+            else:
+                value.append(text[at])
+            at += 1
+        items.append(None if value is None else "".join(value))
+        if text[at] == ")":
+            return items
+        at += 1
+
+
 def canonical(types, oid, text):
-    """pgoutput's text as the binary stream has it: money without its locale."""
-    if text is not None and text is not UNCHANGED and types.base(oid) == MONEY:
+    """pgoutput's text as the binary stream has it: money without its locale,
+    objects of the catalog with their schema."""
+    if text is None or text is UNCHANGED:
+        return text
+    if types.base(oid) == MONEY:
         return text.replace("$", "").replace(",", "")
+    if types.base(oid) in NAMES and "." not in text and not text.isdigit() and text.split("[")[0] not in WORDS:
+        return "pg_catalog." + text
+    if types.element(types.base(oid)) == MONEY:
+        return re.sub(r'"|\$|,(?=\d{3}[,.])', "", text)
     return text
+
+
+def is_ambiguous(types, oid, text, arrays):
+    """JSON that cannot be told from SQL's NULL or from another dimension."""
+    if text is None or types.base(oid) not in (JSON, JSONB):
+        return False
+    return text.lstrip()[0] == "n" or (arrays and text.lstrip()[0] == "[")
+
+
+def array_of(types, style, oid, text):
+    """What JSON must have for pgoutput's text of an array."""
+    element = types.element(oid)
+    if text.startswith("[") or not text.startswith("{"):
+        return canonical(types, oid, text)
+    items = read_array(text, types.delimiter(oid))
+    if any((isinstance(i, list) and types.base(element) in (JSON, JSONB)) or
+           (not isinstance(i, list) and is_ambiguous(types, element, i, True)) for i in items):
+        return text
+
+    def convert(items):
+        return [convert(i) if isinstance(i, list) else json_of(types, style, element, i) for i in items]
+    return convert(items)
 
 
 def json_of(types, style, oid, text):
@@ -109,7 +174,7 @@ def json_of(types, style, oid, text):
         return text == "t"
     if oid in (JSON, JSONB):
         return parse(text)
-    if oid == MONEY:
+    if oid == MONEY or oid in NAMES:
         return canonical(types, oid, text)
     if oid == BYTEA and style.get("bytea") != "hex":
         return base64.b64encode(bytes.fromhex(text[2:])).decode()
@@ -121,12 +186,13 @@ def json_of(types, style, oid, text):
         day, rest = text.split(" ", 1)
         return "%sT%s" % (day, rest.replace("+00", "+00:00", 1))
     if types.element(oid):
-        if text.startswith("[") or not text.startswith("{"):
+        return array_of(types, style, oid, text)
+    columns = types.composite(oid)
+    if columns is not None:
+        items = read_composite(text)
+        if any(is_ambiguous(types, typid, item, False) for (_, typid), item in zip(columns, items)):
             return text
-
-        def convert(items):
-            return [convert(i) if isinstance(i, list) else json_of(types, style, types.element(oid), i) for i in items]
-        return convert(read_array(text, types.delimiter(oid)))
+        return Pairs((name, json_of(types, style, typid, item)) for (name, typid), item in zip(columns, items))
     return text
 
 

@@ -7,8 +7,8 @@ from events import (
 )
 
 COLUMN_IDENTITY, COLUMN_PRIMARY, COLUMN_GENERATED = 1, 2, 4
-ROW_OLD, ROW_KEY, ROW_NEW, ROW_NO_IDENTITY, ROW_UNCHANGED, ROW_OVERSIZE = (
-    1, 2, 4, 8, 16, 32)
+ROW_OLD, ROW_KEY, ROW_NEW, ROW_NO_IDENTITY, ROW_UNCHANGED, ROW_OVERSIZE, ROW_FAILED = (
+    1, 2, 4, 8, 16, 32, 64)
 
 
 class Absent:
@@ -90,8 +90,11 @@ class Reader:
             elif header == 3:
                 image[column.name] = (cursor.varint(), cursor.bytes(32).hex())
                 flags |= ROW_OVERSIZE
+            elif header == 4:
+                image[column.name] = (cursor.bytes(5).decode(), cursor.text())
+                flags |= ROW_FAILED
             else:
-                image[column.name] = cursor.bytes(header - 4).decode("utf-8")
+                image[column.name] = cursor.bytes(header - 5).decode("utf-8")
         return image, flags
 
     def relation(self, cursor):
@@ -133,7 +136,7 @@ class Reader:
         if flags & ROW_NEW:
             change.new, more = self.image(cursor, relation)
             brought |= more
-        if flags & (ROW_UNCHANGED | ROW_OVERSIZE) != brought:
+        if flags & (ROW_UNCHANGED | ROW_OVERSIZE | ROW_FAILED) != brought:
             raise ValueError("row flags %d, images bring %d" % (flags, brought))
         change.no_identity = bool(flags & ROW_NO_IDENTITY)
         return change
@@ -202,7 +205,7 @@ class Reader:
             if self.hello:
                 raise ValueError("HELLO comes twice")
             self.hello = True
-            if cursor.varint() != 1:
+            if cursor.varint() != 2:
                 raise ValueError("protocol version")
             cursor.varint(), cursor.text()
         elif not self.hello:

@@ -56,7 +56,7 @@ def microseconds(text):
 KNOWN = {
     "op", "schema", "table", "xid", "subxid", "lsn", "time", "origin", "ordinal", "id",
     "key", "no_identity", "old", "new", "unchanged", "oversize", "old_oversize",
-    "failed", "old_failed", "types", "cascade", "restart_identity", "partition",
+    "failed", "old_failed", "json_null", "old_json_null", "types", "cascade", "restart_identity", "partition",
     "transactional", "prefix", "content", "encoding", "events", "gid", "streamed", "first",
     "prepare_lsn", "prepare_time",
 }

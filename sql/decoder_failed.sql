@@ -1,0 +1,67 @@
+-- concord_decoder: values that cannot be encoded are events that say so
+\pset format unaligned
+\pset tuples_only on
+\set mask '''include_xid'', ''0'', ''include_lsn'', ''0'', ''include_time'', ''0'', ''include_id'', ''0'''
+SET client_min_messages = error;
+CREATE EXTENSION IF NOT EXISTS hstore;
+CREATE TYPE dec_mood AS ENUM ('sad', 'glad', 'gone');
+-- a type whose output function knows some values only
+CREATE TYPE dec_odd;
+CREATE FUNCTION dec_odd_in(cstring) RETURNS dec_odd LANGUAGE internal STRICT AS 'int4in';
+CREATE FUNCTION dec_odd_out(dec_odd) RETURNS cstring LANGUAGE internal STRICT AS 'enum_out';
+CREATE TYPE dec_odd (INPUT = dec_odd_in, OUTPUT = dec_odd_out, INTERNALLENGTH = 4, PASSEDBYVALUE);
+CREATE TYPE dec_both AS (n int, o dec_odd);
+CREATE TABLE dec_failed (id int PRIMARY KEY, note text, mood dec_mood, odd dec_odd, odds dec_odd[], pair dec_both, h hstore);
+CREATE TABLE dec_failed_key (mood dec_mood, n int, PRIMARY KEY (mood, n));
+CREATE FUNCTION dec_mask(event text) RETURNS text LANGUAGE sql AS $$ SELECT regexp_replace(event, 'enum: \d+', 'enum: N', 'g') $$;
+SELECT 'created' FROM pg_create_logical_replication_slot('regress_decoder', 'concord_decoder');
+
+INSERT INTO dec_failed (id, note, mood, h) VALUES (1, 'all well', 'gone', 'a=>1');
+INSERT INTO dec_failed_key VALUES ('gone', 1);
+INSERT INTO dec_failed (id, note, odd) SELECT 2, 'known', oid::text::dec_odd FROM pg_enum WHERE enumlabel = 'glad' AND enumtypid = 'dec_mood'::regtype;
+INSERT INTO dec_failed VALUES (3, 'unknown', NULL, '1', '{2,NULL}', '(1,3)', NULL);
+INSERT INTO dec_failed (id, note, odd) VALUES (4, 'in a savepoint', '4');
+-- the label is taken away by force
+SET allow_system_table_mods = on;
+DELETE FROM pg_enum WHERE enumlabel = 'gone' AND enumtypid = 'dec_mood'::regtype;
+RESET allow_system_table_mods;
+UPDATE dec_failed SET note = 'label gone' WHERE id = 1;
+ALTER TABLE dec_failed REPLICA IDENTITY FULL;
+UPDATE dec_failed SET mood = 'sad' WHERE id = 1;
+DELETE FROM dec_failed_key;
+-- the library goes, and comes back
+SET allow_system_table_mods = on;
+UPDATE pg_proc SET probin = '$libdir/no_such_library' WHERE proname = 'hstore_out';
+RESET allow_system_table_mods;
+ALTER TABLE dec_failed ADD COLUMN more int;
+UPDATE dec_failed SET note = 'library gone' WHERE id = 1;
+INSERT INTO dec_failed (id, note) VALUES (5, 'no hstore in it');
+SET allow_system_table_mods = on;
+UPDATE pg_proc SET probin = '$libdir/hstore' WHERE proname = 'hstore_out';
+RESET allow_system_table_mods;
+ALTER TABLE dec_failed DROP COLUMN more;
+UPDATE dec_failed SET note = 'library back' WHERE id = 1;
+
+SELECT dec_mask(data) FROM pg_logical_slot_peek_changes('regress_decoder', NULL, NULL, :mask);
+SELECT count(*), count(data::jsonb) FROM pg_logical_slot_peek_changes('regress_decoder', NULL, NULL);
+
+-- told once for each column
+\set VERBOSITY terse
+SET client_min_messages = warning;
+SELECT count(*) FROM pg_logical_slot_peek_changes('regress_decoder', NULL, NULL);
+SET client_min_messages = error;
+\set VERBOSITY default
+
+-- other formats say so in their own way
+SELECT dec_mask(data::json ->> 'data') FROM pg_logical_slot_peek_changes('regress_decoder', NULL, NULL, 'format', 'cloudevents') WITH ORDINALITY d(lsn, xid, data, n) WHERE n = 4;
+SELECT data::json #> '{after,mood}', data::json #> '{after,odd}', data::json #> '{after,pair}', data::json #> '{after,note}', dec_mask(data::json ->> 'failed')
+FROM pg_logical_slot_peek_changes('regress_decoder', NULL, NULL, 'format', 'debezium') WITH ORDINALITY d(lsn, xid, data, n) WHERE n = 4;
+-- IMAGE_FAILED (4), SQLSTATE, length, message
+SELECT position('\x043232503033'::bytea IN data) > 0, dec_mask(convert_from(substr(data, position('\x043232503033'::bytea IN data) + 1, 5 + 1 + 34), 'UTF8'))
+FROM pg_logical_slot_peek_binary_changes('regress_decoder', NULL, NULL, 'format', 'binary') WITH ORDINALITY d(lsn, xid, data, n) WHERE n = 4;
+
+SELECT pg_drop_replication_slot('regress_decoder');
+DROP TABLE dec_failed, dec_failed_key;
+DROP FUNCTION dec_mask;
+DROP TYPE dec_both, dec_mood;
+DROP TYPE dec_odd CASCADE;
