@@ -137,9 +137,10 @@ concord_stream_event(DecoderState *state)
 	if (!state->begun)
 	{
 		concord_output_hello(state);
-		state->begun = true;
 		state->subxid = state->txn->xid;
 		state->encoder->stream_start(state, !early->sent);
+		/* not before: the name of an origin is read from the catalog */
+		state->begun = true;
 		if (!early->sent)
 			CONCORD_COUNT(state, CONCORD_COUNT_STREAMED);
 		early->sent = true;

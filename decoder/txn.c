@@ -96,8 +96,9 @@ concord_txn_event(DecoderState *state)
 	else if (unlikely(!state->begun))
 	{
 		concord_output_hello(state);
-		state->begun = true;
 		state->encoder->begin(state);
+		/* not before: it may fail where the transaction is only prepared */
+		state->begun = true;
 	}
 	state->doing = CONCORD_DOING_EVENT;
 	state->ordinal++;
