@@ -55,6 +55,7 @@ class Change:
         self.prefix = None
         self.content = None
         self.xid = None  # of the subtransaction, where streamed
+        self.changes = None  # a message outside transactions is an item, too
 
     def __repr__(self):
         if self.op == "message":

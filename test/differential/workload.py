@@ -581,7 +581,7 @@ class Workload:
         # more than fits into memory, some of it rolled back
         for _ in range(6):
             self.control.query("BEGIN; UPDATE s.s_toast SET long1 = repeat(md5(random()::text), 300); SAVEPOINT a;"
-                               "INSERT INTO w.toast_full (id, long1) SELECT 1000 + g, repeat('abc', g * 10) FROM generate_series(1, 60) g;"
+                               "INSERT INTO s.s_toast_full (id, long1) SELECT 1000 + g, repeat('abc', g * 10) FROM generate_series(1, 60) g;"
                                "SAVEPOINT b; UPDATE s.s_toast SET n = 1 - coalesce(n % 9, 0); ROLLBACK TO a;"
                                "UPDATE s.s_toast SET n = 2 - coalesce(n % 9, 0); COMMIT")
         # rows move in and out of each kind of filter, and some have no identity
