@@ -112,6 +112,13 @@ sub ids { return join ' ', map { $_->{id} } @_ }
 
 sub session { return $node->background_psql('postgres') }
 
+# WAL is sent as far as it is flushed, which the rollback of a savepoint does not do.
+sub flush_wal
+{
+	$node->safe_psql('postgres', q{SELECT pg_logical_emit_message(true, 'flush', '')});
+	return;
+}
+
 my $x = "repeat('x', 100)";
 $node->safe_psql('postgres', q{
 	CREATE EXTENSION pg_concord;
@@ -121,8 +128,8 @@ $node->safe_psql('postgres', q{
 	CREATE TABLE nobody (id int);
 	SELECT pg_create_logical_replication_slot(s, 'concord_decoder') FROM unnest('{live,whole,bin}'::text[]) s;
 });
-receive('live', streaming => 'on', include_transaction => 'on', max_value => '1MB');
-receive('bin', streaming => 'on', format => 'binary');
+receive('live', streaming => 'on', include_transaction => 'on', max_value => '1MB', messages => 'app');
+receive('bin', streaming => 'on', format => 'binary', messages => 'app');
 
 # ---- open transactions, in turns
 my ($one, $two) = (session(), session());
@@ -140,16 +147,19 @@ ok(wait_event('live', sub { ($_->{key}{id} // 0) == 50000 && !$_->{streamed} && 
 $one->query_safe("SAVEPOINT s; INSERT INTO a SELECT i, $x FROM generate_series(5001, 7000) i");
 ok(wait_event('live', sub { $_->{streamed} && $_->{subxid} && ($_->{key}{id} // 0) == 6000 }), 'changes of a savepoint name it');
 $one->query_safe('ROLLBACK TO s');
+flush_wal();
 ok(wait_event('live', sub { $_->{op} eq 'stream_abort' && $_->{subxid} && $_->{lsn} }), 'its rollback is told');
 $one->query_safe("SAVEPOINT t; INSERT INTO b VALUES (1, repeat('y', 20000000))");
 ok(wait_event('live', sub { ($_->{table} // '') eq 'b' && $_->{streamed} }), 'a value that was on disk');
 my ($large) = grep { ($_->{table} // '') eq 'b' } events('live');
 $one->query_safe('ROLLBACK TO t');
+flush_wal();
 ok(wait_event('live', sub { $_->{op} eq 'stream_abort' && ($_->{subxid} // 0) == $large->{subxid} }), 'its rollback is told, too');
 $one->query_safe("SAVEPOINT u; SELECT pg_logical_emit_message(true, 'app', repeat('m', 1000)) FROM generate_series(1, 300)");
 ok(wait_event('live', sub { ($_->{content} // '') =~ /^mmm/ && $_->{subxid} }), 'messages of a savepoint name it');
 my ($message) = grep { ($_->{content} // '') =~ /^mmm/ } events('live');
 $one->query_safe('ROLLBACK TO u');
+flush_wal();
 ok(wait_event('live', sub { $_->{op} eq 'stream_abort' && ($_->{subxid} // 0) == $message->{subxid} }), 'and go with it');
 $two->query_safe('ROLLBACK');
 ok(wait_event('live', sub { $_->{op} eq 'stream_abort' && !$_->{subxid} }), 'a whole transaction is rolled back');
@@ -165,7 +175,7 @@ my @own = grep { $_->{xid} && $_->{xid} == $commit->{xid} && $_->{ordinal} } @ev
 is(join(',', map { $_->{ordinal} } @own), join(',', 1 .. $commit->{events}), 'events are numbered over blocks');
 
 # what is left is what is sent without streaming
-receive('whole');
+receive('whole', messages => 'app');
 ok(wait_event('whole', sub { ($_->{key}{id} // 0) == 4001 }), 'without streaming');
 my @whole = events('whole');
 is(scalar(@whole), 4003, 'rows and a message');
