@@ -384,9 +384,11 @@ dz_failed(DecoderState *state, ConcordRel *rel, bool old)
 			continue;
 		fault = concord_debezium_value(state, &rel->debezium->types[i], values[n]);
 		buf->len = before;
-		if (fault != DBZ_FINE)
-			concord_json_failure(buf, column, old, ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE,
-								 "NaN and infinity have no precise decimal", &first);
+		if (fault == DBZ_FINE)
+			continue;
+		CONCORD_COUNT(state, CONCORD_COUNT_FAILED);
+		concord_json_failure(buf, column, old, ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE,
+							 "NaN and infinity have no precise decimal", &first);
 	}
 	if (!first)
 		concord_buf_putc(buf, '}');

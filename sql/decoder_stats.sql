@@ -84,6 +84,25 @@ SELECT count(*) FROM pg_logical_slot_peek_changes('regress_stats', NULL, NULL, '
 SELECT inserts, filtered_origin >= 500 AS filtered_origin FROM concord.decoder WHERE slot = 'regress_stats';
 SELECT pg_replication_origin_drop('regress_stats');
 
+-- values that cannot be encoded: by every format, or by one (NaN)
+CREATE TYPE stats_odd;
+SET client_min_messages = error;
+CREATE FUNCTION stats_odd_in(cstring) RETURNS stats_odd LANGUAGE internal STRICT AS 'int4in';
+CREATE FUNCTION stats_odd_out(stats_odd) RETURNS cstring LANGUAGE internal STRICT AS 'enum_out';
+CREATE TYPE stats_odd (INPUT = stats_odd_in, OUTPUT = stats_odd_out, INTERNALLENGTH = 4, PASSEDBYVALUE);
+CREATE TABLE stats_c (id int PRIMARY KEY, odd stats_odd, n numeric(10,2));
+INSERT INTO stats_c VALUES (1, '1', 1), (2, '2', 'NaN');
+SELECT concord.reset_decoder_stats('regress_stats');
+SELECT count(*) FROM pg_logical_slot_peek_changes('regress_stats', NULL, NULL, 'tables', 'public.stats_c', 'messages', '');
+:values;
+SELECT count(*) FROM pg_logical_slot_peek_binary_changes('regress_stats', NULL, NULL, 'format', 'binary', 'tables', 'public.stats_c', 'messages', '');
+:values;
+SELECT count(*) FROM pg_logical_slot_peek_changes('regress_stats', NULL, NULL, 'format', 'debezium', 'tables', 'public.stats_c', 'messages', '');
+:values;
+DROP TABLE stats_c;
+DROP TYPE stats_odd CASCADE;
+RESET client_min_messages;
+
 -- a name that is used again is another slot
 SELECT pg_drop_replication_slot('regress_stats');
 SELECT count(*) FROM concord.decoder WHERE slot = 'regress_stats';
