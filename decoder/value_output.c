@@ -119,10 +119,14 @@ concord_guard(void (*call) (void *), void *arg)
 
 		MemoryContextSwitchTo(context);
 		error = CopyErrorData();
-		if (out_is_transient(error->sqlerrcode))
-			PG_RE_THROW();
 		FlushErrorState();
+
+		/* also where the error goes on: core ends one transaction, not two */
 		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+		if (out_is_transient(error->sqlerrcode))
+			ReThrowError(error);
 		concord_value_fail(NULL, error->sqlerrcode,
 						   error->message ? error->message : "");
 		FreeErrorData(error);
