@@ -38,7 +38,7 @@
 /* What infinite timestamps are in microseconds, and a month on average. */
 #define USECS_INFINITY			INT64CONST(9223372036825200000)
 #define USECS_MINUS_INFINITY	INT64CONST(-9223372036832400000)
-#define USECS_PER_MONTH			(INT64CONST(2629800) * USECS_PER_SEC)
+#define SECS_PER_MONTH			INT64CONST(2629800)
 
 static DbzFault dv_value(StringInfo buf, DecoderState *state,
 						 const DbzType *type, Datum value);
@@ -419,13 +419,13 @@ dv_interval_string(StringInfo buf, const Interval *interval)
 static void
 dv_interval_micros(StringInfo buf, const Interval *interval)
 {
-	int64		days = interval->day * USECS_PER_DAY;
-	int64		result = interval->month * USECS_PER_MONTH;
+	int64		seconds = interval->month * SECS_PER_MONTH +
+		interval->day * (int64) SECS_PER_DAY + interval->time / USECS_PER_SEC;
+	int64		result;
 
-	if (pg_add_s64_overflow(result, days, &result))
-		result = days < 0 ? PG_INT64_MIN : PG_INT64_MAX;
-	else if (pg_add_s64_overflow(result, interval->time, &result))
-		result = interval->time < 0 ? PG_INT64_MIN : PG_INT64_MAX;
+	if (pg_mul_s64_overflow(seconds, USECS_PER_SEC, &result) ||
+		pg_add_s64_overflow(result, interval->time % USECS_PER_SEC, &result))
+		result = seconds < 0 ? PG_INT64_MIN : PG_INT64_MAX;
 	dv_int64(buf, result);
 }
 
