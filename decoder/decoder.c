@@ -24,6 +24,7 @@
 
 #include "access/xact.h"
 #include "fmgr.h"
+#include "mb/pg_wchar.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
@@ -332,6 +333,17 @@ dec_stream_truncate(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 	dec_truncate(ctx, txn, nrelations, relations, change);
 }
 
+/* Cut a prefix that would fill an event. */
+static const char *
+dec_shown_prefix(const char *prefix)
+{
+	Size		len = strlen(prefix);
+
+	if (likely(len <= CONCORD_PREFIX_MAX))
+		return prefix;
+	return pnstrdup(prefix, pg_mbcliplen(prefix, (int) len, CONCORD_PREFIX_MAX));
+}
+
 /* Somebody wrote a logical message. */
 static void
 dec_message(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, XLogRecPtr lsn,
@@ -349,7 +361,9 @@ dec_message(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, XLogRecPtr lsn,
 		return;
 	}
 
+	state->doing = CONCORD_DOING_CHANGE;
 	old = MemoryContextSwitchTo(state->change_context);
+	message.prefix = dec_shown_prefix(prefix);
 	if (transactional)
 		concord_txn_event(state);
 	else

@@ -48,8 +48,8 @@
  *				One message for each relation that was truncated.  Flag 4: not the
  *				relation as a whole, only partitions that are sent under it.
  *	MESSAGE		byte flags (1 transactional, 2 oversize), lsn of the record,
- *				text prefix, bytes content (none where it is oversize: larger
- *				than CONCORD_CONTENT_MAX)
+ *				text prefix (cut at CONCORD_PREFIX_MAX), bytes content (none
+ *				where it is oversize: larger than CONCORD_CONTENT_MAX)
  *				A message that is not transactional stands outside
  *				BEGIN ... COMMIT.
  *	COMMIT		lsn commit end
@@ -185,6 +185,9 @@ typedef enum ConcordEarlyMsgKind
 
 /* The most bytes of a message's content that are sent. */
 #define CONCORD_CONTENT_MAX		(320 * 1024 * 1024)
+
+/* The most bytes of its prefix: anybody may write one of any length. */
+#define CONCORD_PREFIX_MAX		(64 * 1024)
 
 /* Column headers of an image. */
 #define CONCORD_IMAGE_NULL		0

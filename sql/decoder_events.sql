@@ -124,6 +124,14 @@ SELECT count(*), count(DISTINCT e ->> 'lsn'), count(DISTINCT e ->> 'xid'),
 FROM pg_logical_slot_get_changes('regress_decoder', NULL, NULL), LATERAL (SELECT data::jsonb AS e) x
 WHERE e ->> 'transactional' IS DISTINCT FROM 'false';
 
+-- anybody may write a prefix of any length: 64 kB of it are sent, whole characters
+SELECT 1 FROM pg_logical_emit_message(true, 'long' || repeat('ä', 40000), '\x00'::bytea);
+SELECT format, max(octet_length(substring(data FROM 'longä*'))), max(length(data)) < 200000
+FROM unnest('{json,cloudevents,debezium}'::text[]) format,
+  pg_logical_slot_peek_changes('regress_decoder', NULL, NULL, 'format', format, 'messages', 'long') GROUP BY format ORDER BY format;
+SELECT length(data) FROM pg_logical_slot_peek_binary_changes('regress_decoder', NULL, NULL, 'format', 'binary', 'batch', 'off', 'messages', 'long') WHERE get_byte(data, 0) = ascii('M');
+SELECT count(*) FROM pg_logical_slot_get_changes('regress_decoder', NULL, NULL);
+
 -- origins
 SELECT 1 FROM pg_replication_origin_create('regress_decoder_origin') WHERE true;
 SELECT pg_replication_origin_session_setup('regress_decoder_origin');
