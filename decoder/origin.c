@@ -128,7 +128,8 @@ concord_origin_filter(DecoderState *state, RepOriginId origin)
 const char *
 concord_origin_name(DecoderState *state, RepOriginId origin)
 {
-	char	   *name = NULL;
+	const char *result = NULL;
+	char	   *name;
 	bool		begun;
 
 	if (origin == InvalidRepOriginId || origin == DoNotReplicateId)
@@ -142,11 +143,13 @@ concord_origin_name(DecoderState *state, RepOriginId origin)
 	{
 		if (state->origin_name)
 			pfree(state->origin_name);
-		state->origin_name = MemoryContextStrdup(state->context, name);
+		result = state->origin_name = MemoryContextStrdup(state->context, name);
 		state->origin_named = origin;
+		/* the end of a streamed transaction has no context that is reset */
+		pfree(name);
 	}
 	origin_catalog_end(begun);
-	return name ? state->origin_name : NULL;
+	return result;
 }
 
 /* Something happened to the catalog of origins. */
