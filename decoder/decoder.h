@@ -69,6 +69,7 @@ struct DecoderState
 	bool	   *largest;		/* mark of the largest value of the event */
 	Size		largest_size;
 	struct ConcordRowFailure *failures; /* of its values; see row.c */
+	bool		verifying;		/* look at the bytes of each value */
 	HTAB	   *warned;			/* columns of which a WARNING has told */
 	StringInfoData position;	/* the encoder's text of its position */
 

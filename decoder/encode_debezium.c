@@ -431,7 +431,7 @@ dz_event(DecoderState *state, ConcordRel *rel, const DbzEvent *event)
 		dz_image(state, rel, false, false, false, &new_faults);
 	else
 		concord_buf_literal(buf, "null");
-	if (unlikely(buf->cursor != 0))
+	if (unlikely(buf->cursor != 0 || !concord_row_is_text(state, start)))
 	{
 		concord_json_take_back(state, start);
 		return false;

@@ -298,6 +298,7 @@ concord_json_row(DecoderState *state, ConcordRel *rel, const ConcordChange *chan
 	ImageGaps	old_gaps = {0};
 	ImageGaps	new_gaps = {0};
 	bool		whole_old = change->has_old && !change->old_is_key;
+	int			from = buf->len;
 
 	concord_repeat_begin(rel);
 	if ((change->has_old || change->has_new) && rel->json_has_key)
@@ -317,7 +318,7 @@ concord_json_row(DecoderState *state, ConcordRel *rel, const ConcordChange *chan
 		concord_buf_literal(buf, ",\"new\":");
 		jr_image(state, rel, false, false, &new_gaps);
 	}
-	if (unlikely(buf->cursor != 0))
+	if (unlikely(buf->cursor != 0 || !concord_row_is_text(state, from)))
 		return false;
 	if (new_gaps.unchanged)
 		jr_unchanged(state, rel);

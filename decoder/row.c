@@ -27,6 +27,7 @@
 
 #include "access/detoast.h"
 #include "access/htup_details.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/hsearch.h"
 #include "utils/rel.h"
@@ -196,15 +197,42 @@ row_warn(DecoderState *state, const ConcordRel *rel, const ConcordColumn *column
 }
 
 /*
- * The writing of a value has stopped, having taken size bytes: it could not be
- * encoded, or the event has become too large.
+ * Is what was written from from on text of the database's encoding?  A value
+ * may not be: PostgreSQL checks what comes in, but not what functions and casts
+ * make of it.  If so, the event is to be written anew, and each value looked at.
  */
-void
+bool
+concord_row_is_text(DecoderState *state, int from)
+{
+	int			len = state->buf.len - from;
+
+	if (concord_json_foreign ||
+		likely(pg_encoding_verifymbstr(PG_UTF8, state->buf.data + from, len) == len))
+		return true;
+	state->verifying = true;
+	return false;
+}
+
+/*
+ * The writing of a value has stopped, having taken size bytes: it could not be
+ * encoded, or the event has become too large.  False where nothing is wrong
+ * with it after all.
+ */
+bool
 concord_row_stopped(DecoderState *state, const ConcordColumn *column,
 					Size size, bool *left_out)
 {
 	ConcordRowFailure *failure;
 
+	if (state->buf.cursor == 0)
+	{
+		const char *text = state->buf.data + state->buf.len - size;
+
+		if (pg_encoding_verifymbstr(PG_UTF8, text, (int) size) == (int) size)
+			return false;
+		concord_value_fail(&state->buf, ERRCODE_CHARACTER_NOT_IN_REPERTOIRE,
+						   "invalid byte sequence for encoding \"UTF8\"");
+	}
 	if (state->buf.cursor != CONCORD_CURSOR_FAILED)
 	{
 		size += (Size) state->buf.cursor;
@@ -213,7 +241,7 @@ concord_row_stopped(DecoderState *state, const ConcordColumn *column,
 			state->largest_size = size;
 			state->largest = left_out;
 		}
-		return;
+		return true;
 	}
 	if (concord_row_failure(state, left_out) == NULL)
 	{
@@ -228,6 +256,7 @@ concord_row_stopped(DecoderState *state, const ConcordColumn *column,
 	/* leave out this one, whatever was larger */
 	state->largest = left_out;
 	state->largest_size = size + 1;
+	return true;
 }
 
 /*
@@ -240,14 +269,21 @@ concord_row_send(DecoderState *state, ConcordRel *rel, const ConcordChange *row)
 	uint64	   *counts = state->stats.counts;
 	uint64		oversize = counts[CONCORD_COUNT_OVERSIZE];
 	bool		shrunk = false;
+	bool		verified = false;
 
 	state->largest_size = 0;
 	while (unlikely(!state->encoder->change(state, rel, row)))
 	{
+		counts[CONCORD_COUNT_OVERSIZE] = oversize;
+		if (state->verifying && !verified)
+		{
+			verified = true;
+			state->largest_size = 0;
+			continue;
+		}
 		if (state->largest_size == 0 || *state->largest)
 			elog(ERROR, "change of relation %u does not fit into an event",
 				 rel->relid);
-		counts[CONCORD_COUNT_OVERSIZE] = oversize;
 		*state->largest = true;
 		state->largest_size = 0;
 		shrunk = true;
@@ -256,6 +292,7 @@ concord_row_send(DecoderState *state, ConcordRel *rel, const ConcordChange *row)
 	counts[row->kind == CONCORD_MSG_INSERT ? CONCORD_COUNT_INSERTS :
 		   row->kind == CONCORD_MSG_UPDATE ? CONCORD_COUNT_UPDATES :
 		   CONCORD_COUNT_DELETES]++;
+	state->verifying = false;
 	if (unlikely(shrunk))
 	{
 		for (const ConcordRowFailure *f = state->failures; f != NULL; f = f->next)

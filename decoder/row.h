@@ -25,8 +25,9 @@ extern void concord_row_truncate(DecoderState *state, int nrelations,
 								 Relation *relations, ReorderBufferChange *change);
 extern void concord_row_send(DecoderState *state, ConcordRel *rel,
 							 const ConcordChange *row);
-extern void concord_row_stopped(DecoderState *state, const ConcordColumn *column,
+extern bool concord_row_stopped(DecoderState *state, const ConcordColumn *column,
 								Size size, bool *left_out);
+extern bool concord_row_is_text(DecoderState *state, int from);
 
 /*
  * Does the value of a column live in the TOAST table, untouched by the
@@ -77,11 +78,9 @@ concord_row_wrote(DecoderState *state, const ConcordColumn *column,
 {
 	Size		size = state->buf.len - before;
 
-	if (unlikely(state->buf.cursor != 0))
-	{
-		concord_row_stopped(state, column, size, left_out);
+	if (unlikely(state->buf.cursor != 0 || state->verifying) &&
+		concord_row_stopped(state, column, size, left_out))
 		return false;
-	}
 	if (size > state->largest_size && column->varlena)
 	{
 		state->largest_size = size;

@@ -60,8 +60,23 @@ FROM pg_logical_slot_peek_changes('regress_decoder', NULL, NULL, 'format', 'debe
 SELECT position('\x043232503033'::bytea IN data) > 0, dec_mask(convert_from(substr(data, position('\x043232503033'::bytea IN data) + 1, 5 + 1 + 34), 'UTF8'))
 FROM pg_logical_slot_peek_binary_changes('regress_decoder', NULL, NULL, 'format', 'binary') WITH ORDINALITY d(lsn, xid, data, n) WHERE n = 4;
 
+-- bytes that are no text of the encoding: a cast can make them
+SELECT count(*) FROM pg_logical_slot_get_changes('regress_decoder', NULL, NULL);
+CREATE CAST (bytea AS text) WITHOUT FUNCTION;
+CREATE TABLE dec_bytes (id text PRIMARY KEY, t text, u text, a text[]);
+ALTER TABLE dec_bytes REPLICA IDENTITY FULL;
+INSERT INTO dec_bytes VALUES ('1', '\xe4f6'::bytea::text, 'gut ä', ARRAY['\xff'::bytea::text, 'ok']);
+UPDATE dec_bytes SET t = 'besser ö';
+INSERT INTO dec_bytes VALUES ('\xc3'::bytea::text, 'x', 'y', '{ä}');
+INSERT INTO dec_bytes VALUES ('3', 'ä', 'ö', '{ü}');
+DROP CAST (bytea AS text);
+SELECT data FROM pg_logical_slot_peek_changes('regress_decoder', NULL, NULL, :mask);
+SELECT data::json -> 'before', data::json -> 'after', data::json -> 'old_failed', data::json -> 'failed' FROM pg_logical_slot_peek_changes('regress_decoder', NULL, NULL, 'format', 'debezium');
+SELECT data::json ->> 'subject', data::json -> 'data' -> 'failed' FROM pg_logical_slot_peek_changes('regress_decoder', NULL, NULL, 'format', 'cloudevents');
+SELECT position('\x07e4f6'::bytea IN data) > 0 FROM pg_logical_slot_get_binary_changes('regress_decoder', NULL, NULL, 'format', 'binary') WITH ORDINALITY d(lsn, xid, data, n) WHERE n = 1;
+
 SELECT pg_drop_replication_slot('regress_decoder');
-DROP TABLE dec_failed, dec_failed_key;
+DROP TABLE dec_failed, dec_failed_key, dec_bytes;
 DROP FUNCTION dec_mask;
 DROP TYPE dec_both, dec_mood;
 DROP TYPE dec_odd CASCADE;
