@@ -157,7 +157,9 @@ class Reader:
             self.streaming = None
         elif kind == "A":
             xid, subxid = cursor.take("II")
-            self.streams.abort(xid, subxid)
+            # 18 tells aborts in a transaction of which nothing was sent, too
+            if xid in self.streams.open:
+                self.streams.abort(xid, subxid)
         elif kind == "c":
             xid, _, _, end, time = cursor.take("IBQQq")
             self.finish(self.streams.end(xid, end, time))

@@ -59,6 +59,7 @@ class Workload:
         self.report = report
         self.sessions = [Session(connect()) for _ in range(SESSIONS)]
         self.control = connect()
+        self.version = int(self.control.query("SHOW server_version_num")[0][0])
         self.tables = []
         self.columns = {}
         self.types = dict(values.TYPES)
@@ -106,7 +107,10 @@ class Workload:
         table = Table(schema, name)
         columns = ["%s %s" % (ident("c %d" % i if i % 7 == 0 else "c_%d" % i), t)
                    for i, t in enumerate(self.types)]
-        self.control.query("CREATE TABLE %s (id int %s, %s, gen text GENERATED ALWAYS AS (id || '!') STORED)" % (
+        # 18 refuses UPDATE where the identity has a generated column that is not published
+        if identity != "FULL" or self.version < 180000:
+            columns.append("gen text GENERATED ALWAYS AS (id || '!') STORED")
+        self.control.query("CREATE TABLE %s (id int %s, %s)" % (
             table.sql, key, ", ".join(c + (" DEFAULT 1" if c.endswith(" deeper") else "") for c in columns)))
         if identity:
             self.control.query("ALTER TABLE %s REPLICA IDENTITY %s" % (table.sql, identity))
