@@ -60,8 +60,22 @@ FROM pg_logical_slot_peek_changes('regress_decoder', NULL, NULL, 'format', 'debe
 SELECT position('\x043232503033'::bytea IN data) > 0, dec_mask(convert_from(substr(data, position('\x043232503033'::bytea IN data) + 1, 5 + 1 + 34), 'UTF8'))
 FROM pg_logical_slot_peek_binary_changes('regress_decoder', NULL, NULL, 'format', 'binary') WITH ORDINALITY d(lsn, xid, data, n) WHERE n = 4;
 
--- bytes that are no text of the encoding: a cast can make them
+-- in a transaction that is sent while it is in progress
 SELECT count(*) FROM pg_logical_slot_get_changes('regress_decoder', NULL, NULL);
+SET logical_decoding_work_mem = '64kB';
+BEGIN;
+INSERT INTO dec_failed (id, note, odd) SELECT i, repeat('x', 100), '1' FROM generate_series(1001, 2000) i;
+SAVEPOINT a;
+INSERT INTO dec_failed (id, note, odd) SELECT i, repeat('y', 100), '2' FROM generate_series(2001, 3000) i;
+ROLLBACK TO a;
+INSERT INTO dec_failed (id, note, odd, h) SELECT i, repeat('z', 100), '3', 'a=>1' FROM generate_series(3001, 4000) i;
+COMMIT;
+SELECT data::json ->> 'op', data::json -> 'failed' -> 'odd' ->> 'message', left(data::json -> 'new' ->> 'note', 1), count(*)
+FROM pg_logical_slot_peek_changes('regress_decoder', NULL, NULL, 'streaming', 'on') WHERE data::json ->> 'op' = 'insert' GROUP BY 1, 2, 3 ORDER BY 3;
+SELECT data::json -> 'failed' -> 'odd' ->> 'message', count(*) FROM pg_logical_slot_get_changes('regress_decoder', NULL, NULL) GROUP BY 1 ORDER BY 1;
+RESET logical_decoding_work_mem;
+
+-- bytes that are no text of the encoding: a cast can make them
 CREATE CAST (bytea AS text) WITHOUT FUNCTION;
 CREATE TABLE dec_bytes (id text PRIMARY KEY, t text, u text, a text[]);
 ALTER TABLE dec_bytes REPLICA IDENTITY FULL;
