@@ -80,9 +80,11 @@ concord_txn_recover(DecoderState *state)
 	state->doing = CONCORD_DOING_NOTHING;
 	state->buf.len = state->complete;
 	state->buf.cursor = 0;
+	/* its marks and its memory go with what follows */
+	state->failures = NULL;
 	state->stats.sampling = false;
 	if (state->last_rel)
-		state->last_rel->valid = false;
+		state->last_rel->valid = 0;
 	state->publications_valid = false;
 	MemoryContextReset(state->change_context);
 }
