@@ -83,7 +83,9 @@ struct DecoderState
 	/* the relation cache; see relcache.c */
 	HTAB	   *relations;
 	ConcordRel *last_rel;		/* the entry used last, or NULL */
-	bool		has_dependent;	/* an entry depends on other relations */
+	HTAB	   *depended_on;	/* OIDs of relations that entries depend on */
+	long		sweep_at;		/* as many entries are too many */
+	uint64		generation;		/* entries of an older one are not valid */
 	bool		publications_valid;
 	List	   *publications;	/* of Publication, while valid */
 	List	   *publications_missed;	/* names of which a WARNING has told */

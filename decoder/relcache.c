@@ -36,40 +36,67 @@
 #include "origin.h"
 #include "protocol.h"
 
+/* So many entries are kept, valid or not. */
+#define SWEEP_MIN		1024
+
 /* The state whose entries invalidations are for; see the head of the file. */
 static DecoderState *current_state = NULL;
 
-/* Mark entries: the one of relid, those of its partitions, or all. */
+/* Is an entry as it would be if it were filled now? */
+static inline bool
+rc_is_valid(const DecoderState *state, const ConcordRel *rel)
+{
+	return rel->valid == state->generation;
+}
+
+/* Does an entry depend on another relation, with this OID? */
+static bool
+rc_depends(const ConcordRel *rel, Oid relid)
+{
+	for (int i = 0; i < rel->nancestors; i++)
+	{
+		if (rel->ancestors[i] == relid)
+			return true;
+	}
+	return list_member_oid(rel->rowtypes, relid);
+}
+
+/* Mark all entries. */
+static void
+rc_invalidate_every(DecoderState *state)
+{
+	state->generation++;
+}
+
+/* Mark entries: the one of relid and those that depend on it, or all. */
 static void
 rc_invalidate_relation(Datum arg, Oid relid)
 {
+	DecoderState *state = current_state;
 	HASH_SEQ_STATUS scan;
 	ConcordRel *rel;
 
-	if (current_state == NULL)
+	if (state == NULL)
 		return;
-
-	if (OidIsValid(relid))
+	if (!OidIsValid(relid))
 	{
-		rel = hash_search(current_state->relations, &relid, HASH_FIND, NULL);
-		if (rel)
-			rel->valid = false;
-		if (!current_state->has_dependent)
-			return;
+		rc_invalidate_every(state);
+		return;
 	}
 
-	hash_seq_init(&scan, current_state->relations);
+	rel = hash_search(state->relations, &relid, HASH_FIND, NULL);
+	if (rel)
+		rel->valid = 0;
+	/* an entry that is being filled is not noted yet */
+	if (state->last_rel && rc_depends(state->last_rel, relid))
+		state->last_rel->valid = 0;
+	if (hash_search(state->depended_on, &relid, HASH_FIND, NULL) == NULL)
+		return;
+	hash_seq_init(&scan, state->relations);
 	while ((rel = hash_seq_search(&scan)) != NULL)
 	{
-		if (!OidIsValid(relid))
-			rel->valid = false;
-		for (int i = 0; i < rel->nancestors && rel->valid; i++)
-		{
-			if (rel->ancestors[i] == relid)
-				rel->valid = false;
-		}
-		if (rel->valid && list_member_oid(rel->rowtypes, relid))
-			rel->valid = false;
+		if (rc_depends(rel, relid))
+			rel->valid = 0;
 	}
 }
 
@@ -77,7 +104,8 @@ rc_invalidate_relation(Datum arg, Oid relid)
 static void
 rc_invalidate_all(Datum arg, int cacheid, uint32 hashvalue)
 {
-	rc_invalidate_relation(arg, InvalidOid);
+	if (current_state)
+		rc_invalidate_every(current_state);
 }
 
 /* A publication changed. */
@@ -87,7 +115,7 @@ rc_invalidate_publications(Datum arg, int cacheid, uint32 hashvalue)
 	if (current_state == NULL)
 		return;
 	current_state->publications_valid = false;
-	rc_invalidate_relation(arg, InvalidOid);
+	rc_invalidate_every(current_state);
 }
 
 /* An origin was created or dropped. */
@@ -121,6 +149,11 @@ concord_relcache_start(DecoderState *state)
 	state->relations = hash_create("concord_decoder relations", 128, &ctl,
 								   HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	state->last_rel = NULL;
+	state->sweep_at = SWEEP_MIN;
+	state->generation = 1;
+	ctl.entrysize = sizeof(Oid);
+	state->depended_on = hash_create("concord_decoder relations depended on", 32, &ctl,
+									 HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 
 	callback = MemoryContextAllocZero(state->context, sizeof(*callback));
 	callback->func = rc_forget;
@@ -344,6 +377,42 @@ rc_fill(DecoderState *state, ConcordRel *rel, Relation relation, List *publicati
 		RelationClose(target);
 }
 
+/* Note the relations that an entry depends on, for invalidations of them. */
+static void
+rc_note_dependences(DecoderState *state, const ConcordRel *rel)
+{
+	ListCell   *lc;
+
+	for (int i = 0; i < rel->nancestors; i++)
+		(void) hash_search(state->depended_on, &rel->ancestors[i], HASH_ENTER, NULL);
+	foreach(lc, rel->rowtypes)
+		(void) hash_search(state->depended_on, &lfirst_oid(lc), HASH_ENTER, NULL);
+}
+
+/*
+ * Forget entries that are not valid, among which are those of relations that
+ * were dropped; the others are filled again when they are needed.  Done where
+ * the cache has doubled, so it costs a relation next to nothing.
+ */
+static void
+rc_sweep(DecoderState *state)
+{
+	HASH_SEQ_STATUS scan;
+	ConcordRel *rel;
+
+	hash_seq_init(&scan, state->relations);
+	while ((rel = hash_seq_search(&scan)) != NULL)
+	{
+		if (rc_is_valid(state, rel))
+			continue;
+		if (rel->context)
+			MemoryContextDelete(rel->context);
+		(void) hash_search(state->relations, &rel->relid, HASH_REMOVE, NULL);
+	}
+	state->last_rel = NULL;
+	state->sweep_at = Max(2 * hash_get_num_entries(state->relations), SWEEP_MIN);
+}
+
 /* Find or fill the entry of a relation that is not the one used last. */
 static ConcordRel *
 rc_get(DecoderState *state, Relation relation)
@@ -355,9 +424,11 @@ rc_get(DecoderState *state, Relation relation)
 	List	   *publications;
 	bool		found;
 
+	if (unlikely(hash_get_num_entries(state->relations) >= state->sweep_at))
+		rc_sweep(state);
 	rel = hash_search(state->relations, &relid, HASH_ENTER, &found);
 	state->last_rel = rel;
-	if (found && rel->valid)
+	if (found && rc_is_valid(state, rel))
 		return rel;
 
 	if (found && rel->context)
@@ -373,16 +444,13 @@ rc_get(DecoderState *state, Relation relation)
 	 * Valid from here on: what is read while the entry is filled may bring
 	 * invalidations, and then it has to be filled again next time.
 	 */
-	rel->valid = true;
+	rel->valid = state->generation;
 	rel->target = relid;
-	if (relation->rd_rel->relispartition)
-		state->has_dependent = true;
 	publications = concord_filter_relation(state, relation, rel);
 	if (rel->send != 0)
 		rc_fill(state, rel, relation, publications);
-	if (rel->rowtypes != NIL)
-		state->has_dependent = true;
 	MemoryContextSwitchTo(old);
+	rc_note_dependences(state, rel);
 	if (rel->send == 0 && rel->nancestors == 0)
 	{
 		/* one of many, perhaps: tables that come and go */
@@ -398,7 +466,8 @@ concord_relcache_get(DecoderState *state, Relation relation)
 {
 	ConcordRel *rel = state->last_rel;
 
-	if (likely(rel != NULL && rel->relid == RelationGetRelid(relation) && rel->valid))
+	if (likely(rel != NULL && rel->relid == RelationGetRelid(relation) &&
+			   rc_is_valid(state, rel)))
 		return rel;
 	return rc_get(state, relation);
 }

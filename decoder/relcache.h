@@ -53,7 +53,7 @@ typedef struct ConcordRowFilter ConcordRowFilter;
 struct ConcordRel
 {
 	Oid			relid;			/* hash key: the relation in WAL */
-	bool		valid;
+	uint64		valid;			/* the state's generation; 0 is not */
 	uint8		send;			/* CONCORD_SEND_*; 0 is not selected */
 	Oid			target;			/* the relation it is sent as */
 	int			nancestors;		/* of a partition, nearest first */

@@ -76,6 +76,14 @@ INSERT INTO dec_enum VALUES ('former');
 DROP TABLE dec_enum;
 SELECT data FROM pg_logical_slot_get_changes('regress_decoder', NULL, NULL, :mask, 'include_types', 'on');
 
+-- more tables than the plugin keeps in mind come and go
+DO $$ BEGIN FOR i IN 1..1100 LOOP
+  EXECUTE format('CREATE TABLE dec_t%1$s (id int PRIMARY KEY); INSERT INTO dec_t%1$s VALUES (%1$s); DROP TABLE dec_t%1$s', i);
+  COMMIT;
+END LOOP; END $$;
+SELECT count(*), bool_and(data::json ->> 'table' = 'dec_t' || (data::json #>> '{new,id}'))
+FROM pg_logical_slot_get_changes('regress_decoder', NULL, NULL);
+
 SELECT pg_drop_replication_slot('regress_decoder');
 DROP TABLE dec_own, dec_schema2.dec_renamed;
 DROP SCHEMA dec_schema2;
