@@ -31,7 +31,7 @@ UPDATE dec_failed SET mood = 'sad' WHERE id = 1;
 DELETE FROM dec_failed_key;
 -- the library goes, and comes back
 SET allow_system_table_mods = on;
-UPDATE pg_proc SET probin = '$libdir/no_such_library' WHERE proname = 'hstore_out';
+UPDATE pg_proc SET probin = '/nowhere/no_such_library' WHERE proname = 'hstore_out';
 RESET allow_system_table_mods;
 ALTER TABLE dec_failed ADD COLUMN more int;
 UPDATE dec_failed SET note = 'library gone' WHERE id = 1;
