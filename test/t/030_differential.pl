@@ -10,7 +10,7 @@ use Test::More;
 my $node = Concord::Cluster->create('main', conf => "logical_decoding_work_mem = 64kB
 autovacuum = off
 max_replication_slots = 10");
-my $transactions = $ENV{CONCORD_TRANSACTIONS} || 500;
+my $transactions = $ENV{CONCORD_TRANSACTIONS} || 350;
 my @seeds = defined $ENV{CONCORD_SEED} ? ($ENV{CONCORD_SEED}) : (1, 1 + int(rand(1_000_000)));
 
 foreach my $seed (@seeds)
