@@ -13,6 +13,7 @@
  */
 #include "base/compat.h"
 
+#include "auth/token.h"
 #include "base/settings.h"
 #include "base/shmem.h"
 #include "base/stats.h"
@@ -42,6 +43,7 @@ _PG_init(void)
 	if (!process_shared_preload_libraries_in_progress)
 		return;
 	concord_shmem_request();
+	concord_token_request();
 	concord_stats_offer();
 	concord_capture_register_wakeup();
 	concord_utility_init();

@@ -60,7 +60,12 @@ ALTER SERVER server_ok OPTIONS (timeout '30s', connect_timeout '500ms',
 CREATE USER MAPPING FOR CURRENT_USER SERVER server_ok OPTIONS (username 'me');
 CREATE USER MAPPING FOR CURRENT_USER SERVER server_ok OPTIONS (auth 'basik');
 CREATE USER MAPPING FOR CURRENT_USER SERVER server_ok OPTIONS (auth 'kerberos_v5');
+CREATE USER MAPPING FOR CURRENT_USER SERVER server_ok OPTIONS (auth 'oauth2_saml');
 CREATE USER MAPPING FOR CURRENT_USER SERVER server_ok OPTIONS (auth 'oauth2');
+CREATE USER MAPPING FOR CURRENT_USER SERVER server_ok
+  OPTIONS (auth 'oauth2', token_url 'ftp://login.example.com/', client_id 'c', client_secret 's');
+CREATE USER MAPPING FOR CURRENT_USER SERVER server_ok
+  OPTIONS (auth 'oauth2', token_url 'https://login.example.com/', client_id 'c', client_secret 's', client_auth 'digest');
 CREATE USER MAPPING FOR CURRENT_USER SERVER server_ok
   OPTIONS (auth 'basic', username 'me');
 CREATE USER MAPPING FOR CURRENT_USER SERVER server_ok

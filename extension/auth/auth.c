@@ -16,7 +16,7 @@
 #include "catalog/pg_foreign_server.h"
 #include "catalog/pg_user_mapping.h"
 #include "catalog/server_options.h"
-#include "common/base64.h"
+#include "commands/defrem.h"
 #include "foreign/foreign.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
@@ -25,21 +25,18 @@
 #include "utils/memutils.h"
 #include "utils/syscache.h"
 
-/* Secrets shorter than this are not looked for in texts. */
-#define REDACT_MIN		4
-#define REDACTED		"***"
-
 static const ConcordAuthScheme *const auth_schemes[] = {
 	&concord_auth_none,
 	&concord_auth_basic,
 	&concord_auth_bearer,
 	&concord_auth_header,
 	&concord_auth_hmac,
+	&concord_auth_oauth2,
 };
 
 /* Schemes that CONTRACT.md names and a later version has. */
 static const char *const auth_later[] = {
-	"oauth2", "oauth2_refresh", "oauth2_jwt", "oauth2_saml", "oauth1",
+	"oauth2_refresh", "oauth2_jwt", "oauth2_saml", "oauth1",
 	"session", "sigv4",
 };
 
@@ -70,7 +67,7 @@ auth_find(const char *name)
 			 errmsg("auth \"%s\" is not known", name),
 			 closest != NULL ?
 			 errhint("Perhaps you meant \"%s\".", closest) :
-			 errhint("It may be none, basic, bearer, header or hmac.")));
+			 errhint("It may be none, basic, bearer, header, hmac or oauth2.")));
 	return NULL;				/* keep compiler quiet */
 }
 
@@ -163,7 +160,7 @@ concord_auth_check(List *options)
 		ereport(ERROR,
 				(errcode(ERRCODE_FDW_OPTION_NAME_NOT_FOUND),
 				 errmsg("option \"%s\" is missing", "auth"),
-				 errhint("Say how to authenticate: auth 'basic', 'bearer', 'header', 'hmac' or 'none'.")));
+				 errhint("Say how to authenticate: auth 'basic', 'bearer', 'header', 'hmac', 'oauth2' or 'none'.")));
 
 	for (p = scheme->required; *p; p++)
 		auth_check_required(scheme, *p, options);
@@ -178,6 +175,8 @@ concord_auth_check(List *options)
 					 errmsg("auth \"%s\" does not take option \"%s\"",
 							scheme->name, def->defname)));
 	}
+	if (scheme->check != NULL)
+		scheme->check(options);
 	for (int i = 0; scheme == &concord_auth_hmac && i < lengthof(secrets); i++)
 	{
 		const char *secret = concord_option_get(options, secrets[i]);
@@ -213,6 +212,44 @@ auth_user_options(Oid serverid, Oid roleid)
 	return options;
 }
 
+/* Options that hold a secret, each also as option_file. */
+static const char *const auth_secrets[] = {
+	"password", "token", "secret", "previous_secret", "client_secret",
+};
+
+/* auth_take copies the options that are not secret. */
+static void
+auth_take(ConcordAuth *auth, List *options)
+{
+	ListCell   *lc;
+
+	foreach(lc, options)
+	{
+		DefElem    *def = lfirst_node(DefElem, lc);
+		ConcordHeader *option = &auth->options[auth->noptions];
+
+		if (concord_option_secret(CONCORD_OPTION_USER, def->defname))
+			continue;
+		if (auth->noptions == CONCORD_AUTH_OPTIONS)
+			elog(ERROR, "too many options in a user mapping");
+		option->name = MemoryContextStrdup(auth->context, def->defname);
+		option->value = MemoryContextStrdup(auth->context, defGetString(def));
+		auth->noptions++;
+	}
+}
+
+/* concord_auth_option returns an option that is not secret, or NULL. */
+const char *
+concord_auth_option(const ConcordAuth *auth, const char *name)
+{
+	for (int i = 0; i < auth->noptions; i++)
+	{
+		if (strcmp(auth->options[i].name, name) == 0)
+			return auth->options[i].value;
+	}
+	return NULL;
+}
+
 /* auth_reset wipes secrets when their context goes away. */
 static void
 auth_reset(void *arg)
@@ -224,6 +261,7 @@ auth_reset(void *arg)
 		if (auth->secrets[i].value != NULL)
 			explicit_bzero(auth->secrets[i].value, auth->secrets[i].len);
 	}
+	concord_grant_wipe(auth);
 }
 
 /* concord_auth_load loads a role's credentials for a server. */
@@ -235,6 +273,7 @@ concord_auth_load(Oid serverid, Oid roleid, MemoryContext context)
 	ConcordAuth *auth;
 	List	   *options;
 	const char *name;
+	const char *url;
 
 	if (concord_server_aclcheck(serverid, roleid) != ACLCHECK_OK)
 		ereport(ERROR,
@@ -258,17 +297,28 @@ concord_auth_load(Oid serverid, Oid roleid, MemoryContext context)
 	callback->arg = auth;
 	MemoryContextRegisterResetCallback(secrets, callback);
 
-	if (concord_option_get(options, "username"))
-		auth->username = MemoryContextStrdup(secrets,
-											 concord_option_get(options, "username"));
-	if (concord_option_get(options, "header_name"))
-		auth->header_name = MemoryContextStrdup(secrets,
-												concord_option_get(options, "header_name"));
-	concord_secret_load(auth, options, "password");
-	concord_secret_load(auth, options, "token");
-	concord_secret_load(auth, options, "secret");
-	concord_secret_load(auth, options, "previous_secret");
+	auth_take(auth, options);
+	auth->username = unconstify(char *, concord_auth_option(auth, "username"));
+	auth->header_name = unconstify(char *, concord_auth_option(auth, "header_name"));
+	for (int i = 0; i < lengthof(auth_secrets); i++)
+		concord_secret_load(auth, options, auth_secrets[i]);
+	if (auth->scheme->fetch == NULL)
+		return auth;
+
+	url = concord_option_get(GetForeignServer(serverid)->options, "url");
+	auth->server_url = MemoryContextStrdup(secrets, url ? url : "");
+	auth->super = superuser_arg(roleid);
+	auth->key.dboid = MyDatabaseId;
+	auth->key.serverid = serverid;
+	auth->key.roleid = roleid;
 	return auth;
+}
+
+/* concord_auth_eager makes the next request try in spite of failures. */
+void
+concord_auth_eager(ConcordAuth *auth)
+{
+	auth->eager = true;
 }
 
 /* concord_auth_given says whether the role has a user mapping with options. */
@@ -286,30 +336,11 @@ concord_auth_apply(const ConcordAuth *auth, ConcordRequest *request)
 
 	/* a cache of files, not a change of what auth is */
 	concord_secret_refresh((ConcordAuth *) auth);
-	auth->scheme->apply(auth, request);
+	if (auth->scheme->fetch != NULL)
+		concord_grant_attach((ConcordAuth *) auth, request);
+	else
+		auth->scheme->apply(auth, request);
 	MemoryContextSwitchTo(old);
-}
-
-/* auth_replace returns text with every occurrence of secret hidden. */
-static char *
-auth_replace(char *text, const char *secret)
-{
-	StringInfoData buf;
-	const char *rest = text;
-	const char *found;
-	size_t		len = strlen(secret);
-
-	if (len < REDACT_MIN || strstr(text, secret) == NULL)
-		return text;
-	initStringInfo(&buf);
-	while ((found = strstr(rest, secret)) != NULL)
-	{
-		appendBinaryStringInfo(&buf, rest, found - rest);
-		appendStringInfoString(&buf, REDACTED);
-		rest = found + len;
-	}
-	appendStringInfoString(&buf, rest);
-	return buf.data;
 }
 
 /* auth_bare gives a secret without the prefix that only marks what it is. */
@@ -332,18 +363,10 @@ concord_auth_redact(const ConcordAuth *auth, const char *text)
 	if (auth == NULL)
 		return result;
 	for (int i = 0; i < auth->nsecrets; i++)
-		result = auth_replace(result, auth_bare(auth->secrets[i].value));
+		result = concord_encode_hide(result, auth_bare(auth->secrets[i].value));
 	if (auth->scheme == &concord_auth_basic)
-	{
-		char	   *plain = psprintf("%s:%s", auth->username,
-									 concord_secret_text(auth, "password"));
-		int			size = pg_b64_enc_len(strlen(plain));
-		char	   *coded = palloc(size + 1);
-		int			used = pg_b64_encode((const void *) plain, strlen(plain),
-										 coded, size);
-
-		coded[Max(used, 0)] = '\0';
-		result = auth_replace(result, coded);
-	}
-	return result;
+		result = concord_encode_hide(result,
+									 concord_encode_basic(auth->username,
+														  concord_secret_text(auth, "password")));
+	return concord_grant_redact(auth, result);
 }

@@ -17,6 +17,15 @@
 
 typedef struct ConcordAuth ConcordAuth;
 
+/* What a request for a token or session has brought; see auth/grant.c. */
+typedef struct ConcordGrant
+{
+	const char *value;			/* NULL: failed */
+	double		seconds;		/* how long it is good */
+	const char *why;			/* it failed */
+	bool		refused;		/* the credentials are wrong */
+} ConcordGrant;
+
 typedef struct ConcordAuthScheme
 {
 	const char *name;
@@ -25,6 +34,21 @@ typedef struct ConcordAuthScheme
 	const char *const *optional;
 	/* apply adds what the scheme needs to a complete request */
 	void		(*apply) (const ConcordAuth *auth, ConcordRequest *request);
+
+	/*
+	 * Of schemes that need a token or session first, NULL of others.  fetch
+	 * makes the request for it; it returns NULL or why it cannot.  take reads
+	 * the answer, in the request's context; when it is called, the
+	 * credentials may be gone: what it needs of them is in keep.  expired
+	 * says whether an answer speaks of a token that is not valid any more.
+	 */
+	const char *(*fetch) (const ConcordAuth *auth, ConcordRequest *request,
+						  void **keep);
+	void		(*take) (const ConcordResponse *response, void *keep,
+						 ConcordGrant *grant);
+	bool		(*expired) (const ConcordResponse *response);
+	/* check raises where options do not fit together; may be NULL */
+	void		(*check) (List *options);
 } ConcordAuthScheme;
 
 /*
@@ -46,7 +70,17 @@ extern ConcordAuth *concord_auth_load(Oid serverid, Oid roleid,
 /* concord_auth_given says whether the role has a user mapping with options. */
 extern bool concord_auth_given(const ConcordAuth *auth);
 
-/* concord_auth_apply is called once per attempt, last, on a whole request. */
+/*
+ * concord_auth_eager makes the next request try to get a token although
+ * getting one has just failed: a person wants to know.
+ */
+extern void concord_auth_eager(ConcordAuth *auth);
+
+/*
+ * concord_auth_apply is called once per attempt, last, on a whole request.
+ * Where a token has to be fetched first, the request gets a gate (http.h) and
+ * waits in the engine that it is submitted to; auth must outlive it.
+ */
 extern void concord_auth_apply(const ConcordAuth *auth,
 							   ConcordRequest *request);
 

@@ -9,6 +9,7 @@
 #define CONCORD_AUTH_SCHEMES_H
 
 #include "auth/auth.h"
+#include "auth/token.h"
 
 /*
  * A secret: given as text, or read from a file that is read again when it
@@ -26,7 +27,8 @@ typedef struct ConcordSecret
 	int64		size;
 } ConcordSecret;
 
-#define CONCORD_AUTH_SECRETS	4
+#define CONCORD_AUTH_SECRETS	12
+#define CONCORD_AUTH_OPTIONS	24
 
 /* What Standard Webhooks puts before a secret, to say what it is. */
 #define CONCORD_AUTH_WHSEC		"whsec_"
@@ -41,6 +43,20 @@ struct ConcordAuth
 	int			nsecrets;
 	ConcordSecret secrets[CONCORD_AUTH_SECRETS];
 	int64		checked_at;		/* when files were last looked at, seconds */
+
+	/* options that are not secret */
+	int			noptions;
+	ConcordHeader options[CONCORD_AUTH_OPTIONS];
+	char	   *server_url;
+
+	/* of schemes that fetch a token or session */
+	bool		super;			/* the role is a superuser */
+	bool		eager;
+	bool		key_ready;		/* false once a secret changed */
+	ConcordTokenKey key;
+	ConcordToken token;
+	char	   *seen[2];		/* tokens used last, to hide them */
+	uint64		seen_generation;
 };
 
 /* auth/secret.c */
@@ -51,12 +67,44 @@ extern const ConcordSecret *concord_secret_get(const ConcordAuth *auth,
 											   const char *option);
 extern char *concord_secret_text(const ConcordAuth *auth, const char *option);
 
+/* auth/auth.c: an option that is not secret, NULL where not given */
+extern const char *concord_auth_option(const ConcordAuth *auth,
+									   const char *name);
+
+/* auth/grant.c */
+extern void concord_grant_attach(ConcordAuth *auth, ConcordRequest *request);
+extern char *concord_grant_redact(const ConcordAuth *auth, char *text);
+extern void concord_grant_wipe(ConcordAuth *auth);
+
+/* auth/encode.c */
+extern void concord_encode_percent(StringInfo buf, const char *text);
+extern void concord_encode_form(StringInfo buf, const char *name,
+								const char *value);
+extern char *concord_encode_base64(const void *bytes, Size len, bool url);
+extern char *concord_encode_basic(const char *name, const char *password);
+extern char *concord_encode_hide(char *text, const char *secret);
+extern bool concord_encode_printable(const char *text);
+extern char *concord_json_member(const char *json, Size len, const char *name);
+
+/* auth/oauth.c: what all token endpoints have in common */
+extern void concord_oauth_begin(const ConcordAuth *auth,
+								ConcordRequest *request, StringInfo form,
+								const char *grant_type);
+extern void concord_oauth_end(ConcordRequest *request, StringInfo form);
+extern void concord_oauth_apply(const ConcordAuth *auth,
+								ConcordRequest *request);
+extern void concord_oauth_take(const ConcordResponse *response, void *keep,
+							   ConcordGrant *grant);
+extern bool concord_oauth_expired(const ConcordResponse *response);
+extern void concord_oauth_check(List *options);
+
 /* one scheme per file */
 extern const ConcordAuthScheme concord_auth_none;
 extern const ConcordAuthScheme concord_auth_basic;
 extern const ConcordAuthScheme concord_auth_bearer;
 extern const ConcordAuthScheme concord_auth_header;
 extern const ConcordAuthScheme concord_auth_hmac;
+extern const ConcordAuthScheme concord_auth_oauth2;
 
 /* auth/hmac.c: NULL where it is not base64, or too short */
 extern char *concord_hmac_key(const char *secret, Size len, int *key_len);

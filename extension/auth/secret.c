@@ -66,6 +66,7 @@ sec_store(ConcordAuth *auth, ConcordSecret *secret, const char *value, int len)
 	memcpy(secret->value, value, len);
 	secret->value[len] = '\0';
 	secret->len = len;
+	auth->key_ready = false;
 }
 
 /* sec_note_file remembers what a file was like when it was read. */

@@ -71,12 +71,13 @@ static const ConcordOption so_options[] = {
 	{"secret_file", USER, CONCORD_OPTION_FILE},
 	{"previous_secret", USER, CONCORD_OPTION_SECRET},
 	{"previous_secret_file", USER, CONCORD_OPTION_FILE},
-	{"client_id", USER, LATER},
-	{"client_secret", USER, LATER},
-	{"client_secret_file", USER, LATER},
-	{"token_url", USER, LATER},
-	{"scope", USER, LATER},
-	{"audience", USER, LATER},
+	{"client_id", USER, CONCORD_OPTION_TEXT},
+	{"client_secret", USER, CONCORD_OPTION_SECRET},
+	{"client_secret_file", USER, CONCORD_OPTION_FILE},
+	{"client_auth", USER, CONCORD_OPTION_TEXT},
+	{"token_url", USER, CONCORD_OPTION_URL},
+	{"scope", USER, CONCORD_OPTION_TEXT},
+	{"audience", USER, CONCORD_OPTION_TEXT},
 	{"private_key_file", USER, LATER},
 	{"subject", USER, LATER},
 	{"issuer", USER, LATER},
@@ -550,6 +551,15 @@ concord_option_uses_file(ConcordOptionLevel level, List *options)
 			return option->name;
 	}
 	return NULL;
+}
+
+/* concord_option_secret says whether an option's value is a secret. */
+bool
+concord_option_secret(ConcordOptionLevel level, const char *name)
+{
+	const ConcordOption *option = so_find(level, name);
+
+	return option != NULL && option->kind == CONCORD_OPTION_SECRET;
 }
 
 /* concord_option_get looks an option up by name. */

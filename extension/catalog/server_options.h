@@ -58,6 +58,9 @@ extern void concord_option_check(ConcordOptionLevel level, List *options);
 extern const char *concord_option_uses_file(ConcordOptionLevel level,
 											List *options);
 
+/* concord_option_secret says whether an option's value is a secret. */
+extern bool concord_option_secret(ConcordOptionLevel level, const char *name);
+
 /* concord_option_get returns an option's text or NULL. */
 extern const char *concord_option_get(List *options, const char *name);
 

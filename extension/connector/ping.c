@@ -128,6 +128,7 @@ concord_ping(PG_FUNCTION_ARGS)
 						GetUserNameFromId(roleid, false))));
 	serverid = get_foreign_server_oid(NameStr(*PG_GETARG_NAME(0)), false);
 	auth = concord_auth_load(serverid, roleid, CurrentMemoryContext);
+	concord_auth_eager(auth);
 	server = concord_server_load(serverid, CurrentMemoryContext);
 
 	if (!concord_server_contactable(server, &why))

@@ -68,6 +68,30 @@ val_file_rights(ConcordOptionLevel level, List *options)
 					   "pg_read_server_files")));
 }
 
+/*
+ * val_secrets warns of secrets that are option values: PostgreSQL shows them
+ * to those who may see the options, and writes them into dumps and logs.
+ */
+static void
+val_secrets(List *options)
+{
+	ListCell   *lc;
+
+	foreach(lc, options)
+	{
+		DefElem    *def = lfirst_node(DefElem, lc);
+
+		if (!concord_option_secret(CONCORD_OPTION_USER, def->defname))
+			continue;
+		ereport(WARNING,
+				(errmsg("option \"%s\" holds a secret", def->defname),
+				 errdetail("View pg_user_mappings shows it to the role and to the server's owner; it is written into dumps, and into the log where statements are logged."),
+				 errhint("Option \"%s_file\" names a file instead.",
+						 def->defname)));
+		return;
+	}
+}
+
 /* val_server checks what a server's options say together. */
 static void
 val_server(List *options)
@@ -117,7 +141,10 @@ concord_fdw_validator(PG_FUNCTION_ARGS)
 	if (level == CONCORD_OPTION_SERVER)
 		val_server(options);
 	else if (level == CONCORD_OPTION_USER)
+	{
 		concord_auth_check(options);
+		val_secrets(options);
+	}
 
 	/* workers read options again once this has committed */
 	if (level == CONCORD_OPTION_SERVER || level == CONCORD_OPTION_USER)

@@ -49,6 +49,36 @@ typedef struct ConcordResponse
 	int64		elapsed_us;
 } ConcordResponse;
 
+struct ConcordRequest;
+
+/*
+ * A gate: what stands between a request and the network, such as credentials
+ * that have to be fetched first.  Both functions are called from our own loop;
+ * either may be NULL.
+ */
+typedef enum ConcordGateVerdict
+{
+	CONCORD_GATE_GO,
+	CONCORD_GATE_HOLD,			/* ask again soon */
+	CONCORD_GATE_REFUSE,		/* end it as not sent, the system being down */
+} ConcordGateVerdict;
+
+typedef enum ConcordGateAnswer
+{
+	CONCORD_GATE_PASS,			/* the answer is its owner's */
+	CONCORD_GATE_AGAIN,			/* send the request once more */
+	CONCORD_GATE_TAKEN,			/* the gate has freed the request */
+} ConcordGateAnswer;
+
+typedef struct ConcordGate
+{
+	ConcordGateVerdict (*before) (ConcordHttp *http,
+								  struct ConcordRequest *request,
+								  const char **why);
+	ConcordGateAnswer (*after) (ConcordHttp *http,
+								struct ConcordRequest *request);
+} ConcordGate;
+
 typedef struct ConcordRequest
 {
 	/* set by who makes it, all in the request's context */
@@ -68,6 +98,8 @@ typedef struct ConcordRequest
 	char	   *proxy;
 	bool		private_allowed;	/* egress policy, from the server */
 	void	   *owner;			/* the caller's */
+	const ConcordGate *gate;	/* NULL: none */
+	void	   *gate_state;		/* the gate's */
 
 	/* set when it has ended */
 	ConcordResponse response;
@@ -78,6 +110,9 @@ typedef struct ConcordRequest
 
 /* concord_http_create; the engine lives until context is reset. */
 extern ConcordHttp *concord_http_create(MemoryContext context);
+
+/* concord_http_context is where a gate keeps requests of its own. */
+extern MemoryContext concord_http_context(const ConcordHttp *http);
 
 /* concord_request_create makes an empty request in a child of context. */
 extern ConcordRequest *concord_request_create(MemoryContext context);

@@ -22,6 +22,10 @@
  * of whoever starts them, and a handler of PostgreSQL must never run there.
  * All signals are blocked while libcurl may start one.
  *
+ * Gates: a request whose gate says HOLD waits in a list of ours and its gate is
+ * asked again when something has ended, at the latest after LOOP_HOLD_MS:
+ * what it waits for may come from another process.
+ *
  * Errors: libcurl's callbacks record and return.  What may raise an error
  * (copying answers into memory contexts) happens in our own loop.  A reset
  * callback of the engine's memory context frees all that libcurl holds.
@@ -46,6 +50,8 @@
 #define LOOP_MAX_CONNECTS	256
 /* Turns without a real wait, after which one is made for the postmaster. */
 #define LOOP_BUSY_TURNS		256
+/* How often a gate that holds a request is asked again. */
+#define LOOP_HOLD_MS		20
 
 /* What is registered for a socket, and what libcurl wants to know of it. */
 typedef struct LoopSocket
@@ -54,6 +60,13 @@ typedef struct LoopSocket
 	uint32		wanted;
 	bool		ours;			/* opened by our callback */
 } LoopSocket;
+
+/* Requests that are not in a transfer, linked by their field transfer. */
+typedef struct LoopList
+{
+	ConcordRequest *first;
+	ConcordRequest *last;
+} LoopList;
 
 struct ConcordHttp
 {
@@ -75,9 +88,8 @@ struct ConcordHttp
 	dlist_head	done;			/* ended, answer not copied yet */
 	int			in_flight;
 
-	/* ended requests, linked by their field transfer */
-	ConcordRequest *ended_first;
-	ConcordRequest *ended_last;
+	LoopList	ended;
+	LoopList	held;			/* by their gates */
 };
 
 static bool loop_curl_ready = false;
@@ -309,16 +321,23 @@ concord_http_create(MemoryContext context)
 	return http;
 }
 
-/* loop_end puts a request at the end of those that concord_http_next gives. */
+/* concord_http_context is where a gate keeps requests of its own. */
+MemoryContext
+concord_http_context(const ConcordHttp *http)
+{
+	return http->context;
+}
+
+/* loop_list_add puts a request at the end of a list. */
 static void
-loop_end(ConcordHttp *http, ConcordRequest *request)
+loop_list_add(LoopList *list, ConcordRequest *request)
 {
 	request->transfer = NULL;
-	if (http->ended_last != NULL)
-		http->ended_last->transfer = request;
+	if (list->last != NULL)
+		list->last->transfer = request;
 	else
-		http->ended_first = request;
-	http->ended_last = request;
+		list->first = request;
+	list->last = request;
 }
 
 /* loop_refuse ends a request that could not even start. */
@@ -329,7 +348,28 @@ loop_refuse(ConcordHttp *http, ConcordRequest *request, const char *why)
 	request->response.transfer = CONCORD_TRANSFER_NOT_SENT;
 	request->response.error = MemoryContextStrdup(request->context, why);
 	request->response.body = MemoryContextStrdup(request->context, "");
-	loop_end(http, request);
+	loop_list_add(&http->ended, request);
+}
+
+/* loop_gate asks a request's gate; false where the request does not go. */
+static bool
+loop_gate(ConcordHttp *http, ConcordRequest *request)
+{
+	const char *why = NULL;
+
+	switch (request->gate->before(http, request, &why))
+	{
+		case CONCORD_GATE_GO:
+			return true;
+		case CONCORD_GATE_HOLD:
+			loop_list_add(&http->held, request);
+			break;
+		case CONCORD_GATE_REFUSE:
+			loop_refuse(http, request, why);
+			request->response.system_down = true;
+			break;
+	}
+	return false;
 }
 
 /* concord_http_submit accepts a request; the next drive starts it. */
@@ -339,6 +379,9 @@ concord_http_submit(ConcordHttp *http, ConcordRequest *request)
 	ConcordTransferState *transfer;
 
 	Assert(request->transfer == NULL && request->url && request->method);
+	if (request->gate != NULL && request->gate->before != NULL &&
+		!loop_gate(http, request))
+		return;
 	if (!dlist_is_empty(&http->idle))
 		transfer = dlist_head_element(ConcordTransferState, node, &http->idle);
 	else
@@ -465,6 +508,37 @@ loop_drive(ConcordHttp *http)
 	return n;
 }
 
+/* loop_ended hands an answer to the request's owner, or to its gate. */
+static void
+loop_ended(ConcordHttp *http, ConcordRequest *request)
+{
+	ConcordGateAnswer answer = CONCORD_GATE_PASS;
+
+	if (request->gate != NULL && request->gate->after != NULL)
+		answer = request->gate->after(http, request);
+	if (answer == CONCORD_GATE_PASS)
+		loop_list_add(&http->ended, request);
+	else if (answer == CONCORD_GATE_AGAIN)
+		concord_http_submit(http, request);
+}
+
+/* loop_release asks the gates of the requests that are held. */
+static void
+loop_release(ConcordHttp *http)
+{
+	ConcordRequest *request = http->held.first;
+
+	http->held.first = http->held.last = NULL;
+	while (request != NULL)
+	{
+		ConcordRequest *next = request->transfer;
+
+		request->transfer = NULL;
+		concord_http_submit(http, request);
+		request = next;
+	}
+}
+
 /* loop_collect copies the answers of ended transfers and frees the handles. */
 static void
 loop_collect(ConcordHttp *http)
@@ -479,19 +553,29 @@ loop_collect(ConcordHttp *http)
 		dlist_delete(&transfer->node);
 		concord_transfer_release(transfer);
 		dlist_push_head(&http->idle, &transfer->node);
-		loop_end(http, request);
+		loop_ended(http, request);
 	}
+	if (http->held.first != NULL)
+		loop_release(http);
 }
 
 /* loop_wait_ms returns how long to wait at most: timer or deadline. */
 static long
-loop_wait_ms(const ConcordHttp *http, int64 deadline)
+loop_wait_ms(ConcordHttp *http, int64 deadline)
 {
 	int64		until = http->timer_at;
 	int64		wait;
 
 	if (deadline >= 0 && (until < 0 || deadline < until))
 		until = deadline;
+	if (http->held.first != NULL)
+	{
+		int64		soon = loop_now() + LOOP_HOLD_MS * 1000;
+
+		until = until < 0 ? soon : Min(until, soon);
+	}
+	if (!dlist_is_empty(&http->submitted))
+		return 0;
 	if (until < 0)
 		return -1;
 	wait = until - loop_now();
@@ -527,17 +611,17 @@ concord_http_wait(ConcordHttp *http, int timeout_ms, uint32 wait_event)
 
 		loop_collect(http);
 		busy = happened > 0 && ++http->busy_turns < LOOP_BUSY_TURNS;
-		if (http->ended_first != NULL && busy)
+		if (http->ended.first != NULL && busy)
 			return;
 		if (!busy)
 		{
-			long		ms = http->ended_first != NULL ? 0 :
+			long		ms = http->ended.first != NULL ? 0 :
 				loop_wait_ms(http, deadline);
 			int			rc;
 
 			http->busy_turns = 0;
 			rc = WaitEventSetWait(http->set, ms, &event, 1, wait_event);
-			if (http->ended_first != NULL ||
+			if (http->ended.first != NULL ||
 				(rc > 0 && (event.events & WL_LATCH_SET)))
 				return;
 		}
@@ -552,33 +636,33 @@ concord_http_wait(ConcordHttp *http, int timeout_ms, uint32 wait_event)
 ConcordRequest *
 concord_http_next(ConcordHttp *http)
 {
-	ConcordRequest *request = http->ended_first;
+	ConcordRequest *request = http->ended.first;
 
 	if (request == NULL)
 		return NULL;
-	http->ended_first = request->transfer;
-	if (http->ended_first == NULL)
-		http->ended_last = NULL;
+	http->ended.first = request->transfer;
+	if (http->ended.first == NULL)
+		http->ended.last = NULL;
 	request->transfer = NULL;
 	return request;
 }
 
-/* loop_forget takes a request out of the list of ended ones. */
+/* loop_forget takes a request out of a list; false where it is not there. */
 static bool
-loop_forget(ConcordHttp *http, ConcordRequest *request)
+loop_forget(LoopList *list, ConcordRequest *request)
 {
 	ConcordRequest *before = NULL;
 
-	for (ConcordRequest *r = http->ended_first; r != NULL; r = r->transfer)
+	for (ConcordRequest *r = list->first; r != NULL; r = r->transfer)
 	{
 		if (r == request)
 		{
 			if (before != NULL)
 				before->transfer = r->transfer;
 			else
-				http->ended_first = r->transfer;
-			if (http->ended_last == r)
-				http->ended_last = before;
+				list->first = r->transfer;
+			if (list->last == r)
+				list->last = before;
 			r->transfer = NULL;
 			return true;
 		}
@@ -594,7 +678,8 @@ concord_http_cancel(ConcordHttp *http, ConcordRequest *request)
 	ConcordTransferState *transfer;
 	sigset_t	old;
 
-	if (loop_forget(http, request) || request->transfer == NULL)
+	if (loop_forget(&http->ended, request) ||
+		loop_forget(&http->held, request) || request->transfer == NULL)
 		return;
 	transfer = request->transfer;
 	if (transfer->in_multi)

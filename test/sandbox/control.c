@@ -232,6 +232,8 @@ control_route(Request *req, const char *what, json_t *body)
 		control_sets(req, body);
 	else if (strcmp(what, "config") == 0)
 		control_config(req, body);
+	else if (strcmp(what, "tokens") == 0)
+		tokens_control(req, body);
 	else if (strcmp(what, "stats") == 0)
 		answer_json(&req->answer, 200, journal_stats());
 	else if (strcmp(what, "violations") == 0)

@@ -5,6 +5,7 @@
  *
  * server.c	 sockets, bodies, timers; builds a Request, sends its Answer
  * service.c	 what an OData, REST or hook address does
+ * tokens.c	 credentials that are issued
  * rules.c	 which fault a request meets
  * journal.c	 what is remembered of it, and what was wrong with it
  * control.c	 /_control/
@@ -140,6 +141,11 @@ extern void journal_clear(void);
 extern void journal_log(Buf *out, size_t from, const char *path, size_t limit);
 extern json_t *journal_stats(void);
 extern json_t *journal_violations(void);
+
+/* tokens.c */
+extern void tokens_act(Request *req);
+extern bool tokens_valid(const Request *req);
+extern void tokens_control(Request *req, const json_t *body);
 
 /* control.c */
 extern void control_act(Request *req);

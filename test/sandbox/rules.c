@@ -216,7 +216,12 @@ auth_missing(const json_t *auth, const Request *req)
 		const char *text = json_string_value(value);
 		const char *space = given ? strchr(given, ' ') : NULL;
 
-		if (strcmp(scheme, "basic") == 0 || strcmp(scheme, "bearer") == 0)
+		if (strcmp(scheme, "issued") == 0)
+		{
+			if (tokens_valid(req))
+				return false;
+		}
+		else if (strcmp(scheme, "basic") == 0 || strcmp(scheme, "bearer") == 0)
 		{
 			/* basic: the base64 text, as it stands in the header */
 			if (space && text && strcmp(space + 1, text) == 0 &&

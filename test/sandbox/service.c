@@ -25,7 +25,8 @@ typedef enum Target
 	TARGET_SET,
 	TARGET_COUNT,
 	TARGET_RECORD,
-	TARGET_HOOK
+	TARGET_HOOK,
+	TARGET_AUTH
 } Target;
 
 typedef struct Place
@@ -144,6 +145,8 @@ service_locate(Request *req)
 		locate_rest(req);
 	else if (text_starts(req->path, "/hook/"))
 		locate_hook(req);
+	else if (text_starts(req->path, "/auth/"))
+		place.target = TARGET_AUTH;
 
 	/* A body is looked into for the key of a POST and the sequence. */
 	if (req->body.len > 0 && place.set != NULL && !req->body_too_large)
@@ -585,6 +588,9 @@ service_act(Request *req)
 			break;
 		case TARGET_HOOK:
 			act_hook(req);
+			break;
+		case TARGET_AUTH:
+			tokens_act(req);
 			break;
 	}
 }

@@ -1,0 +1,251 @@
+/*-------------------------------------------------------------------------
+ *
+ * encode.c
+ *	  The small codecs of authentication, and hiding a secret in a text.
+ *
+ * Answers of token endpoints are read here and not by connector/answer.c,
+ * which is a room above: a flat JSON object, of which one member is wanted.
+ * They may be anything; what cannot be read is as if it were not there.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "auth/schemes.h"
+
+#include "common/base64.h"
+
+/* Secrets shorter than this are not looked for in texts. */
+#define ENC_HIDE_MIN	4
+#define ENC_HIDDEN		"***"
+
+/* concord_encode_percent escapes all but RFC 3986's unreserved characters. */
+void
+concord_encode_percent(StringInfo buf, const char *text)
+{
+	static const char hex[] = "0123456789ABCDEF";
+
+	for (const unsigned char *p = (const unsigned char *) text; *p; p++)
+	{
+		if ((*p >= 'A' && *p <= 'Z') || (*p >= 'a' && *p <= 'z') ||
+			(*p >= '0' && *p <= '9') || strchr("-._~", *p) != NULL)
+			appendStringInfoChar(buf, *p);
+		else
+		{
+			appendStringInfoChar(buf, '%');
+			appendStringInfoChar(buf, hex[*p >> 4]);
+			appendStringInfoChar(buf, hex[*p & 15]);
+		}
+	}
+}
+
+/* concord_encode_form adds a field to a form; nothing where value is NULL. */
+void
+concord_encode_form(StringInfo buf, const char *name, const char *value)
+{
+	if (value == NULL)
+		return;
+	if (buf->len > 0)
+		appendStringInfoChar(buf, '&');
+	concord_encode_percent(buf, name);
+	appendStringInfoChar(buf, '=');
+	concord_encode_percent(buf, value);
+}
+
+/* concord_encode_base64; url: with the alphabet of RFC 4648 5, not padded. */
+char *
+concord_encode_base64(const void *bytes, Size len, bool url)
+{
+	int			size = pg_b64_enc_len(len);
+	char	   *coded = palloc(size + 1);
+	int			used = pg_b64_encode(bytes, len, coded, size);
+
+	used = Max(used, 0);
+	while (url && used > 0 && coded[used - 1] == '=')
+		used--;
+	coded[used] = '\0';
+	for (char *p = coded; url && *p; p++)
+	{
+		if (*p == '+')
+			*p = '-';
+		else if (*p == '/')
+			*p = '_';
+	}
+	return coded;
+}
+
+/* concord_encode_basic codes name and password as RFC 7617 wants them. */
+char *
+concord_encode_basic(const char *name, const char *password)
+{
+	char	   *plain = psprintf("%s:%s", name, password);
+	Size		len = strlen(plain);
+	char	   *coded = concord_encode_base64(plain, len, false);
+
+	explicit_bzero(plain, len);
+	pfree(plain);
+	return coded;
+}
+
+/* concord_encode_hide returns text with every occurrence of secret hidden. */
+char *
+concord_encode_hide(char *text, const char *secret)
+{
+	StringInfoData buf;
+	const char *rest = text;
+	const char *found;
+	size_t		len = strlen(secret);
+
+	if (len < ENC_HIDE_MIN || strstr(text, secret) == NULL)
+		return text;
+	initStringInfo(&buf);
+	while ((found = strstr(rest, secret)) != NULL)
+	{
+		appendBinaryStringInfo(&buf, rest, found - rest);
+		appendStringInfoString(&buf, ENC_HIDDEN);
+		rest = found + len;
+	}
+	appendStringInfoString(&buf, rest);
+	return buf.data;
+}
+
+/* concord_encode_printable says whether a text may stand in a header. */
+bool
+concord_encode_printable(const char *text)
+{
+	for (const unsigned char *p = (const unsigned char *) text; *p; p++)
+	{
+		if (*p < ' ' || *p > '~')
+			return false;
+	}
+	return *text != '\0';
+}
+
+/* enc_blank skips blanks. */
+static const char *
+enc_blank(const char *p, const char *end)
+{
+	while (p < end && (*p == ' ' || *p == '\t' || *p == '\r' || *p == '\n'))
+		p++;
+	return p;
+}
+
+/*
+ * enc_string reads a string at p into buf, if that is given; returns its end
+ * or NULL.  Of \u escapes only those of ASCII are read.
+ */
+static const char *
+enc_string(const char *p, const char *end, StringInfo buf)
+{
+	static const char escapes[] = "\"\"\\\\//b\bf\fn\nr\rt\t";
+
+	for (p++; p < end && *p != '"'; p++)
+	{
+		char		c = *p;
+
+		if (c == '\\')
+		{
+			const char *e = NULL;
+
+			if (++p >= end)
+				return NULL;
+			for (int i = 0; escapes[i] != '\0' && e == NULL; i += 2)
+			{
+				if (escapes[i] == *p)
+					e = &escapes[i + 1];
+			}
+			if (e != NULL)
+				c = *e;
+			else
+			{
+				unsigned	code = '?';
+
+				if (*p != 'u' || end - p < 5 || sscanf(p + 1, "%4x", &code) != 1)
+					return NULL;
+				c = code > 0 && code < 0x80 ? (char) code : '?';
+				p += 4;
+			}
+		}
+		if (buf != NULL)
+			appendStringInfoChar(buf, c);
+	}
+	return p < end ? p + 1 : NULL;
+}
+
+/* enc_value passes over a value; returns its end or NULL. */
+static const char *
+enc_value(const char *p, const char *end)
+{
+	int			depth = 0;
+
+	do
+	{
+		if (p >= end)
+			return NULL;
+		if (*p == '"')
+		{
+			p = enc_string(p, end, NULL);
+			if (p == NULL)
+				return NULL;
+		}
+		else if (*p == '{' || *p == '[')
+		{
+			depth++;
+			p++;
+		}
+		else if (*p == '}' || *p == ']')
+		{
+			if (--depth < 0)
+				return NULL;
+			p++;
+		}
+		else if (depth > 0)
+			p++;
+		else
+		{
+			while (p < end && strchr(",}] \t\r\n", *p) == NULL)
+				p++;
+		}
+	} while (depth > 0);
+	return p;
+}
+
+/*
+ * concord_json_member returns a member of an object as text: a string's
+ * content, another value as it stands; NULL where there is none.
+ */
+char *
+concord_json_member(const char *json, Size len, const char *name)
+{
+	const char *end = json + len;
+	const char *p = enc_blank(json, end);
+
+	if (p >= end || *p != '{')
+		return NULL;
+	p = enc_blank(p + 1, end);
+	while (p < end && *p == '"')
+	{
+		StringInfoData buf;
+		const char *value;
+
+		initStringInfo(&buf);
+		p = enc_string(p, end, &buf);
+		if (p == NULL || (p = enc_blank(p, end)) >= end || *p != ':')
+			return NULL;
+		value = p = enc_blank(p + 1, end);
+		p = enc_value(p, end);
+		if (p == NULL)
+			return NULL;
+		if (strcmp(buf.data, name) == 0)
+		{
+			if (*value != '"')
+				return pnstrdup(value, p - value);
+			resetStringInfo(&buf);
+			(void) enc_string(value, end, &buf);
+			return buf.data;
+		}
+		p = enc_blank(p, end);
+		if (p >= end || *p != ',')
+			return NULL;
+		p = enc_blank(p + 1, end);
+	}
+	return NULL;
+}

@@ -1,0 +1,208 @@
+/*-------------------------------------------------------------------------
+ *
+ * tokens.c
+ *	  Credentials that a system issues: OAuth 2 tokens.
+ *
+ * POST /auth/token is a token endpoint (RFC 6749 3.2).  Its client, how long
+ * tokens live and more are set by POST /_control/tokens.  A rule with the
+ * action {"auth": {"issued": ""}} lets through what bears a token that was
+ * issued here, that is not over and was not revoked.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "request.h"
+
+#define MAX_TOKENS 1024
+
+typedef struct Token
+{
+	char		text[48];
+	int64_t		until;			/* monotonic, microseconds */
+} Token;
+
+static Token tokens[MAX_TOKENS];
+static int	ntokens;
+static int	nissued;
+
+/* what the endpoint wants, see tokens_control */
+static char client_id[64] = "concord";
+static char client_secret[64] = "client-5ecret";
+static double life_s = 3600;
+
+/* Answers as a token endpoint does. */
+static void
+token_refuse(Request *req, int status, const char *error, const char *text)
+{
+	answer_json(&req->answer, status,
+				json_pack("{s:s, s:s}", "error", error, "error_description", text));
+}
+
+/* Returns a field of a form, decoded, or NULL. */
+static char *
+form_field(const Request *req, const char *name)
+{
+	const char *p = req->body.data ? req->body.data : "";
+	size_t		len = strlen(name);
+
+	while (*p)
+	{
+		size_t		part = strcspn(p, "&");
+
+		if (part > len && strncmp(p, name, len) == 0 && p[len] == '=')
+		{
+			char	   *value = xstrndup(p + len + 1, part - len - 1);
+
+			percent_decode(value);
+			return value;
+		}
+		p += part + (p[part] == '&');
+	}
+	return NULL;
+}
+
+/* Says whether a form has a field with this value. */
+static bool
+form_has(const Request *req, const char *name, const char *value)
+{
+	char	   *given = form_field(req, name);
+	bool		same = given != NULL && strcmp(given, value) == 0;
+
+	free(given);
+	return same;
+}
+
+/* Writes bytes as base64. */
+static void
+base64(Buf *out, const char *text)
+{
+	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+	size_t		len = strlen(text);
+
+	for (size_t i = 0; i < len; i += 3)
+	{
+		unsigned	n = (unsigned char) text[i] << 16;
+
+		if (i + 1 < len)
+			n |= (unsigned char) text[i + 1] << 8;
+		if (i + 2 < len)
+			n |= (unsigned char) text[i + 2];
+		buf_char(out, digits[n >> 18]);
+		buf_char(out, digits[(n >> 12) & 63]);
+		buf_char(out, i + 1 < len ? digits[(n >> 6) & 63] : '=');
+		buf_char(out, i + 2 < len ? digits[n & 63] : '=');
+	}
+}
+
+/* Says whether the client is who it should be, by header or by form. */
+static bool
+client_known(const Request *req)
+{
+	const char *given = request_header(req, "authorization");
+	Buf			plain = {0};
+	Buf			wanted = {0};
+	bool		known;
+
+	if (given == NULL)
+		return form_has(req, "client_id", client_id) &&
+			form_has(req, "client_secret", client_secret);
+	buf_printf(&plain, "%s:%s", client_id, client_secret);
+	buf_str(&wanted, "Basic ");
+	base64(&wanted, plain.data);
+	known = strcmp(given, wanted.data) == 0;
+	buf_free(&plain);
+	buf_free(&wanted);
+	return known;
+}
+
+/* Issues a token. */
+static void
+token_issue(Request *req)
+{
+	Token	   *token = &tokens[ntokens++ % MAX_TOKENS];
+
+	snprintf(token->text, sizeof(token->text), "issued-5ecret-%d-%08lx", ++nissued,
+			 lrand48());
+	token->until = mono_us() + (int64_t) (life_s * 1000000);
+	req->acted = true;
+	answer_json(&req->answer, 200,
+				json_pack("{s:s, s:s, s:I}", "access_token", token->text,
+						  "token_type", "Bearer", "expires_in",
+						  (json_int_t) life_s));
+}
+
+/* POST /auth/token. */
+static void
+token_endpoint(Request *req)
+{
+	const char *type = request_header(req, "content-type");
+
+	if (strcmp(req->method, "POST") != 0 || type == NULL ||
+		strcmp(type, "application/x-www-form-urlencoded") != 0)
+		token_refuse(req, 400, "invalid_request", "a form is wanted");
+	else if (!form_has(req, "grant_type", "client_credentials"))
+		token_refuse(req, 400, "unsupported_grant_type", "not this one");
+	else if (!client_known(req))
+	{
+		/* as careless as can be: it repeats what it was sent */
+		Buf			text = {0};
+
+		buf_printf(&text, "no such client: %s",
+				   req->body.data ? req->body.data : "");
+		token_refuse(req, 401, "invalid_client", text.data);
+		buf_free(&text);
+	}
+	else
+		token_issue(req);
+}
+
+/* Answers a request to /auth/. */
+void
+tokens_act(Request *req)
+{
+	if (strcmp(req->path, "/auth/token") == 0)
+		token_endpoint(req);
+	else
+		answer_error(&req->answer, 404, "404", "Invalid resource path");
+}
+
+/* Says whether a request bears a token that is valid now. */
+bool
+tokens_valid(const Request *req)
+{
+	const char *given = request_header(req, "authorization");
+
+	if (given == NULL || !text_starts(given, "Bearer "))
+		return false;
+	for (int i = 0; i < ntokens && i < MAX_TOKENS; i++)
+	{
+		if (strcmp(given + strlen("Bearer "), tokens[i].text) == 0)
+			return mono_us() < tokens[i].until;
+	}
+	return false;
+}
+
+/*
+ * /_control/tokens: POST {life, client_id, client_secret} changes what is
+ * wanted, DELETE revokes all, GET tells how many were issued.
+ */
+void
+tokens_control(Request *req, const json_t *body)
+{
+	const char *id = json_string_value(json_object_get(body, "client_id"));
+	const char *secret = json_string_value(json_object_get(body, "client_secret"));
+	json_t	   *life = json_object_get(body, "life");
+
+	if (id != NULL)
+		snprintf(client_id, sizeof(client_id), "%s", id);
+	if (secret != NULL)
+		snprintf(client_secret, sizeof(client_secret), "%s", secret);
+	if (life != NULL)
+		life_s = json_number_value(life);
+	if (strcmp(req->method, "DELETE") == 0)
+		ntokens = 0;
+	answer_json(&req->answer, 200, json_pack("{s:i}", "issued", nissued));
+}
