@@ -234,8 +234,11 @@ concord_book_apply_exception(ConcordCourier *courier, ConcordDelivery *d)
 		return;
 	}
 	if (p == NULL)
+	{
 		p = concord_parked_add(lane, d->number, d->event->seq, false,
 							   bkr_key(d, 0), bkr_key(d, 1));
+		p->created_at = courier->now;
+	}
 	p->attempts = d->attempts;
 	p->was_unknown = d->was_unknown;
 	p->dead = dead;

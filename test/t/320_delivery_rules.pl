@@ -190,6 +190,8 @@ sql(q(CREATE TABLE parent (id int PRIMARY KEY, note text); CREATE TABLE child (i
 	  INSERT INTO parent VALUES (5, 'five'); INSERT INTO child VALUES (50, 5), (51, NULL)));
 ok($node->poll("SELECT waiting = 1 AND delivered = 1 AND dead = 0 FROM concord.status WHERE mapping = 'child'"),
 	'a record without its parent waits, one without a parent does not');
+ok($node->poll(q(SELECT next_try > committed_at + interval '1 s' FROM concord.delivery WHERE mapping = 'child' AND state <> 'done')),
+	'and goes on waiting after it has looked');
 is(sql("SELECT state || ' ' || attempts FROM concord.delivery WHERE mapping = 'child' AND state <> 'done'"), 'waiting 0', 'without an attempt');
 sql("SELECT concord.resume('parent')");
 is(delivered('child'), 't', 'when the parent is there it goes');
