@@ -591,6 +591,8 @@ class Workload:
         # rows move in and out of each kind of filter, and some have no identity
         self.control.query(
             "INSERT INTO s.s_full (id) SELECT g FROM generate_series(1, 9) g; UPDATE s.s_full SET id = id + 1;"
+            "INSERT INTO s.s_default (id) VALUES (100001), (100003), (-100004); UPDATE s.s_default SET id = id + 1 WHERE id = 100001;"
+            "UPDATE s.s_default SET id = -id WHERE abs(id) IN (100003, 100004);"
             "INSERT INTO w.tree VALUES (130, 'short'), (131, 'long enough') ON CONFLICT DO NOTHING;"
             "UPDATE w.tree SET v = CASE WHEN length(v) > 5 THEN '' ELSE 'long enough' END, w = -(w % 1000);"
             "INSERT INTO n.s_nothing (id) VALUES (130) ON CONFLICT DO NOTHING;"
