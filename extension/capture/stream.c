@@ -159,6 +159,8 @@ str_fields(const char *p, const char *end, ConcordStreamMessage *m)
 		case CONCORD_MSG_BEGIN:
 			return str_begin(p, end, m);
 		case CONCORD_MSG_TRUNCATE:
+			m->old_image = m->new_image = NULL;
+			m->old_len = m->new_len = 0;
 			p = str_varint(p, end, &m->relnum);
 			return str_byte(p, end, &m->flags);
 		case CONCORD_MSG_MESSAGE:

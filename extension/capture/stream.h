@@ -43,7 +43,7 @@ typedef struct ConcordStreamMessage
 	uint64		relnum;
 	uint8		flags;
 
-	/* INSERT, UPDATE, DELETE; new_image: content of MESSAGE */
+	/* INSERT, UPDATE, DELETE, TRUNCATE (none); new_image: content of MESSAGE */
 	const char *old_image;
 	uint32		old_len;
 	const char *new_image;
