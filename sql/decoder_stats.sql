@@ -72,7 +72,7 @@ RESET temp_file_limit;
 SELECT inserts > 7 AND inserts < 20007 AS some, starts, pid FROM concord.decoder WHERE slot = 'regress_stats';
 -- shared writes
 SELECT concord.reset_decoder_stats();
-SELECT count(*) FROM pg_logical_slot_peek_changes('regress_stats', NULL, NULL, 'tables', 'public.stats_b', 'messages', '', 'batch', 'on', 'include_time', 'off', 'include_id', 'off');
+SELECT count(*) FROM pg_logical_slot_peek_changes('regress_stats', NULL, NULL, 'tables', 'public.stats_b', 'messages', '', 'batch', 'on', 'include_time', 'off', 'include_id', 'off', 'include_xid', 'off', 'include_lsn', 'off');
 SELECT inserts, sent, writes < 100 AS few, bytes > 1000000 AS many FROM concord.decoder WHERE slot = 'regress_stats';
 -- by origin, before it costs memory
 SELECT pg_replication_origin_create('regress_stats') IS NOT NULL AS made;
