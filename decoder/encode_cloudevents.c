@@ -131,6 +131,127 @@ ce_end(DecoderState *state, int start)
 	concord_json_end(state, start);
 }
 
+/* Read four hexadecimal digits of an escape. */
+static uint32
+ce_hex4(const unsigned char *p)
+{
+	uint32		v = 0;
+
+	for (int i = 0; i < 4; i++)
+		v = v << 4 | (p[i] <= '9' ? p[i] - '0' : (p[i] | 0x20) - 'a' + 10);
+	return v;
+}
+
+/*
+ * Step over a character of JSON text, in which those beyond ASCII are UTF-8 or
+ * escaped.  Returns its code point, or 0 where the text has a control
+ * character by name.
+ */
+static uint32
+ce_next_char(const unsigned char **text, const unsigned char *end)
+{
+	const unsigned char *p = *text;
+	uint32		c = *p;
+	int			len = 1;
+
+	if (c >= 0x80)
+	{
+		len = Min(pg_utf_mblen(p), end - p);
+		c = utf8_to_unicode(p);
+	}
+	else if (c == '\\')
+	{
+		c = p[1];
+		len = 2;
+		if (c == 'u')
+		{
+			c = ce_hex4(p + 2);
+			len = 6;
+			if (is_utf16_surrogate_first(c) && end - p >= 12)
+			{
+				c = surrogate_pair_to_codepoint(c, ce_hex4(p + 8));
+				len = 12;
+			}
+		}
+		else if (c != '"' && c != '\\' && c != '/')
+			c = 0;
+	}
+	*text = p + len;
+	return c;
+}
+
+/* Must an attribute not have a character: a control, or none of Unicode's? */
+static bool
+ce_is_forbidden(uint32 c)
+{
+	return c < 0x20 || (c >= 0x7F && c <= 0x9F) ||
+		(c >= 0xFDD0 && c <= 0xFDEF) || (c & 0xFFFE) == 0xFFFE;
+}
+
+/* Has JSON text a character that an attribute must not have? */
+static bool
+ce_has_forbidden(const char *data, int len)
+{
+	const unsigned char *p = (const unsigned char *) data;
+	const unsigned char *end = p + len;
+
+	while (p < end)
+	{
+		if (likely(*p >= 0x20 && *p < 0x7F && *p != '\\'))
+			p++;
+		else if (ce_is_forbidden(ce_next_char(&p, end)))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Replace JSON text at the end of a buffer by a string that shows it, in which
+ * what an attribute must not have is an escape that can be read.
+ */
+static void
+ce_show(StringInfo buf, int from)
+{
+	const unsigned char *p = (unsigned char *) buf->data + from;
+	const unsigned char *end = (unsigned char *) buf->data + buf->len;
+	StringInfoData text;
+
+	initStringInfo(&text);
+	while (p < end)
+	{
+		const unsigned char *start = p;
+		uint32		c = ce_next_char(&p, end);
+
+		if (*start == '\\' || !ce_is_forbidden(c))
+			appendBinaryStringInfo(&text, (const char *) start, p - start);
+		else if (c <= 0xFFFF)
+			appendStringInfo(&text, "\\u%04x", c);
+		else
+			appendStringInfo(&text, "\\u%04x\\u%04x", 0xD7C0 + (c >> 10),
+							 0xDC00 + (c & 0x3FF));
+	}
+	buf->len = from;
+	concord_json_string(buf, text.data, text.len);
+	pfree(text.data);
+}
+
+/*
+ * Append a string as an attribute's value.  One with characters that an
+ * attribute must not have is shown as JSON writes it, without its quotes.
+ */
+static void
+ce_string(StringInfo buf, const char *s)
+{
+	int			from = buf->len;
+
+	concord_json_string(buf, s, strlen(s));
+	if (likely(!ce_has_forbidden(buf->data + from, buf->len - from)))
+		return;
+	memmove(buf->data + from, buf->data + from + 1, buf->len - from - 2);
+	buf->len -= 2;
+	ce_show(buf, from);
+}
+
 /* Lay out what every event of the current transaction says of it. */
 static void
 ce_layout_position(DecoderState *state)
@@ -157,7 +278,7 @@ ce_layout_position(DecoderState *state)
 		(origin = concord_origin_name(state, txn->origin_id)) != NULL)
 	{
 		concord_buf_literal(buf, ",\"origin\":");
-		concord_json_string(buf, origin, strlen(origin));
+		ce_string(buf, origin);
 	}
 }
 
@@ -203,30 +324,15 @@ ce_describe(DecoderState *state, ConcordRel *rel)
 
 	concord_json_describe(state, rel);
 	initStringInfo(&buf);
-	concord_json_string(&buf, type, strlen(type));
+	ce_string(&buf, type);
 	rel->json_type = pnstrdup(buf.data + 1, buf.len - 2);
 	pfree(buf.data);
-}
-
-/* Has a JSON string an escape of a control character? */
-static bool
-ce_has_control(const char *p, const char *end)
-{
-	for (; p < end; p++)
-	{
-		if (*p != '\\')
-			continue;
-		p++;
-		if (*p != '"' && *p != '\\')
-			return true;
-	}
-	return false;
 }
 
 /*
  * Append the subject: the text of a key of one column, or the key as JSON.  An
  * attribute is not empty and has no control characters; a text with one is
- * shown as JSON too.
+ * shown as JSON too, with its quotes.
  */
 static void
 ce_subject(DecoderState *state, ConcordRel *rel, bool old)
@@ -246,15 +352,8 @@ ce_subject(DecoderState *state, ConcordRel *rel, bool old)
 		buf->len = before;
 		buf->cursor = 0;
 	}
-	else if (buf->data[from] != '"' ||
-			 ce_has_control(buf->data + from, buf->data + buf->len))
-	{
-		char	   *text = pnstrdup(buf->data + from, len);
-
-		buf->len = from;
-		concord_json_string(buf, text, len);
-		pfree(text);
-	}
+	else if (buf->data[from] != '"' || ce_has_forbidden(buf->data + from, len))
+		ce_show(buf, from);
 }
 
 /* Write the definition of a relation, where it is to be told once. */
@@ -346,7 +445,7 @@ ce_message(DecoderState *state, const ConcordMessage *message)
 	if (message->prefix[0] != '\0')
 	{
 		concord_buf_literal(buf, ",\"subject\":");
-		concord_json_string(buf, message->prefix, strlen(message->prefix));
+		ce_string(buf, message->prefix);
 	}
 	if (message->transactional)
 		ce_position(state, state->ordinal);

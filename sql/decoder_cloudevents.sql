@@ -10,6 +10,8 @@ CREATE TABLE ce_json (k int[] PRIMARY KEY);
 CREATE TABLE ce_nokey (v text);
 CREATE SCHEMA "ce ""s""";
 CREATE TABLE "ce ""s"""."ta\b.le" ("I\d" int PRIMARY KEY);
+CREATE TABLE "ce
+line" (id int);
 SELECT 'created' FROM pg_create_logical_replication_slot('regress_decoder', 'concord_decoder');
 \set mask 'regexp_replace(regexp_replace(regexp_replace(regexp_replace(data, ''"(lsn|time|xid)":"[^"]*"'', ''"\\1":"…"'', ''g''), ''"id":"[0-9A-F]+/[0-9A-F]+'', ''"id":"L'', ''g''), ''"sequence":"[0-9A-F/]{17}'', ''"sequence":"L'', ''g''), ''"(definition|relid)":"?[0-9a-f]+"?'', ''"\\1":"…"'', ''g'')'
 
@@ -21,6 +23,12 @@ INSERT INTO ce_full VALUES ('x "y"', 'z');
 UPDATE ce_full SET b = 'zz';
 DELETE FROM ce_full;
 INSERT INTO ce_text VALUES (''), (E'quote " back \\ line\n ä 𝄞');
+-- controls, and code points that are no characters: not in attributes
+INSERT INTO ce_text VALUES (E'delete \x7f'), (E'next line \u0085'), (E'no character \uFFFE'), (E'nor \U0010FFFF'), (E'but \u00A0 \uFFFD \U0010FFFD');
+INSERT INTO ce_full VALUES (E'\x7f \uFFFF', E'\n');
+INSERT INTO "ce
+line" VALUES (1);
+SELECT 1 FROM pg_logical_emit_message(true, E'pre\nfix \x7f', '');
 INSERT INTO ce_bool VALUES (true);
 INSERT INTO ce_json VALUES ('{1,2}');
 INSERT INTO ce_nokey VALUES ('a');
@@ -47,6 +55,7 @@ SELECT count(*), count(DISTINCT e ->> 'id'), bool_and(e ->> 'specversion' = '1.0
   bool_and(e ->> 'subject' <> ''), bool_and(e ->> 'datacontenttype' = 'application/json'),
   bool_and(e ->> 'time' ~ '^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$'), bool_and(abs(extract(epoch FROM (e ->> 'time')::timestamptz - now())) < 3600)
 FROM ce_all;
+SELECT key, value FROM ce_all, jsonb_each_text(e) WHERE key NOT IN ('data') AND value ~ '[\u0001-\u001F\u007F-\u009F\uFDD0-\uFDEF\uFFFE\uFFFF\U0010FFFE\U0010FFFF]';
 -- relation events stand where their row's event does
 SELECT count(*), count(DISTINCT e ->> 'sequence') FROM ce_all WHERE e #>> '{data,op}' <> 'relation';
 SELECT bool_and(ordered) FROM (SELECT e ->> 'sequence' >= lag(e ->> 'sequence') OVER (ORDER BY n) AS ordered FROM ce_all WHERE e #>> '{data,transactional}' IS DISTINCT FROM 'false') x;
@@ -55,5 +64,6 @@ SELECT count(*) FROM pg_logical_slot_peek_changes('regress_decoder', NULL, NULL)
 SELECT count(*) FROM pg_logical_slot_get_changes('regress_decoder', NULL, NULL);
 
 SELECT pg_drop_replication_slot('regress_decoder');
-DROP TABLE ce_plain, ce_full, ce_text, ce_bool, ce_json, ce_nokey, ce_all;
+DROP TABLE ce_plain, ce_full, ce_text, ce_bool, ce_json, ce_nokey, ce_all, "ce
+line";
 DROP SCHEMA "ce ""s""" CASCADE;

@@ -120,6 +120,9 @@ foreach my $case (@cases)
 		ALTER TABLE $quoted.$quoted ALTER $quoted SET STORAGE PLAIN;
 		ALTER TABLE $quoted.$quoted DROP CONSTRAINT ${\ ($quoted =~ s/"\z/_pkey"/r)};
 		ALTER TABLE $quoted.$quoted REPLICA IDENTITY FULL;
+		CREATE TABLE subject (k text PRIMARY KEY);
+		ALTER TABLE subject ALTER k SET STORAGE PLAIN;
+		INSERT INTO subject VALUES ('$case->{name}');
 		SELECT pg_logical_emit_message(false, $case->{value}, $case->{value});
 		INSERT INTO $quoted.$quoted SELECT v, json_build_object(v, v), jsonb_build_array(v), ARRAY[v] FROM (SELECT $case->{value} AS v) x;
 		TRUNCATE $quoted.$quoted;
@@ -130,7 +133,8 @@ foreach my $case (@cases)
 		my $about = "$case->{encoding} $format";
 		my ($ascii, @lines) = lines_of($database, $about,
 			format => $format, %{ $formats{$format} });
-		my ($insert) = grep { /"op": "(insert|c)"/ } @lines;
+		my ($subject) = grep { /"table": "subject"/ && /"op": "insert"/ } @lines;
+		my ($insert) = grep { /"op": "(insert|c)"/ && !/"table": "subject"/ } @lines;
 		my ($message) = grep { /"prefix": / && !/"prefix": "end"/ } @lines;
 		my ($v, $n) = ($case->{shown}, $case->{shown_name});
 
@@ -146,6 +150,14 @@ foreach my $case (@cases)
 		like($message, qr/"prefix": \Q$v\E/, "$about: prefix of a message");
 		like($message, qr/"content": \Q$v\E/, "$about: content of a message")
 		  if $format ne 'debezium';
+		if ($format eq 'cloudevents')
+		{
+			# a name that has a line end is shown as JSON
+			my $shown = $n =~ /\\n/ ? $n =~ s/([\\"])/\\$1/gr : $n;
+			$shown = qq("$shown") if $n =~ /\\n/;
+			$shown =~ s/\\\\u/\\u/g if $case->{raw};
+			like($subject, qr/"subject": \Q$shown\E, /, "$about: subject");
+		}
 		ok($$ascii, "$about: ASCII") unless $case->{raw};
 	}
 	$node->safe_psql($database, q{SELECT pg_drop_replication_slot('s')});
