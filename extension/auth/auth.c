@@ -32,12 +32,15 @@ static const ConcordAuthScheme *const auth_schemes[] = {
 	&concord_auth_header,
 	&concord_auth_hmac,
 	&concord_auth_oauth2,
+	&concord_auth_oauth2_refresh,
+	&concord_auth_oauth2_jwt,
+	&concord_auth_oauth1,
+	&concord_auth_sigv4,
 };
 
 /* Schemes that CONTRACT.md names and a later version has. */
 static const char *const auth_later[] = {
-	"oauth2_refresh", "oauth2_jwt", "oauth2_saml", "oauth1",
-	"session", "sigv4",
+	"oauth2_saml", "session",
 };
 
 /* auth_find returns the scheme of a name; raises where there is none. */
@@ -67,7 +70,7 @@ auth_find(const char *name)
 			 errmsg("auth \"%s\" is not known", name),
 			 closest != NULL ?
 			 errhint("Perhaps you meant \"%s\".", closest) :
-			 errhint("It may be none, basic, bearer, header, hmac or oauth2.")));
+			 errhint("It may be none, basic, bearer, header, hmac, oauth2, oauth2_refresh, oauth2_jwt, oauth1 or sigv4.")));
 	return NULL;				/* keep compiler quiet */
 }
 
@@ -160,7 +163,7 @@ concord_auth_check(List *options)
 		ereport(ERROR,
 				(errcode(ERRCODE_FDW_OPTION_NAME_NOT_FOUND),
 				 errmsg("option \"%s\" is missing", "auth"),
-				 errhint("Say how to authenticate: auth 'basic', 'bearer', 'header', 'hmac', 'oauth2' or 'none'.")));
+				 errhint("Say how to authenticate: auth 'basic', 'bearer', 'header', 'hmac', 'oauth2', 'oauth2_refresh', 'oauth2_jwt', 'oauth1', 'sigv4' or 'none'.")));
 
 	for (p = scheme->required; *p; p++)
 		auth_check_required(scheme, *p, options);
@@ -215,6 +218,8 @@ auth_user_options(Oid serverid, Oid roleid)
 /* Options that hold a secret, each also as option_file. */
 static const char *const auth_secrets[] = {
 	"password", "token", "secret", "previous_secret", "client_secret",
+	"refresh_token", "private_key", "consumer_secret", "token_secret",
+	"secret_key", "session_token",
 };
 
 /* auth_take copies the options that are not secret. */

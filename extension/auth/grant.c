@@ -81,7 +81,7 @@ concord_grant_attach(ConcordAuth *auth, ConcordRequest *request)
 
 /*
  * grant_key makes the token's key of the credentials as they are now.  A
- * refresh token is left out: it may change with each use.
+ * refresh token in a file is left out: it may change with each use.
  */
 static void
 grant_key(ConcordAuth *auth)
@@ -102,7 +102,7 @@ grant_key(ConcordAuth *auth)
 	{
 		const ConcordSecret *secret = &auth->secrets[i];
 
-		if (strcmp(secret->option, "refresh_token") == 0)
+		if (secret->path != NULL && strcmp(secret->option, "refresh_token") == 0)
 			continue;
 		SHA256_Update(&ctx, secret->option, strlen(secret->option) + 1);
 		SHA256_Update(&ctx, secret->value, secret->len + 1);

@@ -63,6 +63,7 @@ struct ConcordAuth
 extern void concord_secret_load(ConcordAuth *auth, List *options,
 								const char *option);
 extern void concord_secret_refresh(ConcordAuth *auth);
+extern bool concord_secret_write(const char *path, const char *value);
 extern const ConcordSecret *concord_secret_get(const ConcordAuth *auth,
 											   const char *option);
 extern char *concord_secret_text(const ConcordAuth *auth, const char *option);
@@ -98,6 +99,24 @@ extern void concord_oauth_take(const ConcordResponse *response, void *keep,
 extern bool concord_oauth_expired(const ConcordResponse *response);
 extern void concord_oauth_check(List *options);
 
+/* auth/sign.c: what signatures over a request have in common */
+typedef struct ConcordAddress
+{
+	char	   *scheme;
+	char	   *host;			/* as header Host has it */
+	char	   *path;			/* encoded */
+	char	   *query;			/* encoded */
+} ConcordAddress;
+
+extern void concord_sign_hmac(const void *key, Size key_len, const void *data,
+							  Size len, uint8 *digest);
+extern char *concord_sign_hex(const uint8 *bytes, Size len);
+extern char *concord_sign_sha256(const void *data, Size len);
+extern char *concord_sign_lower(const char *text);
+extern void concord_sign_address(const char *address, ConcordAddress *parts);
+extern char *concord_sign_query(const char *query, const ConcordHeader *more,
+								int n);
+
 /* one scheme per file */
 extern const ConcordAuthScheme concord_auth_none;
 extern const ConcordAuthScheme concord_auth_basic;
@@ -105,6 +124,10 @@ extern const ConcordAuthScheme concord_auth_bearer;
 extern const ConcordAuthScheme concord_auth_header;
 extern const ConcordAuthScheme concord_auth_hmac;
 extern const ConcordAuthScheme concord_auth_oauth2;
+extern const ConcordAuthScheme concord_auth_oauth2_refresh;
+extern const ConcordAuthScheme concord_auth_oauth2_jwt;
+extern const ConcordAuthScheme concord_auth_oauth1;
+extern const ConcordAuthScheme concord_auth_sigv4;
 
 /* auth/hmac.c: NULL where it is not base64, or too short */
 extern char *concord_hmac_key(const char *secret, Size len, int *key_len);

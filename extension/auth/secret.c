@@ -13,6 +13,7 @@
  */
 #include "auth/schemes.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -155,6 +156,41 @@ concord_secret_refresh(ConcordAuth *auth)
 		}
 		pfree(buf);
 	}
+}
+
+/*
+ * concord_secret_write replaces the content of a secret's file, durably and at
+ * once; false with errno set where it cannot.
+ */
+bool
+concord_secret_write(const char *path, const char *value)
+{
+	char	   *temporary = psprintf("%s.new", path);
+	struct stat st;
+	mode_t		mode = S_IRUSR | S_IWUSR;
+	Size		len = strlen(value);
+	int			fd;
+	int			failed = 0;
+
+	if (stat(path, &st) == 0)
+		mode = st.st_mode & 0777;
+	if (unlink(temporary) != 0 && errno != ENOENT)
+		return false;
+	fd = OpenTransientFilePerm(temporary, O_CREAT | O_EXCL | O_WRONLY, mode);
+	if (fd < 0)
+		return false;
+	errno = ENOSPC;
+	if (write(fd, value, len) != (ssize_t) len || pg_fsync(fd) != 0)
+		failed = errno;
+	if (CloseTransientFile(fd) != 0 && failed == 0)
+		failed = errno;
+	if (failed != 0)
+	{
+		(void) unlink(temporary);
+		errno = failed;
+		return false;
+	}
+	return durable_rename(temporary, path, LOG) == 0;
 }
 
 /* concord_secret_get finds the secret of an option, NULL where not given. */

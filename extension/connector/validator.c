@@ -58,6 +58,14 @@ val_file_rights(ConcordOptionLevel level, List *options)
 {
 	const char *name = concord_option_uses_file(level, options);
 
+	if (concord_option_get(options, "refresh_token_file") != NULL &&
+		!has_privs_of_role(GetUserId(), ROLE_PG_WRITE_SERVER_FILES))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to set option \"%s\"",
+						"refresh_token_file"),
+				 errdetail("The file is written where a system gives another token: only superusers and members of \"%s\" and \"%s\" may name it.",
+						   "pg_read_server_files", "pg_write_server_files")));
 	if (name == NULL || superuser() ||
 		has_privs_of_role(GetUserId(), ROLE_PG_READ_SERVER_FILES))
 		return;

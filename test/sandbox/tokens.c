@@ -32,6 +32,8 @@ static int	nissued;
 static char client_id[64] = "concord";
 static char client_secret[64] = "client-5ecret";
 static double life_s = 3600;
+static char refresh_token[64] = "refresh-5ecret-0"; /* each is good for once */
+static int	nrefreshed;
 
 /* Answers as a token endpoint does. */
 static void
@@ -120,18 +122,34 @@ client_known(const Request *req)
 
 /* Issues a token. */
 static void
-token_issue(Request *req)
+token_issue(Request *req, const char *refresh)
 {
+	json_t	   *answer;
 	Token	   *token = &tokens[ntokens++ % MAX_TOKENS];
 
 	snprintf(token->text, sizeof(token->text), "issued-5ecret-%d-%08lx", ++nissued,
 			 lrand48());
 	token->until = mono_us() + (int64_t) (life_s * 1000000);
 	req->acted = true;
-	answer_json(&req->answer, 200,
-				json_pack("{s:s, s:s, s:I}", "access_token", token->text,
-						  "token_type", "Bearer", "expires_in",
-						  (json_int_t) life_s));
+	answer = json_pack("{s:s, s:s, s:I}", "access_token", token->text,
+					   "token_type", "Bearer", "expires_in",
+					   (json_int_t) life_s);
+	if (refresh != NULL)
+		json_object_set_new(answer, "refresh_token", json_string(refresh));
+	answer_json(&req->answer, 200, answer);
+}
+
+/* Gives an access token for a refresh token, which is good for once. */
+static void
+token_refresh(Request *req)
+{
+	if (!form_has(req, "refresh_token", refresh_token))
+	{
+		token_refuse(req, 400, "invalid_grant", "the refresh token is not valid");
+		return;
+	}
+	snprintf(refresh_token, sizeof(refresh_token), "refresh-5ecret-%d", ++nrefreshed);
+	token_issue(req, refresh_token);
 }
 
 /* POST /auth/token. */
@@ -143,6 +161,13 @@ token_endpoint(Request *req)
 	if (strcmp(req->method, "POST") != 0 || type == NULL ||
 		strcmp(type, "application/x-www-form-urlencoded") != 0)
 		token_refuse(req, 400, "invalid_request", "a form is wanted");
+	else if (form_has(req, "grant_type",
+					  "urn:ietf:params:oauth:grant-type:jwt-bearer") ||
+			 form_has(req, "client_assertion_type",
+					  "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"))
+		token_issue(req, NULL); /* the test looks into the assertion */
+	else if (form_has(req, "grant_type", "refresh_token"))
+		token_refresh(req);
 	else if (!form_has(req, "grant_type", "client_credentials"))
 		token_refuse(req, 400, "unsupported_grant_type", "not this one");
 	else if (!client_known(req))
@@ -156,7 +181,7 @@ token_endpoint(Request *req)
 		buf_free(&text);
 	}
 	else
-		token_issue(req);
+		token_issue(req, NULL);
 }
 
 /* Answers a request to /auth/. */
