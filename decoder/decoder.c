@@ -357,7 +357,7 @@ dec_message(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, XLogRecPtr lsn,
 
 	if (!concord_filter_message(state, prefix))
 	{
-		CONCORD_COUNT(state, CONCORD_COUNT_FILTERED_MESSAGE);
+		concord_txn_skip(state, CONCORD_COUNT_FILTERED_MESSAGE);
 		return;
 	}
 

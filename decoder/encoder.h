@@ -9,7 +9,7 @@
  *
  * prepare, commit_prepared, rollback_prepared, stream_stop, stream_commit,
  * stream_abort and stream_prepare may be called where no transaction is open:
- * they read no catalog.
+ * they read no catalog, but for an origin's name, for which origin.c opens one.
  *
  *-------------------------------------------------------------------------
  */

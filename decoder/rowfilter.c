@@ -65,7 +65,7 @@ rf_raise(ConcordRel *rel, const FilterExpr *expr, int sqlstate,
 			 errmsg("row filter of table \"%s.%s\" in publication %s failed: %s",
 					rel->schema, rel->table, expr->publications, message),
 			 errdetail("Whether the change is to be sent cannot be told, so decoding stops before it. The filter is the one of this place in the WAL; what is altered now takes effect later."),
-			 errhint("To go on, read without this publication in option \"publication_names\" until the change is past.")));
+			 errhint("To go on, name other publications or use option \"tables\" until the change is past, or leave it out with pg_replication_slot_advance().")));
 }
 
 /* An error has been caught: raise it as the filter's own. */
