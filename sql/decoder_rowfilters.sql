@@ -154,6 +154,12 @@ SELECT data FROM pg_logical_slot_peek_changes('regress_decoder', NULL, NULL, 'pu
 \echo :LAST_ERROR_SQLSTATE
 SELECT line FROM ours('dec_rf_other');
 SELECT data::json ->> 'table' FROM pg_logical_slot_peek_changes('regress_decoder', NULL, NULL, 'tables', 'dec_rf.divided');
+-- past it without reading
+INSERT INTO divided VALUES (3, 7);
+SELECT pg_current_wal_lsn() AS lsn \gset
+INSERT INTO divided VALUES (4, 8);
+SELECT slot_name FROM pg_replication_slot_advance('regress_decoder', :'lsn');
+SELECT data::json -> 'new' AS new FROM pg_logical_slot_peek_changes('regress_decoder', NULL, NULL, 'publication_names', 'dec_rf_fails');
 
 SELECT pg_drop_replication_slot('regress_decoder');
 SELECT pg_drop_replication_slot('regress_pgoutput');
