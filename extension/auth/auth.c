@@ -36,11 +36,12 @@ static const ConcordAuthScheme *const auth_schemes[] = {
 	&concord_auth_oauth2_jwt,
 	&concord_auth_oauth1,
 	&concord_auth_sigv4,
+	&concord_auth_session,
 };
 
 /* Schemes that CONTRACT.md names and a later version has. */
 static const char *const auth_later[] = {
-	"oauth2_saml", "session",
+	"oauth2_saml",
 };
 
 /* auth_find returns the scheme of a name; raises where there is none. */
@@ -70,7 +71,7 @@ auth_find(const char *name)
 			 errmsg("auth \"%s\" is not known", name),
 			 closest != NULL ?
 			 errhint("Perhaps you meant \"%s\".", closest) :
-			 errhint("It may be none, basic, bearer, header, hmac, oauth2, oauth2_refresh, oauth2_jwt, oauth1 or sigv4.")));
+			 errhint("It may be none, basic, bearer, header, hmac, oauth2, oauth2_refresh, oauth2_jwt, oauth1, sigv4 or session.")));
 	return NULL;				/* keep compiler quiet */
 }
 
@@ -163,7 +164,7 @@ concord_auth_check(List *options)
 		ereport(ERROR,
 				(errcode(ERRCODE_FDW_OPTION_NAME_NOT_FOUND),
 				 errmsg("option \"%s\" is missing", "auth"),
-				 errhint("Say how to authenticate: auth 'basic', 'bearer', 'header', 'hmac', 'oauth2', 'oauth2_refresh', 'oauth2_jwt', 'oauth1', 'sigv4' or 'none'.")));
+				 errhint("Say how to authenticate: auth 'basic', 'bearer', 'header', 'hmac', 'oauth2', 'oauth2_refresh', 'oauth2_jwt', 'oauth1', 'sigv4', 'session' or 'none'.")));
 
 	for (p = scheme->required; *p; p++)
 		auth_check_required(scheme, *p, options);
@@ -279,6 +280,7 @@ concord_auth_load(Oid serverid, Oid roleid, MemoryContext context)
 	List	   *options;
 	const char *name;
 	const char *url;
+	const char *service;
 
 	if (concord_server_aclcheck(serverid, roleid) != ACLCHECK_OK)
 		ereport(ERROR,
@@ -312,6 +314,9 @@ concord_auth_load(Oid serverid, Oid roleid, MemoryContext context)
 
 	url = concord_option_get(GetForeignServer(serverid)->options, "url");
 	auth->server_url = MemoryContextStrdup(secrets, url ? url : "");
+	service = concord_option_get(GetForeignServer(serverid)->options, "service");
+	if (service != NULL)
+		auth->server_service = MemoryContextStrdup(secrets, service);
 	auth->super = superuser_arg(roleid);
 	auth->key.dboid = MyDatabaseId;
 	auth->key.serverid = serverid;

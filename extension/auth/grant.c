@@ -90,6 +90,7 @@ grant_key(ConcordAuth *auth)
 
 	if (auth->key_ready)
 		return;
+	auth->token.generation = 0; /* what was got for other credentials */
 	SHA256_Init(&ctx);
 	for (int i = 0; i < auth->noptions; i++)
 	{
@@ -108,6 +109,9 @@ grant_key(ConcordAuth *auth)
 		SHA256_Update(&ctx, secret->value, secret->len + 1);
 	}
 	SHA256_Update(&ctx, auth->server_url, strlen(auth->server_url) + 1);
+	if (auth->server_service != NULL)
+		SHA256_Update(&ctx, auth->server_service,
+					  strlen(auth->server_service) + 1);
 	SHA256_Final(auth->key.digest, &ctx);
 	auth->key_ready = true;
 }
@@ -285,6 +289,13 @@ grant_fetch(ConcordHttp *http, ConcordAuth *auth, const ConcordRequest *used)
 	request->gate_state = fetch;
 
 	why = auth->scheme->fetch(auth, request, &fetch->keep);
+	for (int i = 0; auth->scheme == &concord_auth_session && i < used->nheaders; i++)
+	{
+		/* which client of an SAP system to log in to */
+		if (pg_strcasecmp(used->headers[i].name, "sap-client") == 0)
+			concord_request_set_header(request, "sap-client",
+									   used->headers[i].value);
+	}
 	fetch->body = request->body;
 	if (why != NULL)
 		grant_failed(fetch, why, true);

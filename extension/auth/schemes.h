@@ -48,6 +48,7 @@ struct ConcordAuth
 	int			noptions;
 	ConcordHeader options[CONCORD_AUTH_OPTIONS];
 	char	   *server_url;
+	char	   *server_service; /* NULL: none */
 
 	/* of schemes that fetch a token or session */
 	bool		super;			/* the role is a superuser */
@@ -128,6 +129,7 @@ extern const ConcordAuthScheme concord_auth_oauth2_refresh;
 extern const ConcordAuthScheme concord_auth_oauth2_jwt;
 extern const ConcordAuthScheme concord_auth_oauth1;
 extern const ConcordAuthScheme concord_auth_sigv4;
+extern const ConcordAuthScheme concord_auth_session;
 
 /* auth/hmac.c: NULL where it is not base64, or too short */
 extern char *concord_hmac_key(const char *secret, Size len, int *key_len);

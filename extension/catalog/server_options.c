@@ -98,7 +98,8 @@ static const ConcordOption so_options[] = {
 	{"session_token_file", USER, CONCORD_OPTION_FILE},
 	{"region", USER, CONCORD_OPTION_TEXT},
 	{"aws_service", USER, CONCORD_OPTION_TEXT},
-	{"company", USER, LATER},
+	{"company", USER, CONCORD_OPTION_TEXT},
+	{"login_path", USER, CONCORD_OPTION_SERVICE},
 
 	{"object", TABLE, LATER},
 	{"service", TABLE, LATER},

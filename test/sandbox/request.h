@@ -145,6 +145,8 @@ extern json_t *journal_violations(void);
 /* tokens.c */
 extern void tokens_act(Request *req);
 extern bool tokens_valid(const Request *req);
+extern bool tokens_session(const Request *req);
+extern bool tokens_csrf(Request *req);
 extern void tokens_control(Request *req, const json_t *body);
 
 /* control.c */

@@ -205,7 +205,7 @@ rule_matches(Rule *rule, const Request *req)
 
 /* Says whether the credentials that an auth action asks for are missing. */
 static bool
-auth_missing(const json_t *auth, const Request *req)
+auth_missing(const json_t *auth, Request *req)
 {
 	const char *given = request_header(req, "authorization");
 	const char *scheme;
@@ -219,6 +219,16 @@ auth_missing(const json_t *auth, const Request *req)
 		if (strcmp(scheme, "issued") == 0)
 		{
 			if (tokens_valid(req))
+				return false;
+		}
+		else if (strcmp(scheme, "session") == 0)
+		{
+			if (tokens_session(req))
+				return false;
+		}
+		else if (strcmp(scheme, "csrf") == 0)
+		{
+			if (tokens_csrf(req))
 				return false;
 		}
 		else if (strcmp(scheme, "basic") == 0 || strcmp(scheme, "bearer") == 0)
@@ -240,7 +250,7 @@ auth_missing(const json_t *auth, const Request *req)
 
 /* Says whether an action fires although its rule matches. */
 static bool
-action_fires(Rule *rule, const Request *req)
+action_fires(Rule *rule, Request *req)
 {
 	json_t	   *auth = json_object_get(rule->action, "auth");
 	json_t	   *limit = json_object_get(rule->action, "limit");
@@ -373,7 +383,12 @@ rule_alter_answer(Request *req)
 	const char *name;
 	json_t	   *value;
 
-	if (json_object_get(action, "auth"))
+	if (json_object_get(json_object_get(action, "auth"), "csrf"))
+	{
+		answer_error(answer, 403, "403", "CSRF token validation failed");
+		answer_header(answer, "x-csrf-token", "Required");
+	}
+	else if (json_object_get(action, "auth"))
 		answer_error(answer, 401, "401", "Unauthorized");
 	else if (json_object_get(action, "limit"))
 		answer_error(answer, 429, "429", "Too Many Requests");

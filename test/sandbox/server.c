@@ -222,13 +222,15 @@ request_header(const Request *req, const char *name)
 
 /* ---- answers ---- */
 
-/* Sets a header of the answer; a second value replaces the first. */
+/* Sets a header of the answer; a second value replaces the first, but for cookies. */
 void
 answer_header(Answer *answer, const char *name, const char *value)
 {
 	int			i = 0;
 
-	while (i < answer->nheaders && strcasecmp(answer->headers[i].name, name) != 0)
+	while (i < answer->nheaders &&
+		   (strcasecmp(name, "Set-Cookie") == 0 ||
+			strcasecmp(answer->headers[i].name, name) != 0))
 		i++;
 	if (i == MAX_ANSWER_HEADERS)
 		return;

@@ -145,7 +145,7 @@ service_locate(Request *req)
 		locate_rest(req);
 	else if (text_starts(req->path, "/hook/"))
 		locate_hook(req);
-	else if (text_starts(req->path, "/auth/"))
+	if (text_starts(req->path, "/auth/") || strstr(req->path, "/Login") != NULL)
 		place.target = TARGET_AUTH;
 
 	/* A body is looked into for the key of a POST and the sequence. */

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "request.h"
 
@@ -152,6 +153,90 @@ token_refresh(Request *req)
 	token_issue(req, refresh_token);
 }
 
+/*
+ * POST …/Login, as SAP Business One's Service Layer has it: a session in
+ * cookies, or 401 with its error.
+ */
+static void
+session_login(Request *req)
+{
+	json_t	   *body = json_loadb(req->body.data ? req->body.data : "", req->body.len,
+								  0, NULL);
+	const char *company = json_string_value(json_object_get(body, "CompanyDB"));
+	const char *user = json_string_value(json_object_get(body, "UserName"));
+	const char *password = json_string_value(json_object_get(body, "Password"));
+	char		cookie[80];
+	char	   *token;
+
+	if (company == NULL || user == NULL || password == NULL ||
+		strcmp(company, "SBO") != 0 || strcmp(user, client_id) != 0 ||
+		strcmp(password, client_secret) != 0)
+		answer_json(&req->answer, 401,
+					json_pack("{s:{s:i, s:{s:s}}}", "error", "code", -304, "message",
+							  "value", "Fail to get DB Credentials"));
+	else
+	{
+		token_issue(req, NULL);
+		token = tokens[(ntokens - 1) % MAX_TOKENS].text;
+		req->answer.body.len = 0;
+		snprintf(cookie, sizeof(cookie), "B1SESSION=%s; HttpOnly; path=/", token);
+		answer_json(&req->answer, 200,
+					json_pack("{s:s, s:f}", "SessionId", token, "SessionTimeout",
+							  life_s / 60));
+		answer_header(&req->answer, "Set-Cookie", cookie);
+		answer_header(&req->answer, "Set-Cookie", "ROUTEID=.node1; path=/");
+	}
+	json_decref(body);
+}
+
+/* Says whether a request's cookies have a session that is not over. */
+bool
+tokens_session(const Request *req)
+{
+	const char *cookies = request_header(req, "cookie");
+
+	for (int i = 0; cookies && i < ntokens && i < MAX_TOKENS; i++)
+	{
+		if (strstr(cookies, tokens[i].text) != NULL)
+			return mono_us() < tokens[i].until;
+	}
+	return false;
+}
+
+/*
+ * A CSRF token as SAP Gateway gives it: fetched with a header, valid together
+ * with the cookies that came along, wanted by whatever changes something.
+ * False where it is missing.
+ */
+bool
+tokens_csrf(Request *req)
+{
+	const char *given = request_header(req, "x-csrf-token");
+	const char *cookies = request_header(req, "cookie");
+	char		text[120];
+
+	if (given != NULL && strcasecmp(given, "fetch") == 0)
+	{
+		char	   *token;
+
+		token_issue(req, NULL);
+		req->acted = false;
+		token = tokens[(ntokens - 1) % MAX_TOKENS].text;
+		req->answer.body.len = 0;
+		snprintf(text, sizeof(text), "SAP_SESSIONID=%s; path=/", token);
+		answer_header(&req->answer, "Set-Cookie", text);
+		snprintf(text, sizeof(text), "csrf-%s", token);
+		answer_header(&req->answer, "x-csrf-token", text);
+		return true;
+	}
+	if (strcmp(req->method, "GET") == 0 || strcmp(req->method, "HEAD") == 0)
+		return true;
+	if (given == NULL || cookies == NULL || !text_starts(given, "csrf-") ||
+		!tokens_session(req))
+		return false;
+	return strstr(cookies, given + strlen("csrf-")) != NULL;
+}
+
 /* POST /auth/token. */
 static void
 token_endpoint(Request *req)
@@ -190,6 +275,8 @@ tokens_act(Request *req)
 {
 	if (strcmp(req->path, "/auth/token") == 0)
 		token_endpoint(req);
+	else if (strcmp(req->method, "POST") == 0)
+		session_login(req);
 	else
 		answer_error(&req->answer, 404, "404", "Invalid resource path");
 }
