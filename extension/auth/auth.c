@@ -93,10 +93,18 @@ auth_listed(const char *list, const char *option)
 	return false;
 }
 
+/* Options that go with every scheme: a client certificate of the role's own. */
+static const char *const auth_common[] = {"cert_file", "key_file"};
+
 /* auth_takes says whether a scheme knows an option. */
 static bool
 auth_takes(const ConcordAuthScheme *scheme, const char *option)
 {
+	for (int i = 0; i < lengthof(auth_common); i++)
+	{
+		if (strcmp(auth_common[i], option) == 0)
+			return true;
+	}
 	for (const char *const *p = scheme->required; *p; p++)
 	{
 		if (auth_listed(*p, option))
@@ -179,6 +187,12 @@ concord_auth_check(List *options)
 					 errmsg("auth \"%s\" does not take option \"%s\"",
 							scheme->name, def->defname)));
 	}
+	if (concord_option_get(options, "key_file") != NULL &&
+		concord_option_get(options, "cert_file") == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FDW_OPTION_NAME_NOT_FOUND),
+				 errmsg("option \"%s\" needs option \"%s\"", "key_file",
+						"cert_file")));
 	if (scheme->check != NULL)
 		scheme->check(options);
 	for (int i = 0; scheme == &concord_auth_hmac && i < lengthof(secrets); i++)
@@ -306,6 +320,8 @@ concord_auth_load(Oid serverid, Oid roleid, MemoryContext context)
 
 	auth_take(auth, options);
 	auth->username = unconstify(char *, concord_auth_option(auth, "username"));
+	auth->cert_file = unconstify(char *, concord_auth_option(auth, "cert_file"));
+	auth->key_file = unconstify(char *, concord_auth_option(auth, "key_file"));
 	auth->header_name = unconstify(char *, concord_auth_option(auth, "header_name"));
 	for (int i = 0; i < lengthof(auth_secrets); i++)
 		concord_secret_load(auth, options, auth_secrets[i]);
@@ -346,6 +362,12 @@ concord_auth_apply(const ConcordAuth *auth, ConcordRequest *request)
 
 	/* a cache of files, not a change of what auth is */
 	concord_secret_refresh((ConcordAuth *) auth);
+	if (auth->cert_file != NULL)
+	{
+		/* the role's own, and none of the server's key with it */
+		request->cert_file = auth->cert_file;
+		request->key_file = auth->key_file;
+	}
 	if (auth->scheme->fetch != NULL)
 		concord_grant_attach((ConcordAuth *) auth, request);
 	else

@@ -40,6 +40,8 @@ struct ConcordAuth
 	bool		mapped;			/* the role has a user mapping with options */
 	char	   *username;
 	char	   *header_name;
+	char	   *cert_file;		/* NULL: the server's, if it has one */
+	char	   *key_file;
 	int			nsecrets;
 	ConcordSecret secrets[CONCORD_AUTH_SECRETS];
 	int64		checked_at;		/* when files were last looked at, seconds */

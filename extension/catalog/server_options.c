@@ -98,6 +98,8 @@ static const ConcordOption so_options[] = {
 	{"session_token_file", USER, CONCORD_OPTION_FILE},
 	{"region", USER, CONCORD_OPTION_TEXT},
 	{"aws_service", USER, CONCORD_OPTION_TEXT},
+	{"cert_file", USER, CONCORD_OPTION_FILE},
+	{"key_file", USER, CONCORD_OPTION_FILE},
 	{"company", USER, CONCORD_OPTION_TEXT},
 	{"login_path", USER, CONCORD_OPTION_SERVICE},
 

@@ -119,6 +119,42 @@ $erp->rule({}, { auth => { 'x-api-key' => 'header-secret' } });
 is(ping('erp'), 't|200|', 'a header of any name');
 $erp->drop_rules;
 
+# A system that wants a client certificate: openssl's own server.
+sub client_certificate
+{
+	for my $who ('mine', 'other')
+	{
+		system("openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=$who "
+			  . "-keyout $dir/$who.key -out $dir/$who.pem 2>/dev/null");
+		chmod 0644, "$dir/$who.key", "$dir/$who.pem";
+	}
+	my $port = PostgreSQL::Test::Cluster::get_free_port();
+	my $pid = fork() // die "fork: $!";
+	if ($pid == 0)
+	{
+		open STDIN, '<', '/dev/zero';
+		open STDOUT, '>', '/dev/null';
+		open STDERR, '>', '/dev/null';
+		exec 'openssl', 's_server', '-accept', $port, '-cert', "$dir/cert.pem", '-key', "$dir/key.pem",
+		  '-CAfile', "$dir/mine.pem", '-Verify', '1', '-verify_return_error', '-www';
+		exit 1;
+	}
+	$node->safe_psql('postgres', qq{
+		CREATE SERVER mutual FOREIGN DATA WRAPPER concord
+		  OPTIONS (connector 'rest', url 'https://localhost:$port/', ca_file '$dir/cert.pem', timeout '5s')});
+	$node->poll("SELECT error !~* 'connect to' FROM concord.ping('mutual')");
+	like(ping('mutual'), qr/^f\|\|/, 'no client certificate');
+	$node->safe_psql('postgres',
+		"CREATE USER MAPPING FOR CURRENT_USER SERVER mutual OPTIONS (auth 'none', cert_file '$dir/other.pem', key_file '$dir/other.key')");
+	like(ping('mutual'), qr/^f\|\|/, 'a client certificate of another');
+	$node->safe_psql('postgres',
+		"ALTER USER MAPPING FOR CURRENT_USER SERVER mutual OPTIONS (SET cert_file '$dir/mine.pem', SET key_file '$dir/mine.key')");
+	is(ping('mutual'), 't|200|', 'the client certificate of a user mapping');
+	kill 'TERM', $pid;
+	waitpid $pid, 0;
+	return;
+}
+
 # TLS
 SKIP:
 {
@@ -139,6 +175,7 @@ SKIP:
 	like(ping('tls'), qr/^f\|\|/, 'a certificate of another name');
 	$node->safe_psql('postgres', "ALTER SERVER tls OPTIONS (verify 'false')");
 	is(ping('tls'), 't|200|', 'verify off');
+	client_certificate();
 }
 
 # Threads that resolve names must not run PostgreSQL's signal handlers.  They
