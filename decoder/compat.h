@@ -60,6 +60,12 @@
 #define concord_txn_abort_time(txn)		((txn)->xact_time.abort_time)
 #endif
 
+/*
+ * Before 16, a plugin that writes nothing for a long time must itself see to
+ * it that a walsender stays alive.
+ */
+#define CONCORD_KEEPS_ALIVE		(PG_VERSION_NUM < 160000)
+
 /* 19 has the name of a database elsewhere. */
 #include "utils/lsyscache.h"
 

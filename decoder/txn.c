@@ -144,13 +144,11 @@ void
 concord_txn_skip(DecoderState *state, ConcordCounter why)
 {
 	CONCORD_COUNT(state, why);
-#if PG_VERSION_NUM < 160000
-	if (++state->skipped >= SKIP_PROGRESS)
+	if (CONCORD_KEEPS_ALIVE && ++state->skipped >= SKIP_PROGRESS)
 	{
 		state->skipped = 0;
 		OutputPluginUpdateProgress(state->ctx, false);
 	}
-#endif
 }
 
 /* Append hexadecimal digits without leading zeros. */

@@ -59,7 +59,8 @@ refresh_take(const ConcordResponse *response, void *keep, ConcordGrant *grant)
 	{
 		if (mine->path == NULL)
 			ereport(WARNING,
-					(errmsg("a system has given another refresh token, which cannot be kept"),
+					(errcode(ERRCODE_WARNING),
+					 errmsg("a system has given another refresh token, which cannot be kept"),
 					 errdetail("Option \"refresh_token\" holds the old one; it may not be valid any more."),
 					 errhint("Use option \"refresh_token_file\".")));
 		else if (!concord_secret_write(mine->path, token))

@@ -195,7 +195,7 @@ extern ConcordConnector *concord_connector_load(const char *name,
 
 /*
  * concord_exchange_begin makes an exchange and its idempotency key (of event,
- * mapping and body); concord_exchange_next is protocol->next plus what is
+ * mapping, method and body); concord_exchange_next is protocol->next plus what is
  * common: server headers, timeouts, policy, credentials of the definer.
  */
 extern ConcordExchange *concord_exchange_begin(const ConcordServer *server,

@@ -92,7 +92,8 @@ val_secrets(List *options)
 		if (!concord_option_secret(CONCORD_OPTION_USER, def->defname))
 			continue;
 		ereport(WARNING,
-				(errmsg("option \"%s\" holds a secret", def->defname),
+				(errcode(ERRCODE_WARNING),
+				 errmsg("option \"%s\" holds a secret", def->defname),
 				 errdetail("View pg_user_mappings shows it to the role and to the server's owner; it is written into dumps, and into the log where statements are logged."),
 				 errhint("Option \"%s_file\" names a file instead.",
 						 def->defname)));

@@ -74,6 +74,7 @@ $erp->control('POST', 'tokens', { life => 3600 });
 # a secret that is wrong
 $erp->control('DELETE', 'tokens');
 secret('wrong-5ecret');
+# a courier looks at a file once a second at most, and shows nobody when
 sleep 2;
 my $before = scalar $erp->log_entries('/auth/');
 sql('UPDATE goods SET n = 3');

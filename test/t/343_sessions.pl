@@ -60,6 +60,7 @@ is(sql('SELECT count(*) FROM concord.dead_letter'), '0', 'no dead letters');
 # a wrong password is not repeated: it would lock the account
 $erp->control('DELETE', 'tokens');
 password('wrong-5ecret');
+# a courier looks at a file once a second at most, and shows nobody when
 sleep 2;
 $erp->clear_log;
 sql('UPDATE goods SET n = 2');
