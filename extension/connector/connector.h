@@ -25,6 +25,8 @@ typedef enum ConcordOutcome
 	CONCORD_OUTCOME_DOWN,		/* the system is down: opens the breaker */
 	CONCORD_OUTCOME_DEAD,		/* this record, for good */
 	CONCORD_OUTCOME_UNKNOWN,	/* sent, no whole answer: settle, then retry */
+	CONCORD_OUTCOME_CONFLICT,	/* the record is not as we took it to be: look
+								 * at it again, then retry; counts */
 } ConcordOutcome;
 
 /* A server's options, resolved for one definer; catalog/server.c makes it. */

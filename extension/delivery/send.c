@@ -230,6 +230,7 @@ send_finish(ConcordCourier *courier, ConcordDelivery *d)
 			break;
 		case CONCORD_OUTCOME_RETRY:
 		case CONCORD_OUTCOME_UNKNOWN:
+		case CONCORD_OUTCOME_CONFLICT:
 			if (counts)
 				send_retry(courier, d);
 			else

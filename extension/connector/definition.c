@@ -1,0 +1,177 @@
+/*-------------------------------------------------------------------------
+ *
+ * definition.c
+ *	  Members of a connector's definition: simple kinds, and what all need.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "connector/definition.h"
+
+#include "catalog/server_options.h"
+
+static const char *const def_methods[] = {
+	"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "MERGE",
+};
+
+/* concord_member_bad refuses a definition, saying which member is wrong and why. */
+void
+concord_member_bad(const char *member, const char *why)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("invalid connector definition"),
+			 errdetail("Member \"%s\" %s.", member, why)));
+}
+
+/* concord_member_get looks a member of a JSON object up. */
+JsonbValue *
+concord_member_get(JsonbContainer *object, const char *name, JsonbValue *value)
+{
+	return getKeyJsonValueFromContainer(object, name, strlen(name), value);
+}
+
+/* concord_member_of returns a member as text; NULL where it is not there. */
+char *
+concord_member_of(JsonbContainer *object, const char *name)
+{
+	JsonbValue	v;
+
+	if (concord_member_get(object, name, &v) == NULL || v.type == jbvNull)
+		return NULL;
+	if (v.type != jbvString)
+		concord_member_bad(name, "is not a text");
+	return pnstrdup(v.val.string.val, v.val.string.len);
+}
+
+/* concord_member_names refuses members that are none of n names. */
+void
+concord_member_names(JsonbContainer *object, const char *const *names, int n)
+{
+	JsonbIterator *it = JsonbIteratorInit(object);
+	JsonbValue	v;
+	JsonbIteratorToken token;
+
+	while ((token = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
+	{
+		char	   *name;
+		const char *closest;
+		bool		known = false;
+
+		if (token != WJB_KEY)
+			continue;
+		name = pnstrdup(v.val.string.val, v.val.string.len);
+		for (int i = 0; i < n; i++)
+			known |= strcmp(names[i], name) == 0;
+		if (known)
+			continue;
+		closest = concord_option_closest(name, names, n);
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid connector definition"),
+				 errdetail("Member \"%s\" is not known.", name),
+				 closest ? errhint("Perhaps you meant \"%s\".", closest) : 0));
+	}
+}
+
+/* concord_member_choose returns which of a|b|c a text is, or -1. */
+int
+concord_member_choose(const char *choices, const char *text)
+{
+	size_t		len = strlen(text);
+	int			n = 0;
+
+	for (const char *p = choices; p != NULL; n++)
+	{
+		if (strncmp(p, text, len) == 0 && (p[len] == '|' || p[len] == '\0'))
+			return n;
+		p = strchr(p, '|');
+		if (p != NULL)
+			p++;
+	}
+	return -1;
+}
+
+/* def_check_path refuses placeholders that mean nothing. */
+static void
+def_check_path(const char *member, const char *path)
+{
+	for (const char *p = strchr(path, '{'); p != NULL; p = strchr(p + 1, '{'))
+	{
+		if (strncmp(p, "{object}", 8) != 0 && strncmp(p, "{key}", 5) != 0)
+			concord_member_bad(member, "has a placeholder other than {object} and {key}");
+	}
+	if (strstr(path, "..") != NULL || strstr(path, "://") != NULL)
+		concord_member_bad(member, "has a path that is not under the server's url");
+}
+
+/* concord_member_request parses {"method": ..., "path": ...}; either may be left out. */
+void
+concord_member_request(ConcordConnector *connector, const ConcordMember *member,
+					   JsonbValue *value)
+{
+	static const char *const names[] = {"method", "path"};
+	JsonbContainer *object = value->val.binary.data;
+	char	   *text;
+	bool		known = false;
+
+	if (value->type != jbvBinary || !JsonContainerIsObject(object))
+		concord_member_bad(member->name, "is not an object");
+	concord_member_names(object, names, lengthof(names));
+
+	text = concord_member_of(object, "method");
+	if (text != NULL)
+	{
+		for (int i = 0; i < lengthof(def_methods); i++)
+			known |= strcmp(def_methods[i], text) == 0;
+		if (!known)
+			concord_member_bad(member->name, "has an unknown method");
+		*(char **) ((char *) connector + member->offset) = text;
+	}
+	text = concord_member_of(object, "path");
+	if (text != NULL)
+	{
+		def_check_path(member->name, text);
+		*(char **) ((char *) connector + member->path_offset) = text;
+	}
+}
+
+/* def_choose returns a text that must be one of the member's choices. */
+static char *
+def_choose(const ConcordMember *member, JsonbValue *value, int *which)
+{
+	char	   *text;
+
+	if (value->type != jbvString)
+		concord_member_bad(member->name, "is not a text");
+	text = pnstrdup(value->val.string.val, value->val.string.len);
+	*which = 0;
+	if (member->choices == NULL)
+		return text;
+	*which = concord_member_choose(member->choices, text);
+	if (*which < 0)
+		concord_member_bad(member->name,
+						   psprintf("is none of %s", member->choices));
+	return text;
+}
+
+/* concord_member_text takes a text over, one of its choices if it has any. */
+void
+concord_member_text(ConcordConnector *connector, const ConcordMember *member,
+					JsonbValue *value)
+{
+	int			which;
+
+	*(char **) ((char *) connector + member->offset) =
+		def_choose(member, value, &which);
+}
+
+/* concord_member_choice takes over whether a text is the second of two. */
+void
+concord_member_choice(ConcordConnector *connector, const ConcordMember *member,
+					  JsonbValue *value)
+{
+	int			which;
+
+	def_choose(member, value, &which);
+	*(bool *) ((char *) connector + member->offset) = which == 1;
+}
