@@ -325,9 +325,9 @@ so_check_url(const ConcordOption *option, const char *value)
 	}
 }
 
-/* so_header_name_valid says whether a text is a header's name (RFC 9110). */
-static bool
-so_header_name_valid(const char *name)
+/* concord_header_name_valid says whether a text is a header's name (RFC 9110). */
+bool
+concord_header_name_valid(const char *name)
 {
 	if (*name == '\0')
 		return false;
@@ -340,9 +340,9 @@ so_header_name_valid(const char *name)
 	return true;
 }
 
-/* so_header_is_secret says whether a header's name speaks of a secret. */
-static bool
-so_header_is_secret(const char *name)
+/* concord_header_is_secret says whether a header's name speaks of a secret. */
+bool
+concord_header_is_secret(const char *name)
 {
 	char	   *lower = asc_tolower(name, strlen(name));
 
@@ -405,12 +405,12 @@ so_check_headers(const ConcordOption *option, const char *value)
 
 	for (int i = 0; i < n; i++)
 	{
-		if (!so_header_name_valid(names[i]))
+		if (!concord_header_name_valid(names[i]))
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("invalid header name \"%s\" in option \"%s\"",
 							names[i], option->name)));
-		if (so_header_is_secret(names[i]))
+		if (concord_header_is_secret(names[i]))
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("header \"%s\" is not allowed in option \"%s\"",
@@ -506,7 +506,7 @@ so_check_value(const ConcordOption *option, const char *value)
 			so_check_service(option, value);
 			break;
 		case CONCORD_OPTION_HEADER_NAME:
-			if (!so_header_name_valid(value))
+			if (!concord_header_name_valid(value))
 				so_bad_value(option, value,
 							 "The name of a header has no blanks and no colon.");
 			break;

@@ -83,4 +83,10 @@ extern int	concord_option_header_list(const char *json, char ***names,
 extern const char *concord_option_closest(const char *name,
 										  const char *const *names, int n);
 
+/* concord_header_name_valid says whether a text is a header's name. */
+extern bool concord_header_name_valid(const char *name);
+
+/* concord_header_is_secret says whether a header bears credentials. */
+extern bool concord_header_is_secret(const char *name);
+
 #endif							/* CONCORD_CATALOG_SERVER_OPTIONS_H */

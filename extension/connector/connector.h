@@ -75,21 +75,37 @@ typedef struct ConcordOutcomeRule
 								 * the body */
 } ConcordOutcomeRule;
 
+/* What a request is for. */
+typedef enum ConcordVerb
+{
+	CONCORD_VERB_CREATE,
+	CONCORD_VERB_UPDATE,
+	CONCORD_VERB_DELETE,
+	CONCORD_VERB_PROBE,			/* to look whether a record exists */
+} ConcordVerb;
+
+#define CONCORD_VERBS	(CONCORD_VERB_PROBE + 1)
+
+struct ConcordTemplate;			/* connector/template.h */
+typedef struct ConcordShape ConcordShape;
+
+/* How a connector makes the request of a verb. */
+typedef struct ConcordVerbRow
+{
+	char	   *method;
+	struct ConcordTemplate *path;	/* NULL: the protocol's own address */
+	ConcordShape *shape;		/* query, headers, body; NULL: none of them */
+} ConcordVerbRow;
+
 /* A row of concord.connector, parsed. */
 typedef struct ConcordConnector
 {
 	char	   *name;
 	char	   *protocol_name;
 	const struct ConcordProtocol *protocol;
-	/* verbs and paths of "rest": {key} stands for the key, {object} ... */
-	char	   *create_method;
-	char	   *create_path;
-	char	   *update_method;
-	char	   *update_path;
-	char	   *delete_method;
-	char	   *delete_path;
-	char	   *probe_method;	/* how to look whether a record exists */
-	char	   *probe_path;
+	ConcordVerbRow verbs[CONCORD_VERBS];
+	ConcordShape *headers;		/* of every request; NULL: none */
+	char	   *idempotency_header; /* "": the system has none */
 	char	   *remote_id_path; /* dotted path of the id in an answer, or NULL */
 	bool		remote_id_assigned; /* the system gives ids: {key} is that */
 	bool		suppress_default;	/* default of option unchanged */

@@ -23,6 +23,8 @@
 #include "catalog/namespace.h"
 #include "catalog/server_options.h"
 #include "commands/trigger.h"
+#include "connector/protocols.h"
+#include "connector/template.h"
 #include "fmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -38,20 +40,57 @@
 #define AT(field)	offsetof(ConcordConnector, field)
 
 static const ConcordMember row_members[] = {
-	{"create", concord_member_request, AT(create_method), AT(create_path)},
-	{"update", concord_member_request, AT(update_method), AT(update_path)},
-	{"delete", concord_member_request, AT(delete_method), AT(delete_path)},
-	{"probe", concord_member_request, AT(probe_method), AT(probe_path)},
+	{"create", concord_member_request, AT(verbs[CONCORD_VERB_CREATE])},
+	{"update", concord_member_request, AT(verbs[CONCORD_VERB_UPDATE])},
+	{"delete", concord_member_request, AT(verbs[CONCORD_VERB_DELETE])},
+	{"probe", concord_member_request, AT(verbs[CONCORD_VERB_PROBE])},
 	{"remote_id_path", concord_member_text, AT(remote_id_path)},
-	{"remote_id", concord_member_choice, AT(remote_id_assigned), 0, "key|assigned"},
-	{"unchanged", concord_member_choice, AT(suppress_default), 0, "send|suppress"},
-	{"replay", concord_member_choice, AT(replay_events_default), 0, "state|events"},
-	{"upsert", concord_member_text, AT(upsert_default), 0, "post|put|patch"},
-	{"if_match", concord_member_text, AT(if_match_default), 0, "etag|star|none"},
+	{"remote_id", concord_member_choice, AT(remote_id_assigned), "key|assigned"},
+	{"unchanged", concord_member_choice, AT(suppress_default), "send|suppress"},
+	{"replay", concord_member_choice, AT(replay_events_default), "state|events"},
+	{"upsert", concord_member_text, AT(upsert_default), "post|put|patch"},
+	{"if_match", concord_member_text, AT(if_match_default), "etag|star|none"},
+	{"headers", concord_member_headers},
+	{"idempotency_header", concord_member_text, AT(idempotency_header)},
 	{"outcomes", concord_member_outcomes},
 };
 
+/* How verbs are sent where a row says nothing else. */
+static const char *const row_methods[CONCORD_VERBS] = {
+	[CONCORD_VERB_CREATE] = "POST",
+	[CONCORD_VERB_UPDATE] = "PATCH",
+	[CONCORD_VERB_DELETE] = "DELETE",
+	[CONCORD_VERB_PROBE] = "GET",
+};
+
+/* Paths of protocol "rest"; the others address records in their own way. */
+static const char *const row_paths[CONCORD_VERBS] = {
+	[CONCORD_VERB_CREATE] = "{object}",
+	[CONCORD_VERB_UPDATE] = "{object}/{key}",
+	[CONCORD_VERB_DELETE] = "{object}/{key}",
+	[CONCORD_VERB_PROBE] = "{object}/{key}",
+};
+
 PG_FUNCTION_INFO_V1(concord_connector_check);
+
+/* row_default_paths completes verbs that say nothing of their address. */
+static void
+row_default_paths(ConcordConnector *connector)
+{
+	for (int i = 0; i < CONCORD_VERBS; i++)
+	{
+		JsonbValue	path;
+
+		if (connector->verbs[i].path != NULL)
+			continue;
+		path.type = jbvString;
+		path.val.string.val = (char *) row_paths[i];
+		path.val.string.len = strlen(row_paths[i]);
+		connector->verbs[i].path = concord_template_parse("path", &path,
+														  CONCORD_TEMPLATE_PATH,
+														  false);
+	}
+}
 
 /* row_parse makes a connector of a row's parts, in the current context. */
 static ConcordConnector *
@@ -75,17 +114,12 @@ row_parse(const char *name, const char *protocol, Jsonb *definition)
 				 errmsg("invalid connector definition"),
 				 errdetail("It is not a JSON object.")));
 
-	connector->create_method = "POST";
-	connector->create_path = "{object}";
-	connector->update_method = "PATCH";
-	connector->update_path = "{object}/{key}";
-	connector->delete_method = "DELETE";
-	connector->delete_path = "{object}/{key}";
-	connector->probe_method = "GET";
-	connector->probe_path = "{object}/{key}";
+	for (int i = 0; i < CONCORD_VERBS; i++)
+		connector->verbs[i].method = (char *) row_methods[i];
 	connector->suppress_default = true;
 	connector->upsert_default = "post";
 	connector->if_match_default = "etag";
+	connector->idempotency_header = "Idempotency-Key";
 
 	for (int i = 0; i < lengthof(row_members); i++)
 		names[i] = row_members[i].name;
@@ -99,6 +133,8 @@ row_parse(const char *name, const char *protocol, Jsonb *definition)
 			v.type != jbvNull)
 			member->parse(connector, member, &v);
 	}
+	if (connector->protocol == &concord_protocol_rest)
+		row_default_paths(connector);
 	return connector;
 }
 

@@ -7,6 +7,8 @@
  */
 #include "connector/definition.h"
 
+#include "connector/template.h"
+
 #include "catalog/server_options.h"
 
 static const char *const def_methods[] = {
@@ -91,28 +93,33 @@ concord_member_choose(const char *choices, const char *text)
 	return -1;
 }
 
-/* def_check_path refuses placeholders that mean nothing. */
-static void
-def_check_path(const char *member, const char *path)
+/* def_path parses the path of a verb. */
+static ConcordTemplate *
+def_path(const char *member, JsonbValue *value)
 {
-	for (const char *p = strchr(path, '{'); p != NULL; p = strchr(p + 1, '{'))
-	{
-		if (strncmp(p, "{object}", 8) != 0 && strncmp(p, "{key}", 5) != 0)
-			concord_member_bad(member, "has a placeholder other than {object} and {key}");
-	}
-	if (strstr(path, "..") != NULL || strstr(path, "://") != NULL)
+	char	   *text = value->type != jbvString ? NULL :
+		pnstrdup(value->val.string.val, value->val.string.len);
+
+	if (text != NULL && (strstr(text, "..") != NULL ||
+						 strstr(text, "://") != NULL))
 		concord_member_bad(member, "has a path that is not under the server's url");
+	return concord_template_parse(psprintf("%s.path", member), value,
+								  CONCORD_TEMPLATE_PATH, false);
 }
 
-/* concord_member_request parses {"method": ..., "path": ...}; either may be left out. */
+/* concord_member_request parses a verb's row; all of it may be left out. */
 void
 concord_member_request(ConcordConnector *connector, const ConcordMember *member,
 					   JsonbValue *value)
 {
-	static const char *const names[] = {"method", "path"};
+	static const char *const names[] = {
+		"method", "path", "query", "headers", "body", "content_type"
+	};
+	ConcordVerbRow *row = (ConcordVerbRow *) ((char *) connector + member->offset);
 	JsonbContainer *object = value->val.binary.data;
 	char	   *text;
 	bool		known = false;
+	JsonbValue	path;
 
 	if (value->type != jbvBinary || !JsonContainerIsObject(object))
 		concord_member_bad(member->name, "is not an object");
@@ -125,14 +132,20 @@ concord_member_request(ConcordConnector *connector, const ConcordMember *member,
 			known |= strcmp(def_methods[i], text) == 0;
 		if (!known)
 			concord_member_bad(member->name, "has an unknown method");
-		*(char **) ((char *) connector + member->offset) = text;
+		row->method = text;
 	}
-	text = concord_member_of(object, "path");
-	if (text != NULL)
-	{
-		def_check_path(member->name, text);
-		*(char **) ((char *) connector + member->path_offset) = text;
-	}
+	if (concord_member_get(object, "path", &path) != NULL &&
+		path.type != jbvNull)
+		row->path = def_path(member->name, &path);
+	row->shape = concord_shape_parse(member->name, object);
+}
+
+/* concord_member_headers takes over the headers of every request. */
+void
+concord_member_headers(ConcordConnector *connector,
+					   const ConcordMember *member, JsonbValue *value)
+{
+	connector->headers = concord_shape_headers(member->name, value);
 }
 
 /* def_choose returns a text that must be one of the member's choices. */

@@ -27,12 +27,14 @@ typedef struct ConcordMember
 						  const struct ConcordMember *member,
 						  JsonbValue *value);
 	size_t		offset;			/* of the field in ConcordConnector */
-	size_t		path_offset;	/* of a request: of its path */
 	const char *choices;		/* "no|yes"; of a text: what it may be */
 } ConcordMember;
 
 /* definition.c: members of simple kinds */
 extern void concord_member_request(ConcordConnector *connector,
+								   const ConcordMember *member,
+								   JsonbValue *value);
+extern void concord_member_headers(ConcordConnector *connector,
 								   const ConcordMember *member,
 								   JsonbValue *value);
 extern void concord_member_text(ConcordConnector *connector,

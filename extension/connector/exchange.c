@@ -18,6 +18,7 @@
 #include <openssl/sha.h>
 
 #include "auth/auth.h"
+#include "connector/template.h"
 #include "port/pg_bswap.h"
 #include "utils/memutils.h"
 
@@ -86,7 +87,18 @@ static void
 exc_complete(ConcordExchange *exchange, ConcordRequest *request,
 			 const ConcordAuth *auth)
 {
+	const ConcordConnector *connector = exchange->server->connector;
+
 	concord_server_apply(exchange->server, request);
+	if (connector->headers != NULL)
+	{
+		ConcordTemplateScope scope = {
+			.exchange = exchange,
+			.keys = exchange->mapped->keys,
+		};
+
+		concord_shape_apply(connector->headers, &scope, request);
+	}
 	if (strcmp(request->method, "GET") != 0 &&
 		strcmp(request->method, "HEAD") != 0)
 	{
@@ -95,8 +107,9 @@ exc_complete(ConcordExchange *exchange, ConcordRequest *request,
 		exchange->idempotency_key = exc_key(exchange, request->method,
 											request->body, request->body_len);
 		MemoryContextSwitchTo(old);
-		concord_request_set_header(request, "Idempotency-Key",
-								   exchange->idempotency_key);
+		if (*connector->idempotency_header)
+			concord_request_set_header(request, connector->idempotency_header,
+									   exchange->idempotency_key);
 	}
 	if (auth != NULL)
 		concord_auth_apply(auth, request);

@@ -48,6 +48,20 @@ extern void concord_connector_options_check(const ConcordConnector *connector,
 extern void concord_key_check(const ConcordConnector *connector,
 							  const ConcordMapping *mapping);
 
+/* webhook.c: what CloudEvents says of an event */
+typedef struct ConcordEventNames
+{
+	char	   *id;
+	const char *op;				/* insert, update, ..., emit */
+	char	   *type;
+	char	   *source;
+	char	   *subject;		/* NULL: none */
+	char	   *time;			/* NULL: not known */
+} ConcordEventNames;
+
+extern void concord_event_names(const ConcordExchange *exchange,
+								ConcordEventNames *names);
+
 /* answer.c */
 extern char *concord_answer_find(const ConcordResponse *response,
 								 const char *const *names, int n);
@@ -67,14 +81,6 @@ extern void concord_outcome_set(ConcordExchange *exchange,
  * record.c: the way of records that are created, updated and deleted by key.
  * A dialect says how its requests look.
  */
-typedef enum ConcordVerb
-{
-	CONCORD_VERB_CREATE,
-	CONCORD_VERB_UPDATE,
-	CONCORD_VERB_DELETE,
-	CONCORD_VERB_PROBE,
-} ConcordVerb;
-
 typedef struct ConcordDialect
 {
 	/*

@@ -3,9 +3,10 @@
  * rest.c
  *	  Protocol "rest": JSON over plain HTTP verbs.
  *
- * Verbs and paths are the connector's; in a path {object} stands for the
- * mapping's object and {key} for the record's key (its parts joined by
- * commas) or, where the system assigns ids, for the id it gave.
+ * Verbs, paths and, where it says so, queries, headers and bodies are the
+ * connector's (shape.c); {object} stands for the mapping's object and {key} for
+ * the record's key (its parts joined by commas) or, where the system assigns
+ * ids, for the id it gave.
  *
  * A create carries the key's parts beside the fields, unless the system
  * assigns ids; an update by PATCH carries the fields, by PUT the key too.
@@ -14,36 +15,7 @@
  */
 #include "connector/protocols.h"
 
-/* rest_path writes a path of the connector for a record. */
-static void
-rest_path(StringInfo buf, const ConcordExchange *exchange, const char *path,
-		  const ConcordValue *keys)
-{
-	const ConcordConnector *connector = exchange->server->connector;
-	const char *object = exchange->mapping->object;
-
-	object += strspn(object, "/");
-	while (*path)
-	{
-		if (strncmp(path, "{object}", 8) == 0)
-		{
-			concord_url_escape(buf, object, "/!$&'()*+,;=:@");
-			path += 8;
-		}
-		else if (strncmp(path, "{key}", 5) == 0)
-		{
-			if (connector->remote_id_assigned &&
-				exchange->link.remote_id != NULL)
-				concord_url_escape(buf, exchange->link.remote_id, "");
-			else
-				concord_url_escape(buf, concord_key_text(exchange->mapping, keys),
-								   ",");
-			path += 5;
-		}
-		else
-			appendStringInfoChar(buf, *path++);
-	}
-}
+#include "connector/template.h"
 
 /* rest_body writes the body of a create or update. */
 static void
@@ -58,49 +30,45 @@ rest_body(ConcordExchange *exchange, ConcordRequest *request, int flags)
 	concord_request_header(request, "Content-Type", "application/json");
 }
 
+/* rest_flags says what of the mapped record goes with a verb. */
+static int
+rest_flags(const ConcordExchange *exchange, ConcordVerb verb,
+		   const char *method)
+{
+	if (verb == CONCORD_VERB_CREATE)
+		return exchange->server->connector->remote_id_assigned ?
+			CONCORD_BODY_CREATING : CONCORD_BODY_CREATING | CONCORD_BODY_KEY;
+	if (verb == CONCORD_VERB_UPDATE && (strcmp(method, "PUT") == 0 ||
+										exchange->mapped->old_keys != NULL))
+		return CONCORD_BODY_KEY;
+	return 0;
+}
+
 /* rest_request makes the request of a verb. */
 static ConcordRequest *
 rest_request(ConcordExchange *exchange, ConcordVerb verb,
 			 const ConcordValue *keys, const char *if_match)
 {
-	const ConcordConnector *connector = exchange->server->connector;
+	const ConcordVerbRow *row = &exchange->server->connector->verbs[verb];
 	ConcordRequest *request = concord_request_create(exchange->context);
 	MemoryContext old = MemoryContextSwitchTo(request->context);
-	const char *path = connector->probe_path;
+	ConcordTemplateScope scope = {
+		.exchange = exchange,
+		.keys = keys,
+		.body_flags = rest_flags(exchange, verb, row->method),
+	};
 	StringInfoData url;
-	int			flags = 0;
 
-	switch (verb)
-	{
-		case CONCORD_VERB_CREATE:
-			request->method = connector->create_method;
-			path = connector->create_path;
-			flags = CONCORD_BODY_CREATING;
-			if (!connector->remote_id_assigned)
-				flags |= CONCORD_BODY_KEY;
-			break;
-		case CONCORD_VERB_UPDATE:
-			request->method = connector->update_method;
-			path = connector->update_path;
-			if (strcmp(request->method, "PUT") == 0 ||
-				exchange->mapped->old_keys != NULL)
-				flags |= CONCORD_BODY_KEY;
-			break;
-		case CONCORD_VERB_DELETE:
-			request->method = connector->delete_method;
-			path = connector->delete_path;
-			break;
-		case CONCORD_VERB_PROBE:
-			request->method = connector->probe_method;
-			break;
-	}
 	initStringInfo(&url);
 	concord_url_base(&url, exchange->server, exchange->mapping);
-	rest_path(&url, exchange, path, keys);
+	concord_template_write(row->path, &scope, &url);
+	concord_shape_query(row->shape, &scope, &url);
+	request->method = row->method;
 	request->url = url.data;
 	concord_request_header(request, "Accept", "application/json");
-	if (verb == CONCORD_VERB_CREATE || verb == CONCORD_VERB_UPDATE)
-		rest_body(exchange, request, flags);
+	if (!concord_shape_apply(row->shape, &scope, request) &&
+		(verb == CONCORD_VERB_CREATE || verb == CONCORD_VERB_UPDATE))
+		rest_body(exchange, request, scope.body_flags);
 	MemoryContextSwitchTo(old);
 	return request;
 }

@@ -16,20 +16,11 @@
 #include "connector/protocols.h"
 
 #include "base/json.h"
+#include "connector/template.h"
 #include "utils/builtins.h"
 #include "utils/datetime.h"
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
-
-/* What CloudEvents says of an event. */
-typedef struct WebEvent
-{
-	char	   *id;
-	char	   *source;
-	char	   *type;
-	char	   *subject;		/* NULL: none */
-	char	   *time;			/* NULL: not known */
-} WebEvent;
 
 /* web_time writes a time as RFC 3339 has it. */
 static char *
@@ -45,33 +36,37 @@ web_time(TimestampTz at)
 					(int) fsec);
 }
 
-/* web_type names what happened. */
+/* web_op names what happened, as in a type. */
+static const char *
+web_op(const ConcordEvent *event)
+{
+	switch (event->op)
+	{
+		case CONCORD_OP_UPDATE:
+			return "update";
+		case CONCORD_OP_DELETE:
+			return "delete";
+		case CONCORD_OP_TRUNCATE:
+			return "truncate";
+		case CONCORD_OP_EMIT:
+			return "emit";
+		default:
+			return "insert";
+	}
+}
+
+/* web_type names the event's type. */
 static char *
 web_type(const ConcordExchange *exchange)
 {
 	const ConcordEvent *event = exchange->event;
-	const char *op = "insert";
 
 	if (event->op == CONCORD_OP_EMIT)
 		return pstrdup(event->topic ? event->topic : "");
-	switch (event->op)
-	{
-		case CONCORD_OP_UPDATE:
-			op = "update";
-			break;
-		case CONCORD_OP_DELETE:
-			op = "delete";
-			break;
-		case CONCORD_OP_TRUNCATE:
-			op = "truncate";
-			break;
-		default:
-			break;
-	}
 	if (event->relation == NULL)
-		return psprintf("concord.%s", op);
+		return psprintf("concord.%s", web_op(event));
 	return psprintf("concord.%s.%s.%s", event->relation->schema,
-					event->relation->table, op);
+					event->relation->table, web_op(event));
 }
 
 /* web_subject names the record: its key's text, or the key as JSON. */
@@ -93,9 +88,9 @@ web_subject(const ConcordExchange *exchange)
 	return buf.data;
 }
 
-/* web_describe fills what CloudEvents says of an exchange's event. */
-static void
-web_describe(const ConcordExchange *exchange, WebEvent *web)
+/* concord_event_names tells what CloudEvents says of an exchange's event. */
+void
+concord_event_names(const ConcordExchange *exchange, ConcordEventNames *web)
 {
 	const ConcordEvent *event = exchange->event;
 	StringInfoData source;
@@ -108,6 +103,7 @@ web_describe(const ConcordExchange *exchange, WebEvent *web)
 	appendStringInfoChar(&source, '/');
 	concord_url_escape(&source, exchange->mapping->name, "");
 	web->source = source.data;
+	web->op = web_op(event);
 	web->type = web_type(exchange);
 	web->subject = web_subject(exchange);
 	web->time = web_time(event->committed_at);
@@ -144,17 +140,23 @@ web_member(StringInfo buf, const char *name, const char *value)
 	appendStringInfoChar(buf, ',');
 }
 
+/* web_flags says what of the mapped record is sent. */
+static int
+web_flags(const ConcordExchange *exchange)
+{
+	const ConcordMapped *mapped = exchange->mapped;
+
+	if (mapped->action == CONCORD_ACTION_DELETE || mapped->nfields == 0)
+		return CONCORD_BODY_KEY | CONCORD_BODY_NO_FIELDS;
+	return exchange->event->op == CONCORD_OP_UPDATE ? 0 : CONCORD_BODY_CREATING;
+}
+
 /* web_data writes the mapped record. */
 static void
 web_data(const ConcordExchange *exchange, StringInfo buf)
 {
-	const ConcordMapped *mapped = exchange->mapped;
-	int			flags = exchange->event->op == CONCORD_OP_UPDATE ? 0 :
-		CONCORD_BODY_CREATING;
-
-	if (mapped->action == CONCORD_ACTION_DELETE || mapped->nfields == 0)
-		flags = CONCORD_BODY_KEY | CONCORD_BODY_NO_FIELDS;
-	concord_body_write(exchange->mapping, mapped, flags, buf);
+	concord_body_write(exchange->mapping, exchange->mapped,
+					   web_flags(exchange), buf);
 }
 
 /* web_url adds the object to the server's address. */
@@ -180,6 +182,15 @@ web_url(const ConcordExchange *exchange)
 	return buf.data;
 }
 
+/* web_is_shaped says whether the connector has a request of its own. */
+static bool
+web_is_shaped(const ConcordConnector *connector)
+{
+	const ConcordVerbRow *row = &connector->verbs[CONCORD_VERB_CREATE];
+
+	return row->path != NULL || row->shape != NULL;
+}
+
 /* web_request makes the POST. */
 static ConcordRequest *
 web_request(ConcordExchange *exchange)
@@ -188,11 +199,11 @@ web_request(ConcordExchange *exchange)
 	ConcordRequest *request = concord_request_create(exchange->context);
 	MemoryContext old = MemoryContextSwitchTo(request->context);
 	StringInfoData body;
-	WebEvent	web;
+	ConcordEventNames web;
 
 	request->method = "POST";
 	request->url = web_url(exchange);
-	web_describe(exchange, &web);
+	concord_event_names(exchange, &web);
 	initStringInfo(&body);
 	concord_request_header(request, "Accept", "*/*");
 	concord_request_header(request, "webhook-id", web.id);
@@ -231,12 +242,56 @@ web_request(ConcordExchange *exchange)
 	return request;
 }
 
+/*
+ * web_shaped makes the POST of a connector that says what its body is, such as
+ * a queue's.  CloudEvents is then what the connector's template makes of it.
+ */
+static ConcordRequest *
+web_shaped(ConcordExchange *exchange)
+{
+	const ConcordVerbRow *row =
+		&exchange->server->connector->verbs[CONCORD_VERB_CREATE];
+	ConcordTemplateScope scope = {
+		.exchange = exchange,
+		.keys = exchange->mapped->keys,
+		.body_flags = web_flags(exchange),
+	};
+	ConcordRequest *request = concord_request_create(exchange->context);
+	MemoryContext old = MemoryContextSwitchTo(request->context);
+	StringInfoData url;
+	StringInfoData body;
+
+	request->method = row->method;
+	initStringInfo(&url);
+	if (row->path == NULL)
+		appendStringInfoString(&url, web_url(exchange));
+	else
+	{
+		concord_url_base(&url, exchange->server, exchange->mapping);
+		concord_template_write(row->path, &scope, &url);
+	}
+	concord_shape_query(row->shape, &scope, &url);
+	request->url = url.data;
+	concord_request_header(request, "Accept", "*/*");
+	if (!concord_shape_apply(row->shape, &scope, request))
+	{
+		initStringInfo(&body);
+		web_data(exchange, &body);
+		request->body = body.data;
+		request->body_len = body.len;
+		concord_request_header(request, "Content-Type", "application/json");
+	}
+	MemoryContextSwitchTo(old);
+	return request;
+}
+
 /* web_check refuses a mapping that this protocol cannot carry. */
 static void
 web_check(const ConcordConnector *connector, const ConcordMapping *mapping)
 {
 	concord_object_check(connector, mapping, false);
-	concord_connector_options_check(connector, mapping, false, true);
+	concord_connector_options_check(connector, mapping, false,
+									!web_is_shaped(connector));
 }
 
 /* web_next is the protocol's step: one request, one answer. */
@@ -244,7 +299,8 @@ static ConcordRequest *
 web_next(ConcordExchange *exchange, const ConcordResponse *response)
 {
 	if (response == NULL)
-		return web_request(exchange);
+		return web_is_shaped(exchange->server->connector) ?
+			web_shaped(exchange) : web_request(exchange);
 	concord_outcome_judge(exchange, response);
 	return NULL;
 }

@@ -1,0 +1,80 @@
+/*-------------------------------------------------------------------------
+ *
+ * template.h
+ *	  Requests as data: texts and JSON with places for what varies.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef CONCORD_CONNECTOR_TEMPLATE_H
+#define CONCORD_CONNECTOR_TEMPLATE_H
+
+#include "connector/connector.h"
+#include "utils/jsonb.h"
+
+typedef struct ConcordTemplate ConcordTemplate;
+
+/* What a template's result goes into, which decides how values are escaped. */
+typedef enum ConcordTemplateUse
+{
+	CONCORD_TEMPLATE_PATH,		/* percent-encoded; object keeps its slashes */
+	CONCORD_TEMPLATE_QUERY,		/* percent-encoded */
+	CONCORD_TEMPLATE_HEADER,	/* one line of printable ASCII, the rest
+								 * percent-encoded (as CloudEvents' HTTP
+								 * binding, 3.1.3.2) */
+	CONCORD_TEMPLATE_JSON,
+} ConcordTemplateUse;
+
+/* What the places are filled from. */
+typedef struct ConcordTemplateScope
+{
+	ConcordExchange *exchange;
+	const ConcordValue *keys;	/* of the record as the system knows it */
+	int			body_flags;		/* of {body}: CONCORD_BODY_... */
+	const char *items;			/* of {items}: JSON values with commas; NULL:
+								 * there are none */
+	Size		items_len;
+} ConcordTemplateScope;
+
+/*
+ * concord_template_parse makes a template of a JSON value (use JSON) or of a
+ * text, in the current context.  member is what an error names.  items says
+ * whether {items} may stand in it.
+ */
+extern ConcordTemplate *concord_template_parse(const char *member,
+											   JsonbValue *value,
+											   ConcordTemplateUse use,
+											   bool items);
+
+/* concord_template_write appends what a template gives for a scope. */
+extern void concord_template_write(const ConcordTemplate *template,
+								   const ConcordTemplateScope *scope,
+								   StringInfo buf);
+
+/* concord_template_ascii escapes what is beyond ASCII in a JSON text. */
+extern char *concord_template_ascii(const char *json, Size len);
+
+/*
+ * concord_shape_parse reads "query", "headers", "body" and "content_type" of a
+ * verb's definition; NULL where it has none of them.
+ */
+extern ConcordShape *concord_shape_parse(const char *member,
+										 JsonbContainer *object);
+
+/* concord_shape_headers makes a shape of headers alone. */
+extern ConcordShape *concord_shape_headers(const char *member,
+										   JsonbValue *value);
+
+/* concord_shape_query appends a shape's query to an address. */
+extern void concord_shape_query(const ConcordShape *shape,
+								const ConcordTemplateScope *scope,
+								StringInfo url);
+
+/*
+ * concord_shape_apply adds a shape's headers and its body, where it has one,
+ * to a request; true where the body is set.
+ */
+extern bool concord_shape_apply(const ConcordShape *shape,
+								const ConcordTemplateScope *scope,
+								ConcordRequest *request);
+
+#endif							/* CONCORD_CONNECTOR_TEMPLATE_H */
