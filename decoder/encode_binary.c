@@ -362,9 +362,9 @@ bin_formatted(StringInfo buf, ConcordType *type, Datum value)
 	bin_patch_length(buf, body, 1, CONCORD_IMAGE_TEXT);
 }
 
-/* Append a value whose stored bytes are its text. */
+/* Append length, with add to it, and a value's bytes as they are stored. */
 static inline void
-bin_stored(StringInfo buf, Datum value)
+bin_stored(StringInfo buf, Datum value, uint64 add)
 {
 	struct varlena *v = concord_value_detoast(value);
 	Size		size = VARSIZE_ANY_EXHDR(v);
@@ -373,7 +373,7 @@ bin_stored(StringInfo buf, Datum value)
 	{
 		char	   *p = concord_buf_reserve(buf, size + CONCORD_VARINT_MAX);
 
-		p = concord_put_varint(p, size + CONCORD_IMAGE_TEXT);
+		p = concord_put_varint(p, size + add);
 		memcpy(p, VARDATA_ANY(v), size);
 		concord_buf_advance(buf, p + size);
 	}
@@ -386,7 +386,12 @@ static inline void
 bin_value(StringInfo buf, ConcordType *type, Datum value)
 {
 	if (type->kind == CONCORD_VALUE_TEXT || type->kind == CONCORD_VALUE_JSON)
-		bin_stored(buf, value);
+		bin_stored(buf, value, CONCORD_IMAGE_TEXT);
+	else if (type->kind == CONCORD_VALUE_BYTEA)
+	{
+		concord_buf_putc(buf, CONCORD_IMAGE_BYTES);
+		bin_stored(buf, value, 0);
+	}
 	else
 		bin_formatted(buf, type, value);
 }

@@ -64,11 +64,13 @@ static const char *const number_words[] = {"number", "string", NULL};
 static const char *const decimal_words[] = {"precise", "string", "double", NULL};
 static const char *const interval_words[] = {"numeric", "string", NULL};
 static const char *const bytea_words[] = {"base64", "hex", NULL};
+static const char *const version_words[] = {CppAsString2(CONCORD_PROTOCOL_VERSION), NULL};
 
 #define FIELD(f) offsetof(ConcordOptions, f)
 
 static const OptionDef option_defs[] = {
 	{"format", "json", opt_word, FIELD(format), format_words},
+	{"version", CppAsString2(CONCORD_PROTOCOL_VERSION), opt_word, FIELD(version), version_words, IN(BINARY)},
 	{"schema", "none", opt_word, FIELD(schema), schema_words, IN_TEXT},
 	{"source", NULL, opt_text, FIELD(source), NULL, IN(CLOUDEVENTS) | IN(DEBEZIUM)},
 	{"selection", "all", opt_word, FIELD(selection), selection_words},

@@ -77,6 +77,7 @@ typedef struct ConcordColumnRule
 typedef struct ConcordOptions
 {
 	int			format;			/* ConcordFormat */
+	int			version;		/* of the binary stream: the only one there is */
 	int			schema;			/* ConcordSchema */
 	char	   *source;			/* who speaks, as the format has it, or NULL */
 	int decimal;				/* ConcordDecimal */

@@ -105,13 +105,15 @@
  *						without header
  *		IMAGE_FAILED	5 bytes of SQLSTATE, text message: the value could not be
  *						encoded
+ *		IMAGE_BYTES		bytes: the value of a bytea, as it is
  *		IMAGE_TEXT + n	n bytes of the value's text
  *
  * Text of a value does not depend on session settings: it is what the type's
  * output function gives under DateStyle ISO, IntervalStyle postgres, TimeZone
  * UTC, bytea_output hex, extra_float_digits 1, lc_monetary C without a currency
  * sign and an empty search_path, and the type's input function reads it back
- * exactly.
+ * exactly.  A bytea (or a domain over it) comes as its bytes, which are half as
+ * many as those of its text; inside of an array or a composite it is text.
  *
  * The ordinal of an event within its transaction is the number of INSERT,
  * UPDATE, DELETE, TRUNCATE and MESSAGE messages so far in it, from 1.  It is
@@ -123,7 +125,7 @@
 #ifndef CONCORD_PROTOCOL_H
 #define CONCORD_PROTOCOL_H
 
-#define CONCORD_PROTOCOL_VERSION	2
+#define CONCORD_PROTOCOL_VERSION	3
 
 /* Name of the output plugin, as slots and options know it. */
 #define CONCORD_DECODER_NAME		"concord_decoder"
@@ -195,7 +197,8 @@ typedef enum ConcordEarlyMsgKind
 #define CONCORD_IMAGE_ABSENT	2
 #define CONCORD_IMAGE_OVERSIZE	3
 #define CONCORD_IMAGE_FAILED	4
-#define CONCORD_IMAGE_TEXT		5
+#define CONCORD_IMAGE_BYTES		5
+#define CONCORD_IMAGE_TEXT		6
 
 /* Bytes of SQLSTATE in IMAGE_FAILED. */
 #define CONCORD_SQLSTATE_LENGTH	5

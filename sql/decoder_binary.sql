@@ -34,9 +34,13 @@ BEGIN
       l := dec_varint(b, p + 5);
       image := image || '<' || convert_from(substr(b, p + 1, 5) || ' '::bytea || substr(b, l.p + 1, l.v::int), 'UTF8') || '>';
       p := l.p + l.v::int;
-    ELSIF h.v >= 5 THEN
-      image := image || CASE WHEN h.v > 105 THEN '(' || (h.v - 5) || ')' ELSE convert_from(substr(b, p + 1, (h.v - 5)::int), 'UTF8') END;
-      p := p + (h.v - 5)::int;
+    ELSIF h.v = 5 THEN
+      l := dec_varint(b, p);
+      image := image || '<bytes ' || CASE WHEN l.v > 100 THEN l.v::text ELSE encode(substr(b, l.p + 1, l.v::int), 'hex') END || '>';
+      p := l.p + l.v::int;
+    ELSIF h.v >= 6 THEN
+      image := image || CASE WHEN h.v > 106 THEN '(' || (h.v - 6) || ')' ELSE convert_from(substr(b, p + 1, (h.v - 6)::int), 'UTF8') END;
+      p := p + (h.v - 6)::int;
     ELSE
       image := image || (ARRAY['NULL', 'UNCHANGED', 'ABSENT'])[h.v + 1];
     END IF;
@@ -159,7 +163,20 @@ TRUNCATE dec_root_2;
 SELECT line FROM pg_logical_slot_get_binary_changes('regress_decoder', NULL, NULL, 'format', 'binary') WITH ORDINALITY d(lsn, xid, data, n),
   dec_read(data) WITH ORDINALITY r(line, m) ORDER BY n, m;
 
+-- bytea and domains over it are bytes, of any length; inside of others they are text
+CREATE DOMAIN dec_raw AS bytea;
+CREATE TABLE dec_raws (id bytea PRIMARY KEY, v dec_raw, a bytea[], t text);
+ALTER TABLE dec_raws REPLICA IDENTITY FULL, ALTER v SET STORAGE EXTERNAL;
+INSERT INTO dec_raws VALUES ('', '\x00ff', '{"\\x00ff"}', '\x00ff'), ('\xff', repeat('x', 3000)::bytea::dec_raw, NULL, NULL), ('\x01', NULL, '{}', '');
+UPDATE dec_raws SET t = 'v is not touched' WHERE id = '\xff';
+UPDATE dec_raws SET id = '\x02', v = '' WHERE id = '\x01';
+SELECT line FROM pg_logical_slot_peek_binary_changes('regress_decoder', NULL, NULL, 'format', 'binary') WITH ORDINALITY d(lsn, xid, data, n),
+  dec_read(data) WITH ORDINALITY r(line, m) ORDER BY n, m;
+SELECT line FROM pg_logical_slot_get_binary_changes('regress_decoder', NULL, NULL, 'format', 'binary', 'max_value', '1000') WITH ORDINALITY d(lsn, xid, data, n),
+  dec_read(data) WITH ORDINALITY r(line, m) WHERE line ~ '<' ORDER BY n, m;
+
 SELECT pg_drop_replication_slot('regress_decoder');
-DROP TABLE dec_bin, dec_nokey, dec_root;
+DROP TABLE dec_bin, dec_nokey, dec_root, dec_raws;
+DROP DOMAIN dec_raw;
 DROP FUNCTION dec_read, dec_fields, dec_image, dec_fixed, dec_varint;
 DROP TYPE dec_pos;

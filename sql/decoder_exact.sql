@@ -17,6 +17,7 @@ ALTER TYPE pair DROP ATTRIBUTE gone;
 CREATE DOMAIN positive AS numeric CHECK (VALUE > 0);
 CREATE DOMAIN deeper AS positive;
 CREATE DOMAIN pairs AS pair[];
+CREATE DOMAIN raws AS bytea;
 CREATE TYPE nested AS (p pair, q pairs, m mood, j jsonb, r int4range, d deeper, c money, x float4[]);
 CREATE DOMAIN nest AS nested;
 CREATE TYPE texts AS RANGE (subtype = text, collation = "C");
@@ -33,7 +34,7 @@ INSERT INTO item SELECT type, literal FROM (VALUES
   ('numeric(8,3)', '{1,-99999.999}'), ('money', '{0,-0.01,92233720368547758.07,-92233720368547758.08,1234.5}'),
   ('text', ARRAY['', 'NULL', E'a"b\\c\n\t\r\b\f\x01\x7f', 'äöü €😀', ' {a,b} ', '\N']), ('varchar(5)', '{abc}'), ('bpchar', '{"a  "}'), ('char(5)', '{ab}'),
   ('"char"', '{a,"",\\,"\""}'), ('name', '{a,"b \"c\""}'), ('citext', '{AbC,"ä \"x\""}'),
-  ('bytea', '{"",\\x00,\\x00ff5c0a22}'), ('bit(3)', '{101}'), ('varbit', '{"",1,0101010101}'),
+  ('bytea', '{"",\\x00,\\x00ff5c0a22}'), ('raws', '{"",\\x5c00ff}'), ('bit(3)', '{101}'), ('varbit', '{"",1,0101010101}'),
   ('date', '{infinity,-infinity,"4713-01-01 BC","0001-12-31 BC",0001-01-01,5874897-12-31,2000-02-29}'),
   ('time', '{00:00,24:00,23:59:59.999999,01:02:03.5}'), ('timetz', '{00:00+15:59,23:59:59.999999-15:59:59,24:00+00,12:00-02:30}'),
   ('timestamp', '{infinity,-infinity,"4713-01-01 00:00:00 BC","294276-12-31 23:59:59.999999","1999-12-31 23:59:59.1"}'),
@@ -145,10 +146,15 @@ BEGIN
     END IF;
     name := names[n];
     p := p + 2;
-    SELECT v.p, v.v INTO p, n FROM varint(b, p) v; id := convert_from(substr(b, p + 1, (n - 5)::int), 'UTF8')::int; p := p + (n - 5)::int;
-    SELECT v.p, v.v INTO p, n FROM varint(b, p) v; shown := convert_from(substr(b, p + 1, (n - 5)::int), 'UTF8');
+    SELECT v.p, v.v INTO p, n FROM varint(b, p) v; id := convert_from(substr(b, p + 1, (n - 6)::int), 'UTF8')::int; p := p + (n - 6)::int;
+    SELECT v.p, v.v INTO p, n FROM varint(b, p) v;
+    IF n = 5 THEN
+      SELECT v.p, v.v INTO p, n FROM varint(b, p) v; shown := '\x' || encode(substr(b, p + 1, n::int), 'hex');
+    ELSE
+      n := n - 6; shown := convert_from(substr(b, p + 1, n::int), 'UTF8');
+    END IF;
     BEGIN
-      EXECUTE format('SELECT (%L::%s)::text = v::text AND length($1) = $2 + $3 - 5 FROM %I WHERE id = $4', shown, obj_description(name::regclass), name) INTO same USING b, p, n, id;
+      EXECUTE format('SELECT (%L::%s)::text = v::text AND length($1) = $2 + $3 FROM %I WHERE id = $4', shown, obj_description(name::regclass), name) INTO same USING b, p, n, id;
     EXCEPTION WHEN others THEN same := false; RAISE NOTICE '%', sqlerrm;
     END;
     IF same IS NOT true THEN

@@ -87,7 +87,7 @@ DROP CAST (bytea AS text);
 SELECT data FROM pg_logical_slot_peek_changes('regress_decoder', NULL, NULL, :mask);
 SELECT data::json -> 'before', data::json -> 'after', data::json -> 'old_failed', data::json -> 'failed' FROM pg_logical_slot_peek_changes('regress_decoder', NULL, NULL, 'format', 'debezium');
 SELECT data::json ->> 'subject', data::json -> 'data' -> 'failed' FROM pg_logical_slot_peek_changes('regress_decoder', NULL, NULL, 'format', 'cloudevents');
-SELECT position('\x07e4f6'::bytea IN data) > 0 FROM pg_logical_slot_get_binary_changes('regress_decoder', NULL, NULL, 'format', 'binary') WITH ORDINALITY d(lsn, xid, data, n) WHERE n = 1;
+SELECT position('\x08e4f6'::bytea IN data) > 0 FROM pg_logical_slot_get_binary_changes('regress_decoder', NULL, NULL, 'format', 'binary') WITH ORDINALITY d(lsn, xid, data, n) WHERE n = 1;
 
 SELECT pg_drop_replication_slot('regress_decoder');
 DROP TABLE dec_failed, dec_failed_key, dec_bytes;

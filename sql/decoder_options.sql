@@ -24,6 +24,8 @@ SELECT 'created' FROM pg_create_logical_replication_slot('regress_decoder', 'con
 :try 'max_value', '99999GB');
 :try 'numbers', 'roman');
 :try 'bytea', 'escape');
+:try 'format', 'binary', 'version', '2');
+:try 'version', '3');
 :try 'messages', 'a,,b');
 :try 'messages', 'a,');
 :try 'messages', 'a*b');

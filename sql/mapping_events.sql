@@ -183,5 +183,22 @@ SELECT concord.wait_for_capture();
 SELECT verdict, rule, error FROM concord.explain('k');
 SELECT concord.drop_mapping('k');
 
+-- bytea is stored as its bytes: in a key, a domain, a whole row, under a changed key, in a column that is text by now
+CREATE DOMAIN seal AS bytea CHECK (length(VALUE) < 4);
+CREATE TABLE file (id bytea PRIMARY KEY, content bytea, seal seal, late bytea);
+ALTER TABLE file REPLICA IDENTITY FULL;
+SELECT concord.create_mapping('f', 'file', 'events_erp', 'Files',
+	'{"Content": "content", "Size": "length(content)", "Seal": "seal", "Row": "file::text", "Late": "late", "Before": "old.content"}',
+	key => '{"Key": "encode(id, ''hex'')"}', paused => true);
+INSERT INTO file VALUES ('\x00', '\x00ff5c', '\x', '\x4142'), ('\xff', NULL, '\xffffff', NULL);
+UPDATE file SET content = '' WHERE id = '\x00';
+UPDATE file SET id = '\x0102' WHERE id = '\xff';
+SELECT concord.wait_for_capture();
+SELECT op, action, local_key, old_local_key, keys, old_keys, fields, error FROM concord.explain('f');
+SELECT op, old, new FROM concord.outbox WHERE source = 'events_test.file' ORDER BY seq;
+ALTER TABLE file ALTER late TYPE text USING NULL;
+SELECT op, fields->'Late' AS late, error FROM concord.explain('f');
+SELECT concord.drop_mapping('f');
+
 DROP SCHEMA events_test CASCADE;
 DROP SERVER events_erp CASCADE;

@@ -90,6 +90,8 @@ str_image(const char *p, const char *end)
 				str_damaged("A SQLSTATE is cut off.");
 			p = str_varint(p + CONCORD_SQLSTATE_LENGTH, end, &n);
 		}
+		else if (n == CONCORD_IMAGE_BYTES)
+			p = str_varint(p, end, &n);
 		else
 			n = 0;
 		if (unlikely(n > (uint64) (end - p)))

@@ -154,14 +154,16 @@ pend_row_key(const ConcordMapping *mapping, const ConcordRelation *relation,
 	{
 		const char *name = lfirst(lc);
 		int			i = pend_column(relation, name);
+		char	   *text;
 
-		if (i < 0 || values[i].kind != CONCORD_IMAGE_TEXT)
+		if (i < 0 || !concord_image_has_value(&values[i]))
 			return NULL;
+		text = concord_image_text(&values[i]);
 		appendStringInfoString(&buf, buf.len == 0 ? "{" : ", ");
 		concord_json_string(&buf, name, strlen(name));
 		appendStringInfoString(&buf, ": ");
 		concord_json_value(&buf, getBaseType(relation->columns[i].typid),
-						   values[i].text, values[i].len, false);
+						   text, strlen(text), false);
 	}
 	appendStringInfoChar(&buf, '}');
 	return buf.data;

@@ -564,15 +564,18 @@ ev_local_key(EvalBatch *batch, ConcordRow *row)
 		const char *name = list_nth(batch->mapping->local_key, i);
 		ConcordImageValue value = concord_rows_value(compiled, row, attnum);
 
-		if (value.kind != CONCORD_IMAGE_TEXT)
+		char	   *text;
+
+		if (!concord_image_has_value(&value))
 			return NULL;
+		text = concord_image_text(&value);
 		appendStringInfoString(&buf, i == 0 ? "{" : ", ");
 		concord_json_string(&buf, name, strlen(name));
 		appendStringInfoString(&buf, ": ");
 		concord_json_value(&buf,
 						   getBaseType(TupleDescAttr(compiled->names->desc,
 													 attnum - 1)->atttypid),
-						   value.text, value.len, false);
+						   text, strlen(text), false);
 	}
 	appendStringInfoChar(&buf, '}');
 	return buf.data;

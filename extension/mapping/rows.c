@@ -6,7 +6,8 @@
  * An image holds text under the definition that its table had when the row
  * changed; values are found by attnum, so that a column that was renamed or
  * given another type since is still itself.  The text is read by the input
- * function of the type that the column has now.
+ * function of the type that the column has now; a bytea that still is one is
+ * taken as its bytes.
  *
  * What an image does not have (a TOASTed value that the change did not touch,
  * a column that was added later) is read from the table, by the row's key,
@@ -110,15 +111,24 @@ row_reread_plan(ConcordCompiled *compiled)
 	MemoryContextSwitchTo(context);
 }
 
-/* row_input reads a stored text as the column's type. */
+/* row_input reads a stored value as the column's type. */
 static Datum
 row_input(ConcordCompiled *compiled, AttrNumber attnum,
 		  const ConcordImageValue *value)
 {
 	Form_pg_attribute att = TupleDescAttr(compiled->names->desc, attnum - 1);
-	char	   *text = pnstrdup(value->text, value->len);
+	char	   *text;
 	Datum		datum;
 
+	if (value->kind == CONCORD_IMAGE_BYTES && att->atttypid == BYTEAOID)
+	{
+		bytea	   *bytes = palloc((Size) value->len + VARHDRSZ);
+
+		SET_VARSIZE(bytes, value->len + VARHDRSZ);
+		memcpy(VARDATA(bytes), value->text, value->len);
+		return PointerGetDatum(bytes);
+	}
+	text = concord_image_text(value);
 	datum = InputFunctionCall(&compiled->input[attnum], text,
 							  compiled->ioparam[attnum], att->atttypmod);
 	pfree(text);
@@ -138,7 +148,7 @@ row_reread(ConcordCompiled *compiled, ConcordRow *row)
 	{
 		int			index = row->shape->index[compiled->local_attnums[i]];
 
-		if (index < 0 || row->values[index].kind != CONCORD_IMAGE_TEXT)
+		if (index < 0 || !concord_image_has_value(&row->values[index]))
 			return;
 		keys[i] = row_input(compiled, compiled->local_attnums[i],
 							&row->values[index]);
@@ -253,7 +263,7 @@ row_column(ConcordCompiled *compiled, AttrNumber attnum,
 		   ConcordImageValue value, Datum *datum, bool *isnull)
 {
 	row_check_value(compiled, attnum, &value);
-	*isnull = value.kind != CONCORD_IMAGE_TEXT;
+	*isnull = !concord_image_has_value(&value);
 	if (!*isnull)
 		*datum = row_input(compiled, attnum, &value);
 }
@@ -367,7 +377,7 @@ concord_rows_text(ConcordCompiled *compiled, ConcordRow *row,
 	int			index = row->shape->index[attnum];
 
 	row_check_value(compiled, attnum, &image);
-	value->isnull = image.kind != CONCORD_IMAGE_TEXT;
+	value->isnull = !concord_image_has_value(&image);
 	if (value->isnull)
 		return;
 
@@ -381,6 +391,6 @@ concord_rows_text(ConcordCompiled *compiled, ConcordRow *row,
 		value->len = strlen(value->text);
 		return;
 	}
-	value->text = pnstrdup(image.text, image.len);
-	value->len = image.len;
+	value->text = concord_image_text(&image);
+	value->len = strlen(value->text);
 }

@@ -11,6 +11,7 @@
 #include "decoder/protocol.h"
 #include "outbox/event.h"
 #include "port/pg_bswap.h"
+#include "utils/builtins.h"
 
 static void evt_damaged(const ConcordRelation *relation) pg_attribute_noreturn();
 
@@ -56,7 +57,8 @@ concord_image_decode(const ConcordRelation *relation, const char *image,
 		else
 		{
 			value->kind = (int) n;
-			if (n != CONCORD_IMAGE_OVERSIZE && n != CONCORD_IMAGE_FAILED)
+			if (n != CONCORD_IMAGE_OVERSIZE && n != CONCORD_IMAGE_FAILED &&
+				n != CONCORD_IMAGE_BYTES)
 				continue;
 			value->text = p;
 			if (n == CONCORD_IMAGE_FAILED)
@@ -66,6 +68,8 @@ concord_image_decode(const ConcordRelation *relation, const char *image,
 				evt_damaged(relation);
 			if (value->kind == CONCORD_IMAGE_OVERSIZE)
 				n = PG_SHA256_DIGEST_LENGTH;
+			if (value->kind == CONCORD_IMAGE_BYTES)
+				value->text = p;
 			n += p - value->text;
 			p = value->text;
 		}
@@ -76,6 +80,28 @@ concord_image_decode(const ConcordRelation *relation, const char *image,
 	}
 	if (p != end)
 		evt_damaged(relation);
+}
+
+/* concord_image_has_value: is there text, or bytes? */
+bool
+concord_image_has_value(const ConcordImageValue *value)
+{
+	return value->kind == CONCORD_IMAGE_TEXT || value->kind == CONCORD_IMAGE_BYTES;
+}
+
+/* concord_image_text gives text as it is, bytes in bytea's hexadecimal form. */
+char *
+concord_image_text(const ConcordImageValue *value)
+{
+	char	   *text;
+
+	if (value->kind == CONCORD_IMAGE_TEXT)
+		return pnstrdup(value->text, value->len);
+	text = palloc((Size) value->len * 2 + 3);
+	text[0] = '\\';
+	text[1] = 'x';
+	text[2 + hex_encode(value->text, value->len, text + 2)] = '\0';
+	return text;
 }
 
 /*

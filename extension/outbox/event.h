@@ -85,6 +85,7 @@ typedef struct ConcordImageValue
 {
 	int			kind;			/* CONCORD_IMAGE_NULL, ..._TEXT */
 	const char *text;			/* of CONCORD_IMAGE_TEXT; not terminated.  Of
+								 * CONCORD_IMAGE_BYTES: the bytes.  Of
 								 * CONCORD_IMAGE_OVERSIZE: varint length and
 								 * SHA-256.  Of CONCORD_IMAGE_FAILED:
 								 * SQLSTATE, varint length, message */
@@ -98,6 +99,15 @@ typedef struct ConcordImageValue
 extern void concord_image_decode(const ConcordRelation *relation,
 								 const char *image, uint32 len,
 								 ConcordImageValue *values);
+
+/* concord_image_has_value: is a value there, and neither NULL nor left out? */
+extern bool concord_image_has_value(const ConcordImageValue *value);
+
+/*
+ * concord_image_text gives the text of a value that is there (palloc'd): what
+ * its type's input function reads.
+ */
+extern char *concord_image_text(const ConcordImageValue *value);
 
 /* concord_image_failure says of a value of CONCORD_IMAGE_FAILED why it is one. */
 extern char *concord_image_failure(const ConcordImageValue *value, char *sqlstate);

@@ -97,7 +97,7 @@ view_image(const ConcordRelation *relation, const char *image, uint32 len)
 		else if (value->kind == CONCORD_IMAGE_FAILED)
 			view_failed(&buf, value);
 		else
-			escape_json(&buf, pnstrdup(value->text, value->len));
+			escape_json(&buf, concord_image_text(value));
 	}
 	appendStringInfoChar(&buf, '}');
 	return CStringGetTextDatum(buf.data);

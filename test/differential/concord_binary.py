@@ -9,6 +9,8 @@ from events import (
 COLUMN_IDENTITY, COLUMN_PRIMARY, COLUMN_GENERATED = 1, 2, 4
 ROW_OLD, ROW_KEY, ROW_NEW, ROW_NO_IDENTITY, ROW_UNCHANGED, ROW_OVERSIZE, ROW_FAILED = (
     1, 2, 4, 8, 16, 32, 64)
+BYTEA = 17
+FIRST_NORMAL = 16384  # from here on, a domain may be over bytea
 
 
 class Absent:
@@ -93,8 +95,12 @@ class Reader:
             elif header == 4:
                 image[column.name] = (cursor.bytes(5).decode(), cursor.text())
                 flags |= ROW_FAILED
+            elif (header == 5) != (column.typid == BYTEA) and column.typid < FIRST_NORMAL:
+                raise ValueError("header %d of a %s" % (header, column.type_name))
+            elif header == 5:
+                image[column.name] = "\\x" + cursor.bytes().hex()
             else:
-                image[column.name] = cursor.bytes(header - 5).decode("utf-8")
+                image[column.name] = cursor.bytes(header - 6).decode("utf-8")
         return image, flags
 
     def relation(self, cursor):
@@ -205,7 +211,7 @@ class Reader:
             if self.hello:
                 raise ValueError("HELLO comes twice")
             self.hello = True
-            if cursor.varint() != 2:
+            if cursor.varint() != 3:
                 raise ValueError("protocol version")
             cursor.varint(), cursor.text()
         elif not self.hello:

@@ -15,6 +15,7 @@ CREATE DOMAIN deeper AS positive NOT NULL;
 CREATE DOMAIN list AS int[] CHECK (cardinality(VALUE) < 1000);
 CREATE DOMAIN pairs AS pair;
 CREATE DOMAIN words AS text[];
+CREATE DOMAIN raws AS bytea;
 CREATE TYPE textrange AS RANGE (subtype = text, collation = "C");
 """
 
@@ -353,7 +354,7 @@ TYPES = {
     "mood": choice(*MOODS), "pair": pair,
     "nested": composite(pair, timestamptz, array(integer(32)), json_value),
     "positive": lambda r: str(r.randrange(1, 2 ** 31)),
-    "list": array(integer(32)), "pairs": pair, "words": array(text),
+    "list": array(integer(32)), "pairs": pair, "words": array(text), "raws": bytea,
     "textrange": text_range,
     "bool[]": array(choice("t", "f")), "int2[]": array(integer(16)), "int4[]": array(integer(32)),
     "int8[]": array(integer(64)), "numeric[]": array(numeric), "float4[]": array(real),
