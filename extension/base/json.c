@@ -280,6 +280,13 @@ concord_json_string(StringInfo buf, const char *text, Size len)
 	js_escape(buf, utf8, len);
 }
 
+/* concord_json_quote does so with a text that is in UTF-8 already. */
+void
+concord_json_quote(StringInfo buf, const char *utf8, Size len)
+{
+	js_escape(buf, utf8, len);
+}
+
 /* js_refuse raises the error for what JSON has no form of. */
 static void
 js_refuse(const char *text, Size len)

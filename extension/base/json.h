@@ -12,8 +12,12 @@
 
 #include "lib/stringinfo.h"
 
-/* concord_json_string appends a quoted, escaped JSON string. */
+/*
+ * concord_json_string appends a quoted, escaped JSON string, in UTF-8 whatever
+ * the database's encoding is; concord_json_quote takes one that is UTF-8.
+ */
 extern void concord_json_string(StringInfo buf, const char *text, Size len);
+extern void concord_json_quote(StringInfo buf, const char *utf8, Size len);
 
 /*
  * concord_json_value appends a value given as the protocol's canonical text:

@@ -87,6 +87,11 @@ typedef struct ConcordMappingOptions
 	char	   *if_match;		/* etag, star, none; NULL: the connector's */
 	char	   *cloudevents;	/* binary, structured, off; NULL: binary */
 	char	   *service;		/* path under the server's url, or NULL */
+	bool		remote_id_assigned; /* remote_id: the system gives ids */
+	bool		remote_id_given;	/* or else the connector's default holds */
+	char	   *remote_id_path; /* where an answer has the id; NULL: the
+								 * connector's */
+	char	   *remote_id_type; /* text, number, uuid; NULL: the connector's */
 } ConcordMappingOptions;
 
 typedef struct ConcordMapping

@@ -46,6 +46,8 @@ static void mop_count(const MopOption *option, const JsonbValue *value,
 					  ConcordMappingOptions *options);
 static void mop_duration(const MopOption *option, const JsonbValue *value,
 						 ConcordMappingOptions *options);
+static void mop_path(const MopOption *option, const JsonbValue *value,
+					 ConcordMappingOptions *options);
 static void mop_service(const MopOption *option, const JsonbValue *value,
 						ConcordMappingOptions *options);
 
@@ -56,6 +58,8 @@ static const char *const mop_unmatched[] = {"keep", "delete", "update", NULL};
 static const char *const mop_truncate[] = {"alert", "ignore", "delete", NULL};
 static const char *const mop_key_change[] = {"update", "recreate", NULL};
 static const char *const mop_on_dead[] = {"skip", "block", NULL};
+static const char *const mop_remote_id[] = {"key", "assigned", NULL};
+static const char *const mop_remote_id_type[] = {"text", "number", "uuid", NULL};
 static const char *const mop_replay[] = {"state", "events", NULL};
 static const char *const mop_numbers[] = {"number", "string", NULL};
 static const char *const mop_upsert[] = {"post", "put", "patch", NULL};
@@ -73,6 +77,9 @@ static const MopOption mop_options[] = {
 	{"on_delete", mop_on_delete, 0, NULL, 0},
 	{"on_key_change", mop_flag, MOP_AT(recreate_on_key_change), mop_key_change, 0},
 	{"ordering", mop_ordering, 0, NULL, 0},
+	{"remote_id", mop_flag, MOP_AT(remote_id_assigned), mop_remote_id, MOP_AT(remote_id_given)},
+	{"remote_id_path", mop_path, MOP_AT(remote_id_path), NULL, 0},
+	{"remote_id_type", mop_text_word, MOP_AT(remote_id_type), mop_remote_id_type, 0},
 	{"replay", mop_flag, MOP_AT(replay_events), mop_replay, MOP_AT(replay_given)},
 	{"retry_base", mop_duration, MOP_AT(retry_base_ms), NULL, 0},
 	{"retry_cap", mop_duration, MOP_AT(retry_cap_ms), NULL, 0},
@@ -87,8 +94,7 @@ static const MopOption mop_options[] = {
 /* Known, but of a later version. */
 static const char *const mop_later[] = {
 	"audit", "batch_bytes", "batch_size", "coalesce", "depends", "linger",
-	"match", "parent", "patch", "path", "pull", "receive", "remote_id",
-	"remote_id_path", "route", "sla", "unit", "wait_limit",
+	"match", "parent", "patch", "path", "pull", "receive", "route", "sla", "unit", "wait_limit",
 };
 
 /* What belongs to the server. */
@@ -283,6 +289,22 @@ mop_duration(const MopOption *option, const JsonbValue *value,
 	if (ms < 1 || ms > 7 * (double) SECS_PER_DAY * 1000.0)
 		mop_invalid(option, "It is an interval from 1 millisecond to 7 days.");
 	*(int *) ((char *) options + option->offset) = (int) ms;
+}
+
+/* mop_path reads the dotted path of a value in an answer. */
+static void
+mop_path(const MopOption *option, const JsonbValue *value,
+		 ConcordMappingOptions *options)
+{
+	static const char hint[] = "It is the path of the id in an answer, as \"id\" or \"result.sys_id\".";
+	char	   *text;
+
+	if (value->type != jbvString)
+		mop_invalid(option, hint);
+	text = concord_definition_text(value);
+	if (text[0] == '\0' || strpbrk(text, " \t\r\n") != NULL)
+		mop_invalid(option, hint);
+	*(char **) ((char *) options + option->offset) = text;
 }
 
 /* mop_service reads a path under the server's url. */

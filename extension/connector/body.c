@@ -13,6 +13,14 @@
 
 #include "base/json.h"
 
+/* How values are written. */
+typedef enum BodyStyle
+{
+	BODY_PLAIN,
+	BODY_STRINGS,				/* large numbers in quotes */
+	BODY_ODATA2,
+} BodyStyle;
+
 /* A member that is to be written: what is left of its name, and its value. */
 typedef struct BodyItem
 {
@@ -22,18 +30,20 @@ typedef struct BodyItem
 
 /* body_value writes one value. */
 static void
-body_value(StringInfo buf, const ConcordValue *value, bool as_strings)
+body_value(StringInfo buf, const ConcordValue *value, BodyStyle style)
 {
 	if (value->isnull)
 		appendBinaryStringInfo(buf, "null", 4);
+	else if (style == BODY_ODATA2)
+		concord_odata2_value(buf, value);
 	else
 		concord_json_value(buf, value->typid, value->text, value->len,
-						   as_strings);
+						   style == BODY_STRINGS);
 }
 
 /* body_object writes items as an object; those it has written lose their name. */
 static void
-body_object(StringInfo buf, BodyItem *items, int n, bool as_strings)
+body_object(StringInfo buf, BodyItem *items, int n, BodyStyle style)
 {
 	bool		first = true;
 
@@ -55,7 +65,7 @@ body_object(StringInfo buf, BodyItem *items, int n, bool as_strings)
 		appendStringInfoChar(buf, ':');
 		if (name[len] == '\0')
 		{
-			body_value(buf, items[i].value, as_strings);
+			body_value(buf, items[i].value, style);
 			continue;
 		}
 
@@ -69,7 +79,7 @@ body_object(StringInfo buf, BodyItem *items, int n, bool as_strings)
 			members[nmembers++].value = items[j].value;
 			items[j].name = NULL;
 		}
-		body_object(buf, members, nmembers, as_strings);
+		body_object(buf, members, nmembers, style);
 		pfree(members);
 	}
 	appendStringInfoChar(buf, '}');
@@ -130,7 +140,9 @@ concord_body_write(const ConcordMapping *mapping, const ConcordMapped *mapped,
 		items[n].name = field->name;
 		items[n++].value = &mapped->fields[i];
 	}
-	body_object(buf, items, n, options->numbers_as_strings);
+	body_object(buf, items, n,
+				(flags & CONCORD_BODY_ODATA2) ? BODY_ODATA2 :
+				options->numbers_as_strings ? BODY_STRINGS : BODY_PLAIN);
 	pfree(items);
 }
 

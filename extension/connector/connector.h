@@ -108,6 +108,10 @@ typedef struct ConcordConnector
 	char	   *idempotency_header; /* "": the system has none */
 	char	   *remote_id_path; /* dotted path of the id in an answer, or NULL */
 	bool		remote_id_assigned; /* the system gives ids: {key} is that */
+	char	   *remote_id_type; /* of OData: text, number, uuid; NULL: by its
+								 * looks */
+	bool		odata2;			/* version 2 of OData rather than 4 */
+	bool		key_names;		/* name the key's field even where it is one */
 	bool		suppress_default;	/* default of option unchanged */
 	bool		replay_events_default;
 	char	   *upsert_default;

@@ -52,6 +52,9 @@ static const ConcordMember row_members[] = {
 	{"if_match", concord_member_text, AT(if_match_default), "etag|star|none"},
 	{"headers", concord_member_headers},
 	{"idempotency_header", concord_member_text, AT(idempotency_header)},
+	{"remote_id_type", concord_member_text, AT(remote_id_type), "text|number|uuid"},
+	{"version", concord_member_choice, AT(odata2), "v4|v2"},
+	{"key_names", concord_member_choice, AT(key_names), "auto|always"},
 	{"outcomes", concord_member_outcomes},
 };
 
@@ -61,6 +64,13 @@ static const char *const row_methods[CONCORD_VERBS] = {
 	[CONCORD_VERB_UPDATE] = "PATCH",
 	[CONCORD_VERB_DELETE] = "DELETE",
 	[CONCORD_VERB_PROBE] = "GET",
+};
+
+static const char *const row_names[CONCORD_VERBS] = {
+	[CONCORD_VERB_CREATE] = "create",
+	[CONCORD_VERB_UPDATE] = "update",
+	[CONCORD_VERB_DELETE] = "delete",
+	[CONCORD_VERB_PROBE] = "probe",
 };
 
 /* Paths of protocol "rest"; the others address records in their own way. */
@@ -73,22 +83,32 @@ static const char *const row_paths[CONCORD_VERBS] = {
 
 PG_FUNCTION_INFO_V1(concord_connector_check);
 
-/* row_default_paths completes verbs that say nothing of their address. */
+/* row_default_verbs completes verbs that a row says nothing of. */
 static void
-row_default_paths(ConcordConnector *connector)
+row_default_verbs(ConcordConnector *connector)
 {
 	for (int i = 0; i < CONCORD_VERBS; i++)
 	{
+		ConcordVerbRow *row = &connector->verbs[i];
 		JsonbValue	path;
 
-		if (connector->verbs[i].path != NULL)
+		if (row->method == NULL)
+			row->method = (char *) (connector->odata2 &&
+									i == CONCORD_VERB_UPDATE ? "MERGE" :
+									row_methods[i]);
+		if (connector->protocol == &concord_protocol_odata &&
+			(row->path != NULL || row->shape != NULL))
+			concord_member_bad(row_names[i],
+							   "has more than a method: protocol \"odata\" writes its requests itself");
+		if (row->path != NULL ||
+			connector->protocol != &concord_protocol_rest)
 			continue;
 		path.type = jbvString;
 		path.val.string.val = (char *) row_paths[i];
 		path.val.string.len = strlen(row_paths[i]);
-		connector->verbs[i].path = concord_template_parse("path", &path,
-														  CONCORD_TEMPLATE_PATH,
-														  false);
+		row->path = concord_template_parse("path", &path,
+										   CONCORD_TEMPLATE_PATH,
+										   false);
 	}
 }
 
@@ -114,8 +134,6 @@ row_parse(const char *name, const char *protocol, Jsonb *definition)
 				 errmsg("invalid connector definition"),
 				 errdetail("It is not a JSON object.")));
 
-	for (int i = 0; i < CONCORD_VERBS; i++)
-		connector->verbs[i].method = (char *) row_methods[i];
 	connector->suppress_default = true;
 	connector->upsert_default = "post";
 	connector->if_match_default = "etag";
@@ -133,8 +151,7 @@ row_parse(const char *name, const char *protocol, Jsonb *definition)
 			v.type != jbvNull)
 			member->parse(connector, member, &v);
 	}
-	if (connector->protocol == &concord_protocol_rest)
-		row_default_paths(connector);
+	row_default_verbs(connector);
 	return connector;
 }
 

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * odata.c
- *	  Protocol "odata": entities of an OData 4 service.
+ *	  Protocol "odata": entities of an OData service, version 4 or 2.
  *
  * An entity's address is EntitySet(key), the key written by SQL type: texts
  * in quotes that are doubled inside, numbers, dates and uuids plain, several
@@ -12,8 +12,12 @@
  * that of a PATCH.  A changed key is another entity: services do not let keys
  * be changed, so on_key_change "update" deletes and creates like "recreate".
  *
- * Answers are asked for without a body (Prefer: return=minimal); the tag comes
- * from the header ETag or, in a body, from @odata.etag.
+ * Where the system assigns ids, a record is addressed by the id it gave, which
+ * is quoted by option remote_id_type or by its looks: a GUID is none to quote.
+ *
+ * Answers are asked for without a body (Prefer: return=minimal) unless an id
+ * has to be read from it; the tag comes from the header ETag or, in a body,
+ * from @odata.etag (version 2: __metadata.etag).
  *
  *-------------------------------------------------------------------------
  */
@@ -74,12 +78,59 @@ odata_literal(StringInfo buf, const ConcordValue *value)
 	appendStringInfoChar(buf, '\'');
 }
 
+/* odata_is_uuid says whether a text looks like a GUID. */
+static bool
+odata_is_uuid(const char *text)
+{
+	if (strlen(text) != 36)
+		return false;
+	for (int i = 0; i < 36; i++)
+	{
+		if (i == 8 || i == 13 || i == 18 || i == 23 ? text[i] != '-' :
+			!isxdigit((unsigned char) text[i]))
+			return false;
+	}
+	return true;
+}
+
+/* odata_assigned writes (id) of an id that the system gave. */
+static void
+odata_assigned(StringInfo buf, const ConcordExchange *exchange)
+{
+	const ConcordConnector *connector = exchange->server->connector;
+	const char *type = exchange->mapping->options.remote_id_type;
+	char	   *id = exchange->link.remote_id;
+	ConcordValue value = {.typid = TEXTOID,.text = id,.len = strlen(id)};
+
+	if (type == NULL)
+		type = connector->remote_id_type;
+	if (type == NULL ? odata_is_uuid(id) : strcmp(type, "uuid") == 0)
+		value.typid = UUIDOID;
+	else if (type != NULL && strcmp(type, "number") == 0 &&
+			 strspn(id, "0123456789") == value.len)
+		value.typid = INT4OID;
+	appendStringInfoChar(buf, '(');
+	if (connector->odata2)
+		concord_odata2_literal(buf, &value);
+	else
+		odata_literal(buf, &value);
+	appendStringInfoChar(buf, ')');
+}
+
 /* odata_predicate writes (key) or (Name=key,...). */
 static void
-odata_predicate(StringInfo buf, const ConcordMapping *mapping,
+odata_predicate(StringInfo buf, const ConcordExchange *exchange,
 				const ConcordValue *keys)
 {
+	const ConcordMapping *mapping = exchange->mapping;
+	const ConcordConnector *connector = exchange->server->connector;
 	int			n = list_length(mapping->key);
+
+	if (mapping->options.remote_id_assigned && exchange->link.remote_id != NULL)
+	{
+		odata_assigned(buf, exchange);
+		return;
+	}
 
 	appendStringInfoChar(buf, '(');
 	for (int i = 0; i < n; i++)
@@ -88,12 +139,15 @@ odata_predicate(StringInfo buf, const ConcordMapping *mapping,
 
 		if (i > 0)
 			appendStringInfoChar(buf, ',');
-		if (n > 1)
+		if (n > 1 || connector->key_names)
 		{
 			concord_url_escape(buf, part->name, "");
 			appendStringInfoChar(buf, '=');
 		}
-		odata_literal(buf, &keys[i]);
+		if (connector->odata2)
+			concord_odata2_literal(buf, &keys[i]);
+		else
+			odata_literal(buf, &keys[i]);
 	}
 	appendStringInfoChar(buf, ')');
 }
@@ -121,7 +175,7 @@ odata_url(const ConcordExchange *exchange, const ConcordValue *keys)
 	while (url.len > 0 && url.data[url.len - 1] == '/')
 		url.data[--url.len] = '\0';
 	if (keys != NULL)
-		odata_predicate(&url, exchange->mapping, keys);
+		odata_predicate(&url, exchange, keys);
 	return url.data;
 }
 
@@ -129,17 +183,42 @@ odata_url(const ConcordExchange *exchange, const ConcordValue *keys)
 static void
 odata_body(ConcordExchange *exchange, ConcordRequest *request, int flags)
 {
+	bool		odata2 = exchange->server->connector->odata2;
 	bool		strings = exchange->mapping->options.numbers_as_strings;
 	StringInfoData buf;
 
 	initStringInfo(&buf);
-	concord_body_write(exchange->mapping, exchange->mapped, flags, &buf);
+	concord_body_write(exchange->mapping, exchange->mapped,
+					   odata2 ? flags | CONCORD_BODY_ODATA2 : flags, &buf);
 	request->body = buf.data;
 	request->body_len = buf.len;
-	concord_request_header(request, "Content-Type", strings ?
+	concord_request_header(request, "Content-Type", strings && !odata2 ?
 						   "application/json;IEEE754Compatible=true" :
 						   "application/json");
-	concord_request_header(request, "Prefer", "return=minimal");
+	if (!odata2)
+		concord_request_header(request, "Prefer",
+							   (flags & CONCORD_BODY_CREATING) &&
+							   exchange->mapping->options.remote_id_assigned ?
+							   "return=representation" : "return=minimal");
+}
+
+/* odata_headers adds what tells the version. */
+static void
+odata_headers(const ConcordExchange *exchange, ConcordRequest *request)
+{
+	if (exchange->server->connector->odata2)
+	{
+		concord_request_header(request, "Accept", "application/json");
+		concord_request_header(request, "DataServiceVersion", "2.0");
+		concord_request_header(request, "MaxDataServiceVersion", "2.0");
+		return;
+	}
+	concord_request_header(request, "Accept",
+						   exchange->mapping->options.numbers_as_strings ?
+						   "application/json;IEEE754Compatible=true" :
+						   "application/json");
+	concord_request_header(request, "OData-Version", "4.0");
+	concord_request_header(request, "OData-MaxVersion", "4.01");
 }
 
 /* odata_request makes the request of a verb. */
@@ -147,40 +226,35 @@ static ConcordRequest *
 odata_request(ConcordExchange *exchange, ConcordVerb verb,
 			  const ConcordValue *keys, const char *if_match)
 {
+	const ConcordConnector *connector = exchange->server->connector;
 	ConcordRequest *request = concord_request_create(exchange->context);
 	MemoryContext old = MemoryContextSwitchTo(request->context);
+	bool		assigned = exchange->mapping->options.remote_id_assigned;
 	const char *upsert = odata_upsert(exchange);
 	bool		posting = verb == CONCORD_VERB_CREATE &&
-		strcmp(upsert, "post") == 0;
+		(assigned || strcmp(upsert, "post") == 0);
 
 	request->url = odata_url(exchange, posting ? NULL : keys);
-	concord_request_header(request, "Accept",
-						   exchange->mapping->options.numbers_as_strings ?
-						   "application/json;IEEE754Compatible=true" :
-						   "application/json");
-	concord_request_header(request, "OData-Version", "4.0");
-	concord_request_header(request, "OData-MaxVersion", "4.01");
+	request->method = connector->verbs[verb].method;
+	odata_headers(exchange, request);
 	if (if_match != NULL)
 		concord_request_header(request, "If-Match", if_match);
 
 	switch (verb)
 	{
 		case CONCORD_VERB_CREATE:
-			request->method = posting ? "POST" :
-				strcmp(upsert, "put") == 0 ? "PUT" : "PATCH";
+			if (!posting)
+				request->method = strcmp(upsert, "put") == 0 ? "PUT" :
+					connector->verbs[CONCORD_VERB_UPDATE].method;
 			odata_body(exchange, request, CONCORD_BODY_CREATING |
-					   (strcmp(upsert, "patch") == 0 ? CONCORD_BODY_NO_KEY :
-						CONCORD_BODY_KEY));
+					   (assigned ? 0 : strcmp(upsert, "patch") == 0 ?
+						CONCORD_BODY_NO_KEY : CONCORD_BODY_KEY));
 			break;
 		case CONCORD_VERB_UPDATE:
-			request->method = "PATCH";
-			odata_body(exchange, request, CONCORD_BODY_NO_KEY);
+			odata_body(exchange, request, assigned ? 0 : CONCORD_BODY_NO_KEY);
 			break;
 		case CONCORD_VERB_DELETE:
-			request->method = "DELETE";
-			break;
 		case CONCORD_VERB_PROBE:
-			request->method = "GET";
 			break;
 	}
 	MemoryContextSwitchTo(old);
@@ -199,7 +273,9 @@ odata_tag(const ConcordResponse *response)
 	if (header != NULL && *header)
 		return concord_safe_text(header, strlen(header), 1024);
 	tag = concord_answer_find(response, name, 1);
-	return tag != NULL ? tag : concord_answer_find(response, short_name, 1);
+	if (tag == NULL)
+		tag = concord_answer_find(response, short_name, 1);
+	return tag != NULL ? tag : concord_answer_path(response, "d.__metadata.etag");
 }
 
 static const ConcordDialect odata_dialect = {

@@ -38,6 +38,8 @@ prv_defaults(ConcordMapping *mapping)
 		mapping->options.suppress_unchanged = connector->suppress_default;
 	if (!mapping->options.replay_given)
 		mapping->options.replay_events = connector->replay_events_default;
+	if (!mapping->options.remote_id_given)
+		mapping->options.remote_id_assigned = connector->remote_id_assigned;
 }
 
 /* prv_check refuses a mapping that its server's connector cannot carry. */

@@ -21,6 +21,7 @@ extern const ConcordProtocol concord_protocol_webhook;
 										 * the name */
 #define CONCORD_BODY_NO_KEY		0x04	/* no field that is a part of the key */
 #define CONCORD_BODY_NO_FIELDS	0x08
+#define CONCORD_BODY_ODATA2		0x10	/* values as OData 2 writes them */
 
 extern void concord_body_write(const ConcordMapping *mapping,
 							   const ConcordMapped *mapped, int flags,
@@ -69,6 +70,19 @@ extern char *concord_answer_path(const ConcordResponse *response,
 								 const char *path);
 extern bool concord_answer_holds(const ConcordResponse *response,
 								 const char *json, Size len);
+
+/*
+ * location.c: the id of a new record in the answer's Location or, of Dataverse,
+ * OData-EntityId: the key in the last parentheses, or the last segment; NULL
+ * where there is none.
+ */
+extern char *concord_location_id(const ConcordResponse *response);
+
+/*
+ * odata2.c: values as OData 2 has them, in a body and in an address.
+ */
+extern void concord_odata2_value(StringInfo buf, const ConcordValue *value);
+extern void concord_odata2_literal(StringInfo buf, const ConcordValue *value);
 
 /* outcome.c */
 extern void concord_outcome_judge(ConcordExchange *exchange,

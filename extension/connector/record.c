@@ -168,8 +168,7 @@ static ConcordRequest *
 rec_start(ConcordExchange *exchange, const ConcordDialect *dialect)
 {
 	const ConcordMapped *mapped = exchange->mapped;
-	const ConcordConnector *connector = exchange->server->connector;
-	bool		addressed = !connector->remote_id_assigned ||
+	bool		addressed = !exchange->mapping->options.remote_id_assigned ||
 		exchange->link.remote_id != NULL;
 	RecState   *state;
 	const char *problem;
@@ -202,7 +201,8 @@ rec_start(ConcordExchange *exchange, const ConcordDialect *dialect)
 	{
 		state->keys = mapped->old_keys;
 		return rec_send(exchange,
-						dialect->key_is_fixed ||
+						(dialect->key_is_fixed &&
+						 !exchange->mapping->options.remote_id_assigned) ||
 						exchange->mapping->options.recreate_on_key_change ?
 						REC_RECREATE : REC_UPDATE, dialect);
 	}
@@ -225,7 +225,12 @@ static char *
 rec_remote_id(const ConcordResponse *response, const char *path)
 {
 	char	   *id = concord_answer_path(response, path);
-	Size		len = id == NULL ? 0 : strlen(id);
+	Size		len;
+
+	/* OData 2 wraps its answers */
+	if (id == NULL)
+		id = concord_answer_path(response, psprintf("d.%s", path));
+	len = id == NULL ? 0 : strlen(id);
 
 	if (len == 0 || (len <= 2 && strspn(id, ".") == len))
 		return NULL;
@@ -246,10 +251,16 @@ rec_done(ConcordExchange *exchange, const ConcordResponse *response,
 		exchange->etag = "";
 	else
 	{
-		if (exchange->phase == REC_CREATE && connector->remote_id_path != NULL)
-			exchange->remote_id = rec_remote_id(response,
-												connector->remote_id_path);
-		if (exchange->remote_id == NULL && !connector->remote_id_assigned)
+		const char *path = exchange->mapping->options.remote_id_path;
+
+		if (path == NULL)
+			path = connector->remote_id_path;
+		if (exchange->phase == REC_CREATE && path != NULL)
+			exchange->remote_id = rec_remote_id(response, path);
+		if (exchange->phase == REC_CREATE && exchange->remote_id == NULL &&
+			exchange->mapping->options.remote_id_assigned)
+			exchange->remote_id = concord_location_id(response);
+		if (exchange->remote_id == NULL && !exchange->mapping->options.remote_id_assigned)
 			exchange->remote_id = concord_key_text(exchange->mapping,
 												   exchange->mapped->keys);
 		if (tag != NULL)
@@ -267,12 +278,11 @@ rec_done(ConcordExchange *exchange, const ConcordResponse *response,
 static bool
 rec_may_exist(const ConcordExchange *exchange, const ConcordResponse *response)
 {
-	const ConcordConnector *connector = exchange->server->connector;
 	char	   *text;
 	bool		found;
 
 	if (response->transfer != CONCORD_TRANSFER_OK ||
-		connector->remote_id_assigned)
+		exchange->mapping->options.remote_id_assigned)
 		return false;
 	if (response->status == 409 || response->status == 500)
 		return true;
@@ -418,7 +428,7 @@ rec_after_update(ConcordExchange *exchange, const ConcordResponse *response,
 	{
 		rec_done(exchange, response, dialect);
 		if (state->keys == exchange->mapped->keys ||
-			exchange->server->connector->remote_id_assigned)
+			exchange->mapping->options.remote_id_assigned)
 			return NULL;
 		return rec_send(exchange, REC_MOVED, dialect);
 	}

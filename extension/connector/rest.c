@@ -36,7 +36,7 @@ rest_flags(const ConcordExchange *exchange, ConcordVerb verb,
 		   const char *method)
 {
 	if (verb == CONCORD_VERB_CREATE)
-		return exchange->server->connector->remote_id_assigned ?
+		return exchange->mapping->options.remote_id_assigned ?
 			CONCORD_BODY_CREATING : CONCORD_BODY_CREATING | CONCORD_BODY_KEY;
 	if (verb == CONCORD_VERB_UPDATE && (strcmp(method, "PUT") == 0 ||
 										exchange->mapped->old_keys != NULL))

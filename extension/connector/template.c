@@ -487,7 +487,7 @@ tpl_key(const ConcordTemplateScope *scope)
 {
 	const ConcordExchange *exchange = scope->exchange;
 
-	if (exchange->server->connector->remote_id_assigned &&
+	if (exchange->mapping->options.remote_id_assigned &&
 		exchange->link.remote_id != NULL)
 		return exchange->link.remote_id;
 	if (scope->keys == NULL)
@@ -565,6 +565,17 @@ tpl_plain(const ConcordTemplateScope *scope, TplPlace place)
 	}
 }
 
+/* tpl_quote appends a place's value as a JSON string. */
+static void
+tpl_quote(StringInfo buf, const TplPiece *piece, const char *text)
+{
+	/* what is JSON is in UTF-8, whatever the database's encoding is */
+	if (tpl_is_json(piece->place))
+		concord_json_quote(buf, text, strlen(text));
+	else
+		concord_json_string(buf, text, strlen(text));
+}
+
 /* tpl_base64 codes a text. */
 static char *
 tpl_base64(const char *text)
@@ -628,7 +639,7 @@ tpl_alone(const TplPiece *piece, const ConcordTemplateScope *scope,
 	{
 		if (piece->form == TPL_BASE64)
 			text = tpl_base64(text);
-		concord_json_string(buf, text, strlen(text));
+		tpl_quote(buf, piece, text);
 	}
 }
 
@@ -665,7 +676,7 @@ tpl_inside(const TplPiece *piece, ConcordTemplateUse use,
 			break;
 		case CONCORD_TEMPLATE_JSON:
 			initStringInfo(&quoted);
-			concord_json_string(&quoted, text, strlen(text));
+			tpl_quote(&quoted, piece, text);
 			appendBinaryStringInfo(buf, quoted.data + 1, quoted.len - 2);
 			pfree(quoted.data);
 			break;
@@ -719,15 +730,14 @@ concord_template_write(const ConcordTemplate *template,
 }
 
 /*
- * concord_template_ascii writes a JSON text (in the database's encoding) with
- * everything beyond ASCII as \u escapes: for a header that is JSON.
+ * concord_template_ascii writes a JSON text, which is in UTF-8, with everything
+ * beyond ASCII as \u escapes: for a header that is JSON.
  */
 char *
 concord_template_ascii(const char *json, Size len)
 {
-	char	   *utf8 = pg_server_to_any(json, len, PG_UTF8);
-	const unsigned char *p = (const unsigned char *) utf8;
-	const unsigned char *end = p + (utf8 == json ? len : strlen(utf8));
+	const unsigned char *p = (const unsigned char *) json;
+	const unsigned char *end = p + len;
 	StringInfoData buf;
 
 	initStringInfo(&buf);

@@ -201,7 +201,7 @@ lkr_done(LkrWriter *writer, ConcordDelivery *d)
 			d->has_hash ? d->hash : NULL, true);
 	if (m->old_local_key != NULL)
 		lkr_put(writer, d, m->old_local_key, NULL, NULL, NULL, false);
-	return d->access->server->connector->remote_id_assigned &&
+	return d->definition->mapping->options.remote_id_assigned &&
 		(!d->link.exists || m->old_local_key != NULL ||
 		 (x->remote_id != NULL &&
 		  (d->link.remote_id == NULL ||
