@@ -6,16 +6,20 @@
 #	```result			what the block before it printed, white space aside
 #
 # Each file gets a database of its own. An example that names the ERP at
-# http://127.0.0.1:8080 talks to the sandbox of this test.
+# http://127.0.0.1:8080 talks to the sandbox of this test, one that names
+# http://127.0.0.1:8081 to a system of test/dialects.
 
 use strict;
 use warnings;
 
 use Concord::Cluster;
+use Concord::Dialects;
 use Concord::Sandbox;
 use Test::More;
 
 my $erp = Concord::Sandbox->new;
+my $systems = Concord::Dialects->new;
+(my $dialects = $systems->url) =~ s{/$}{};
 my $node = Concord::Cluster->create('docs');
 
 # The blocks of a file: [line, info string, text].
@@ -72,6 +76,7 @@ sub run_file
 		my $url = $erp->url('');
 		$url =~ s{/$}{};
 		$text =~ s{http://127\.0\.0\.1:8080}{$url}g;
+		$text =~ s{http://127\.0\.0\.1:8081}{$dialects}g;
 		utf8::encode($text);
 		my $status = $node->psql($database, $text, on_error_stop => 1,
 			stdout => \$out, stderr => \$err,
@@ -92,7 +97,7 @@ sub run_file
 	return;
 }
 
-my @files = ('README.md', map { s{^\Q$ENV{CONCORD_SRC}\E/}{}r } glob("$ENV{CONCORD_SRC}/doc/*.md"));
+my @files = ('README.md', map { s{^\Q$ENV{CONCORD_SRC}\E/}{}r } glob("$ENV{CONCORD_SRC}/doc/*.md $ENV{CONCORD_SRC}/doc/connectors/*.md"));
 my $n = 0;
 foreach my $file (@files)
 {

@@ -1,0 +1,37 @@
+/* ---------------------------------------------------------------------
+ * 51_catalogue.sql: systems whose connectors are shipped
+ *
+ * One row each; doc/connectors/ has a page for each with its sources, and
+ * test/dialects the system's side of the wire.
+ * ------------------------------------------------------------------- */
+
+-- Salesforce: records by an external id, which is the mapping's key; the
+-- field must not stand in the body.  REST API Developer Guide, "sObject Rows
+-- by External ID", "Status Codes and Error Responses".
+INSERT INTO concord.connector (name, protocol, description, definition, builtin) VALUES
+	('salesforce', 'rest', 'Salesforce REST API: upsert by external id',
+	 '{"create": {"method": "PATCH", "path": "sobjects/{object}/{key.name}/{key}", "body": "{fields}"},
+	   "update": {"method": "PATCH", "path": "sobjects/{object}/{key.name}/{key}", "body": "{fields}"},
+	   "delete": {"path": "sobjects/{object}/{key.name}/{key}"},
+	   "probe": {"path": "sobjects/{object}/{key.name}/{key}"},
+	   "remote_id_path": "id", "idempotency_header": "",
+	   "outcomes": [
+		 {"name": "daily limit", "status": 403, "match": "REQUEST_LIMIT_EXCEEDED", "outcome": "throttle"},
+		 {"name": "session expired", "status": 401, "outcome": "down"},
+		 {"name": "several records match", "status": 300, "outcome": "dead"},
+		 {"name": "row is locked", "status": 400, "match": "UNABLE_TO_LOCK_ROW", "outcome": "retry"},
+		 {"name": "query timeout", "status": 400, "match": "QUERY_TIMEOUT", "outcome": "retry"}]}',
+	 true);
+
+-- Odoo 19 and later, JSON-2: methods of models, named arguments, ids that the
+-- system gives.  odoo/documentation, external_api.
+INSERT INTO concord.connector (name, protocol, description, definition, builtin) VALUES
+	('odoo', 'rest', 'Odoo JSON-2 API: create, write, unlink',
+	 '{"create": {"path": "json/2/{object}/create", "body": {"vals_list": ["{body}"]}},
+	   "update": {"method": "POST", "path": "json/2/{object}/write", "body": {"ids": ["{key:json}"], "vals": "{body}"}},
+	   "delete": {"method": "POST", "path": "json/2/{object}/unlink", "body": {"ids": ["{key:json}"]}},
+	   "probe": {"method": "POST", "path": "json/2/{object}/read", "body": {"ids": ["{key:json}"], "fields": ["id"]}},
+	   "remote_id": "assigned", "remote_id_path": "0", "idempotency_header": "",
+	   "outcomes": [
+		 {"name": "record is locked", "match": "LockNotAvailable|SerializationFailure|could not serialize access", "outcome": "retry"}]}',
+	 true);
