@@ -388,6 +388,8 @@ snk_message(ConcordSink *sink, const ConcordStreamMessage *m)
 	prefix = pnstrdup(m->text, m->text_len);
 	if (strcmp(prefix, CONCORD_MESSAGE_EMIT) == 0)
 		op = CONCORD_OP_EMIT;
+	else if (strcmp(prefix, CONCORD_MESSAGE_RESYNC) == 0)
+		op = CONCORD_OP_RESYNC;
 	else
 		op = CONCORD_OP_CONTROL;
 	if ((op == CONCORD_OP_CONTROL && strcmp(prefix, CONCORD_MESSAGE_CONTROL) != 0) ||

@@ -79,6 +79,11 @@ typedef struct ConcordMappingOptions
 	bool		block_on_dead;	/* on_dead */
 	bool		replay_events;	/* replay: events rather than state */
 	bool		replay_given;	/* or else the connector's default holds */
+	enum
+	{
+		CONCORD_AUDIT_FULL, CONCORD_AUDIT_FAILURES, CONCORD_AUDIT_OFF
+	}			audit;
+	int			wait_limit_ms;	/* -1: a day */
 	int			retry_limit;	/* -1: the server's */
 	int			retry_base_ms;	/* -1: the server's */
 	int			retry_cap_ms;	/* -1: the server's */

@@ -62,6 +62,7 @@ static const char *const mop_remote_id[] = {"key", "assigned", NULL};
 static const char *const mop_remote_id_type[] = {"text", "number", "uuid", NULL};
 static const char *const mop_replay[] = {"state", "events", NULL};
 static const char *const mop_numbers[] = {"number", "string", NULL};
+static const char *const mop_audit[] = {"full", "failures", "off", NULL};
 static const char *const mop_upsert[] = {"post", "put", "patch", NULL};
 static const char *const mop_if_match[] = {"etag", "star", "none", NULL};
 static const char *const mop_cloudevents[] = {"binary", "structured", "off", NULL};
@@ -69,6 +70,7 @@ static const char *const mop_cloudevents[] = {"binary", "structured", "off", NUL
 #define MOP_AT(field)	offsetof(ConcordMappingOptions, field)
 
 static const MopOption mop_options[] = {
+	{"audit", mop_word, MOP_AT(audit), mop_audit, 0},
 	{"cloudevents", mop_text_word, MOP_AT(cloudevents), mop_cloudevents, 0},
 	{"if_match", mop_text_word, MOP_AT(if_match), mop_if_match, 0},
 	{"nulls", mop_flag, MOP_AT(omit_nulls), mop_nulls, 0},
@@ -89,12 +91,14 @@ static const MopOption mop_options[] = {
 	{"unchanged", mop_flag, MOP_AT(suppress_unchanged), mop_unchanged, MOP_AT(unchanged_given)},
 	{"unmatched", mop_word, MOP_AT(unmatched), mop_unmatched, 0},
 	{"upsert", mop_text_word, MOP_AT(upsert), mop_upsert, 0},
+	{"wait_limit", mop_duration, MOP_AT(wait_limit_ms), NULL, 0},
 };
 
 /* Known, but of a later version. */
 static const char *const mop_later[] = {
-	"audit", "batch_bytes", "batch_size", "coalesce", "depends", "linger",
-	"match", "parent", "patch", "path", "pull", "receive", "route", "sla", "unit", "wait_limit",
+	"batch_bytes", "batch_size", "coalesce", "depends", "linger",
+	"match", "parent", "patch", "path", "pull", "receive", "route", "sla",
+	"unit",
 };
 
 /* What belongs to the server. */
@@ -414,6 +418,7 @@ concord_definition_options(JsonbContainer *container,
 
 	memset(options, 0, sizeof(*options));
 	options->suppress_unchanged = true;
+	options->wait_limit_ms = -1;
 	options->retry_limit = -1;
 	options->retry_base_ms = -1;
 	options->retry_cap_ms = -1;

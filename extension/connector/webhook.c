@@ -50,6 +50,8 @@ web_op(const ConcordEvent *event)
 			return "truncate";
 		case CONCORD_OP_EMIT:
 			return "emit";
+		case CONCORD_OP_RESYNC:
+			return "resync";
 		default:
 			return "insert";
 	}

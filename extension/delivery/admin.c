@@ -18,6 +18,7 @@
 #include "base/compat.h"
 
 #include "base/shmem.h"
+#include "catalog/history.h"
 #include "catalog/pg_type.h"
 #include "delivery/pending.h"
 #include "executor/spi.h"
@@ -194,6 +195,23 @@ ADM_CHOSEN
 "   AND NOT " ADM_OVERTAKEN ")"
 " SELECT pg_catalog.count(*) FROM chosen";
 
+/*
+ * adm_told notes what was done to dead letters; where one was named that is not
+ * there, the caller hears of it.
+ */
+static void
+adm_told(FunctionCallInfo fcinfo, const ConcordMapping *mapping,
+		 const char *what, const char *why, int64 count)
+{
+	if (count == 0 && !PG_ARGISNULL(1))
+		ereport(NOTICE,
+				(errmsg("mapping \"%s\" has no dead letter " INT64_FORMAT,
+						mapping->name, PG_GETARG_INT64(1)),
+				 errhint("concord.dead_letter lists them; concord.delivery says what became of the others.")));
+	if (count > 0)
+		concord_history_add(what, mapping->name, mapping->server, why, count);
+}
+
 /* concord_retry_dead has dead letters delivered again. */
 Datum
 concord_retry_dead(PG_FUNCTION_ARGS)
@@ -203,6 +221,7 @@ concord_retry_dead(PG_FUNCTION_ARGS)
 	Oid			types[] = {INT4OID, INT8OID, INT8ARRAYOID, BOOLOID};
 	Datum		values[4];
 	char		nulls[] = {' ', 'n', 'n', ' '};
+	int64		count;
 
 	values[0] = Int32GetDatum(mapping->id);
 	values[1] = values[2] = (Datum) 0;
@@ -218,10 +237,13 @@ concord_retry_dead(PG_FUNCTION_ARGS)
 											   text_to_cstring(PG_GETARG_TEXT_PP(2))));
 		nulls[2] = ' ';
 	}
-	PG_RETURN_INT64(adm_count(options->replay_events ||
-							  options->ordering != CONCORD_ORDER_KEY ?
-							  adm_retry_events : adm_retry_state,
-							  4, types, values, nulls));
+	count = adm_count(options->replay_events ||
+					  options->ordering != CONCORD_ORDER_KEY ?
+					  adm_retry_events : adm_retry_state,
+					  4, types, values, nulls);
+	adm_told(fcinfo, mapping, "retry_dead", PG_ARGISNULL(2) ? NULL :
+			 psprintf("filter: %s", text_to_cstring(PG_GETARG_TEXT_PP(2))), count);
+	PG_RETURN_INT64(count);
 }
 
 /* concord_discard_dead gives dead letters up. */
@@ -232,6 +254,7 @@ concord_discard_dead(PG_FUNCTION_ARGS)
 	Oid			types[] = {INT4OID, INT8OID, TEXTOID};
 	Datum		values[3];
 	char		nulls[] = {' ', 'n', ' '};
+	int64		count;
 
 	if (PG_ARGISNULL(2) || VARSIZE_ANY_EXHDR(PG_GETARG_TEXT_PP(2)) == 0)
 		ereport(ERROR,
@@ -246,22 +269,26 @@ concord_discard_dead(PG_FUNCTION_ARGS)
 		nulls[1] = ' ';
 	}
 	values[2] = PG_GETARG_DATUM(2);
-	PG_RETURN_INT64(adm_count("WITH gone AS (UPDATE concord.exception e"
-							  "   SET state = 'discarded', why = $3, changed_at = pg_catalog.now()"
-							  " WHERE e.mapping = $1 AND e.state = 'dead'"
-							  "   AND ($2 IS NULL OR e.delivery = $2) RETURNING 1)"
-							  " SELECT pg_catalog.count(*) FROM gone",
-							  3, types, values, nulls));
+	count = adm_count("WITH gone AS (UPDATE concord.exception e"
+					  "   SET state = 'discarded', why = $3, changed_at = pg_catalog.now()"
+					  " WHERE e.mapping = $1 AND e.state = 'dead'"
+					  "   AND ($2 IS NULL OR e.delivery = $2) RETURNING 1)"
+					  " SELECT pg_catalog.count(*) FROM gone",
+					  3, types, values, nulls);
+	adm_told(fcinfo, mapping, "discard_dead",
+			 text_to_cstring(PG_GETARG_TEXT_PP(2)), count);
+	PG_RETURN_INT64(count);
 }
 
 /* adm_system runs a statement about a server that the caller owns. */
 static void
-adm_system(Name server, const char *sql)
+adm_system(Name server, const char *what, const char *sql)
 {
 	ForeignServer *found = GetForeignServerByName(NameStr(*server), false);
 	Oid			types[] = {OIDOID, NAMEOID};
 	Datum		values[2];
 	ConcordCatalogScope scope;
+	bool		changed;
 
 	if (!has_privs_of_role(GetUserId(), found->owner))
 		ereport(ERROR,
@@ -273,7 +300,10 @@ adm_system(Name server, const char *sql)
 	concord_catalog_enter(&scope);
 	if (SPI_execute_with_args(sql, 2, types, values, NULL, false, 0) < 0)
 		elog(ERROR, "could not write concord.system_pause");
+	changed = SPI_processed > 0;
 	concord_catalog_leave(&scope);
+	if (changed)
+		concord_history_add(what, NULL, found->servername, NULL, -1);
 	concord_catalog_changed();
 }
 
@@ -281,7 +311,7 @@ adm_system(Name server, const char *sql)
 Datum
 concord_pause_system(PG_FUNCTION_ARGS)
 {
-	adm_system(PG_GETARG_NAME(0),
+	adm_system(PG_GETARG_NAME(0), "pause_system",
 			   "INSERT INTO concord.system_pause (serverid, paused_by, paused_at)"
 			   " VALUES ($1, $2, pg_catalog.now()) ON CONFLICT (serverid) DO NOTHING");
 	PG_RETURN_VOID();
@@ -291,7 +321,7 @@ concord_pause_system(PG_FUNCTION_ARGS)
 Datum
 concord_resume_system(PG_FUNCTION_ARGS)
 {
-	adm_system(PG_GETARG_NAME(0),
+	adm_system(PG_GETARG_NAME(0), "resume_system",
 			   "DELETE FROM concord.system_pause WHERE serverid = $1 AND $2::pg_catalog.name IS NOT NULL");
 	PG_RETURN_VOID();
 }

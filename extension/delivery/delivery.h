@@ -209,6 +209,8 @@ typedef struct ConcordDelivery
 	ConcordDefinition *definition;	/* that mapped it */
 	const ConcordMapped *mapped;
 	TimestampTz mapped_at;
+	XLogRecPtr	mapped_lsn;		/* of a resync: its image has nothing that
+								 * committed after this */
 	TimestampTz taken_at;
 	bool		was_unknown;
 	int			attempts;
@@ -240,6 +242,8 @@ typedef struct ConcordDelivery
 	const char *answer;
 	const char *sent;			/* the request as text, redacted */
 	int			status;
+	bool		has_payload_hash;
+	uint8		payload_hash[16];	/* of the last body sent; log.c */
 } ConcordDelivery;
 
 typedef enum ConcordLaneState
@@ -299,6 +303,8 @@ typedef struct ConcordLane
 	dlist_head	parked;
 	int			nparked;
 	int			nactive;		/* parked ones that are deliveries now */
+	int			nresyncs;		/* deliveries in memory that are resyncs */
+	struct ConcordAhead *ahead; /* what is newer than they are; ahead.c */
 	pairingheap *due;
 	bool		more_parked;	/* the table has more than we have loaded */
 
@@ -314,6 +320,8 @@ typedef struct ConcordLane
 	TimestampTz last_error_at;
 	char	   *last_error;		/* malloc'd in courier->context */
 } ConcordLane;
+
+typedef struct ConcordAhead ConcordAhead;
 
 /* A courier's copy of a stored definition. */
 typedef struct ConcordKnownRelation
@@ -447,6 +455,15 @@ extern void concord_take_events(ConcordCourier *courier);
 extern void concord_take_map(ConcordCourier *courier);
 extern const ConcordRelation *concord_take_relation(ConcordCourier *courier,
 													const ConcordRelation *relation);
+
+/* ahead.c */
+extern bool concord_resync_row(ConcordCourier *courier, const ConcordLane *lane,
+							   ConcordEvent *event, MemoryContext context);
+extern void concord_resync_mapped(ConcordLane *lane, ConcordDelivery **ds,
+								  int n);
+extern void concord_resync_look(ConcordCourier *courier);
+extern bool concord_resync_ready(ConcordCourier *courier, ConcordDelivery *d);
+extern bool concord_resync_overtaken(const ConcordDelivery *d);
 
 /* truncate.c */
 extern void concord_truncate_expand(ConcordCourier *courier,

@@ -170,6 +170,8 @@ lane_reset(ConcordLane *lane)
 	dlist_init(&lane->idle_keys);
 	lane->nwindow = lane->nfresh = lane->nready = 0;
 	lane->nparked = lane->nactive = 0;
+	lane->nresyncs = 0;
+	lane->ahead = NULL;
 	lane->window_bytes = 0;
 	lane->reader = NULL;
 	lane->due = NULL;

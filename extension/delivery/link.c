@@ -233,7 +233,11 @@ ConcordEnd
 concord_link_decides(ConcordDelivery *d)
 {
 	const ConcordMapping *mapping = d->definition->mapping;
-	bool		again = d->parked != NULL && d->parked->again;
+	bool		again = d->event->op == CONCORD_OP_RESYNC ||
+		(d->parked != NULL && d->parked->again);
+
+	if (concord_resync_overtaken(d))
+		return CONCORD_END_SUPERSEDED;
 
 	if (!d->lane->use_links)
 		return CONCORD_END_NONE;
@@ -241,7 +245,8 @@ concord_link_decides(ConcordDelivery *d)
 	{
 		if (d->link_seq > d->event->seq && !mapping->options.replay_events)
 			return CONCORD_END_SUPERSEDED;
-		if (d->link_seq == d->event->seq && !again)
+		if (d->link_seq == d->event->seq &&
+			(!again || d->event->op == CONCORD_OP_RESYNC))
 			return CONCORD_END_UNCHANGED;	/* delivered before a crash */
 	}
 	if (d->mapped->only_if_linked && !d->link.exists)

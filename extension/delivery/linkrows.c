@@ -234,6 +234,10 @@ concord_link_write(ConcordCourier *courier)
 			lkr_put(&writer, d, d->mapped->local_key, d->link.remote_id,
 					d->link.etag, d->link_has_hash ? d->link_hash : NULL,
 					d->link.exists);
+		else if (d->end == CONCORD_END_SUPERSEDED &&
+				 d->event->op == CONCORD_OP_RESYNC && d->link_stored)
+			lkr_put(&writer, d, d->mapped->local_key, d->link.remote_id,
+					d->link.etag, NULL, d->link.exists);
 	}
 	if (writer.insert.rel != NULL)
 	{

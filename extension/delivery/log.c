@@ -12,8 +12,11 @@
  */
 #include "base/compat.h"
 
+#include <openssl/evp.h>
+
 #include "base/bookkeeping.h"
 #include "base/settings.h"
+#include "catalog/history.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "commands/sequence.h"
@@ -43,6 +46,7 @@ enum
 	LOG_COMMITTED_AT,
 	LOG_FINISHED_AT,
 	LOG_LOCAL_KEY,
+	LOG_PAYLOAD_HASH,
 	LOG_NCOLUMNS
 };
 
@@ -56,10 +60,50 @@ concord_log_table(TimestampTz now)
 	return (int) ((now / third) % LOG_TABLES);
 }
 
+/* log_troubled: it did not go straight, or was asked for once more. */
+static bool
+log_troubled(const ConcordDelivery *d)
+{
+	return d->parked != NULL || d->attempts > 1;
+}
+
+/*
+ * concord_log_payload notes the hash of a body that was sent.  OpenSSL is
+ * called directly, as in link.c: there is no resource owner here.
+ */
+void
+concord_log_payload(ConcordDelivery *d)
+{
+	const ConcordRequest *request = d->request;
+	int			audit = d->definition->mapping->options.audit;
+	unsigned char digest[EVP_MAX_MD_SIZE];
+
+	if (request == NULL || request->body == NULL || request->body_len == 0 ||
+		audit == CONCORD_AUDIT_OFF ||
+		(audit == CONCORD_AUDIT_FAILURES && d->parked == NULL))
+		return;
+	if (EVP_Digest(request->body, request->body_len, digest, NULL,
+				   EVP_sha256(), NULL) != 1)
+		elog(ERROR, "could not compute SHA-256");
+	memcpy(d->payload_hash, digest, sizeof(d->payload_hash));
+	d->has_payload_hash = true;
+}
+
 /* log_outcome is the log's letter, or 0 where the log says nothing. */
 static char
 log_outcome(const ConcordDelivery *d)
 {
+	switch (d->lane->definition->mapping->options.audit)
+	{
+		case CONCORD_AUDIT_OFF:
+			return 0;
+		case CONCORD_AUDIT_FAILURES:
+			if (!log_troubled(d))
+				return 0;
+			break;
+		case CONCORD_AUDIT_FULL:
+			break;
+	}
 	switch (d->end)
 	{
 		case CONCORD_END_DONE:
@@ -73,6 +117,17 @@ log_outcome(const ConcordDelivery *d)
 		default:
 			return 0;
 	}
+}
+
+/* log_hash makes a value of the payload's hash. */
+static Datum
+log_hash(const ConcordDelivery *d)
+{
+	bytea	   *bytes = palloc(VARHDRSZ + sizeof(d->payload_hash));
+
+	SET_VARSIZE(bytes, VARHDRSZ + sizeof(d->payload_hash));
+	memcpy(VARDATA(bytes), d->payload_hash, sizeof(d->payload_hash));
+	return PointerGetDatum(bytes);
 }
 
 /* log_add adds a row. */
@@ -100,6 +155,8 @@ log_add(ConcordInsert *log, const ConcordDelivery *d, char outcome,
 	nulls[LOG_LOCAL_KEY] = d->mapped->local_key == NULL;
 	values[LOG_LOCAL_KEY] = nulls[LOG_LOCAL_KEY] ? (Datum) 0 :
 		CStringGetTextDatum(d->mapped->local_key);
+	nulls[LOG_PAYLOAD_HASH] = !d->has_payload_hash;
+	values[LOG_PAYLOAD_HASH] = d->has_payload_hash ? log_hash(d) : (Datum) 0;
 	ExecStoreVirtualTuple(slot);
 }
 
@@ -199,5 +256,6 @@ concord_delivery_retain(void)
 							  " AND changed_at < pg_catalog.now() - pg_catalog.make_interval(mins => $1)",
 							  1, types, values, NULL, false, 0) != SPI_OK_DELETE)
 		elog(ERROR, "could not clean concord.exception");
+	concord_history_retain(concord_delivery_retention);
 	concord_bookkeeping_commit(false);
 }

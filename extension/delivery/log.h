@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * log.h
- *	  The log of finished deliveries: which table, and how long.
+ *	  The log of finished deliveries: which table, what, and how long.
  *
  *-------------------------------------------------------------------------
  */
@@ -14,6 +14,9 @@
 
 extern int	concord_log_table(TimestampTz now);
 extern void concord_log_write(ConcordCourier *courier);
+
+/* concord_log_payload notes the hash of the body that was sent last. */
+extern void concord_log_payload(ConcordDelivery *d);
 
 /* concord_delivery_retain truncates what is too old; called by the clerk. */
 extern void concord_delivery_retain(void);

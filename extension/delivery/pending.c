@@ -41,6 +41,8 @@ pend_wants(const ConcordMapping *mapping, const ConcordEvent *event)
 {
 	if (event->op == CONCORD_OP_CONTROL)
 		return false;
+	if (event->op == CONCORD_OP_RESYNC)
+		return event->topic != NULL && atoi(event->topic) == mapping->id;
 	if (event->op == CONCORD_OP_EMIT)
 		return mapping->topic != NULL && event->topic != NULL &&
 			strcmp(mapping->topic, event->topic) == 0;
@@ -56,8 +58,9 @@ concord_scan_events(const ConcordMapping *mapping, int64 after_seq,
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
 												  "concord scan",
 												  ALLOCSET_DEFAULT_SIZES);
+	Oid			sources[] = {mapping->source, InvalidOid};
 	ConcordOutboxReader *reader = concord_outbox_open(context, after_seq,
-													  &mapping->source, 1);
+													  sources, lengthof(sources));
 	int64		position = after_seq;
 	bool		more = true;
 

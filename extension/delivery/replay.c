@@ -15,12 +15,14 @@
 #include "base/compat.h"
 
 #include "base/shmem.h"
+#include "catalog/history.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "delivery/delivery.h"
 #include "delivery/pending.h"
 #include "executor/spi.h"
 #include "fmgr.h"
+#include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
@@ -46,6 +48,8 @@ typedef struct Replay
 	ConcordPosition position;
 	TimestampTz from;
 	TimestampTz to;
+	int64		from_seq;
+	int64		to_seq;
 	bool		by_key;			/* keys were given */
 	bool		events;			/* every event, not the newest image */
 	bool		writing;		/* second pass of state */
@@ -99,7 +103,8 @@ static bool
 rpl_in_span(const Replay *replay, const ConcordEvent *event,
 			const ReplayKey *entry)
 {
-	if (event->committed_at < replay->from || event->committed_at > replay->to)
+	if (event->committed_at < replay->from || event->committed_at > replay->to ||
+		event->seq < replay->from_seq || event->seq > replay->to_seq)
 		return false;
 	return !replay->by_key || (entry != NULL && entry->wanted);
 }
@@ -109,12 +114,17 @@ static bool
 rpl_event(const ConcordEvent *event, void *arg)
 {
 	Replay	   *replay = arg;
-	MemoryContext old = MemoryContextSwitchTo(replay->scratch);
-	char	   *key = concord_scan_local_key(replay->mapping, event);
+	MemoryContext old;
+	char	   *key;
 	ReplayKey  *entry = NULL;
-	uint64		hash = key ? rpl_key_hash(key) : 0;
+	uint64		hash;
 	bool		found;
 
+	if (event->op == CONCORD_OP_RESYNC)
+		return true;			/* it names a row, and is no change of one */
+	old = MemoryContextSwitchTo(replay->scratch);
+	key = concord_scan_local_key(replay->mapping, event);
+	hash = key ? rpl_key_hash(key) : 0;
 	if (key != NULL)
 		entry = hash_search(replay->keys, &hash, HASH_FIND, NULL);
 	if (replay->events)
@@ -213,6 +223,13 @@ rpl_check_kept(const Replay *replay, int64 first_seq)
 {
 	TimestampTz oldest = 0;
 
+	if (replay->from_seq != PG_INT64_MIN && replay->from_seq < first_seq &&
+		first_seq > 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("events before position " INT64_FORMAT " are not kept any more",
+						first_seq),
+				 errhint("Replay from that position, or send rows again from the table with concord.resync().")));
 	if (TIMESTAMP_NOT_FINITE(replay->from) || first_seq <= 1 ||
 		!rpl_oldest(first_seq, &oldest) || replay->from >= oldest)
 		return;
@@ -220,7 +237,7 @@ rpl_check_kept(const Replay *replay, int64 first_seq)
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("events before %s are not kept any more",
 					timestamptz_to_str(oldest)),
-			 errhint("Replay from that time, or send rows again from the table.")));
+			 errhint("Replay from that time, or send rows again from the table with concord.resync().")));
 }
 
 /* rpl_run does the passes over the outbox. */
@@ -254,11 +271,33 @@ rpl_run(Replay *replay)
 	PopActiveSnapshot();
 }
 
+/* rpl_describe says what was asked for, for the history. */
+static char *
+rpl_describe(const Replay *replay)
+{
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	if (!TIMESTAMP_NOT_FINITE(replay->from))
+		appendStringInfo(&buf, ", from %s", timestamptz_to_str(replay->from));
+	if (!TIMESTAMP_NOT_FINITE(replay->to))
+		appendStringInfo(&buf, ", to %s", timestamptz_to_str(replay->to));
+	if (replay->from_seq != PG_INT64_MIN)
+		appendStringInfo(&buf, ", from position " INT64_FORMAT, replay->from_seq);
+	if (replay->to_seq != PG_INT64_MAX)
+		appendStringInfo(&buf, ", to position " INT64_FORMAT, replay->to_seq);
+	if (replay->by_key)
+		appendStringInfoString(&buf, ", by key");
+	return buf.len > 0 ? buf.data + 2 : NULL;
+}
+
 /* concord_replay is the SQL function. */
 Datum
 concord_replay(PG_FUNCTION_ARGS)
 {
-	Replay		replay = {.from = DT_NOBEGIN,.to = DT_NOEND};
+	Replay		replay = {.from = DT_NOBEGIN,.to = DT_NOEND,
+		.from_seq = PG_INT64_MIN,.to_seq = PG_INT64_MAX
+	};
 	ConcordCatalogScope scope;
 	MemoryContext context = CurrentMemoryContext;
 	HASHCTL		ctl = {.keysize = sizeof(uint64),.entrysize = sizeof(ReplayKey),
@@ -272,6 +311,14 @@ concord_replay(PG_FUNCTION_ARGS)
 		replay.from = PG_GETARG_TIMESTAMPTZ(1);
 	if (!PG_ARGISNULL(2))
 		replay.to = PG_GETARG_TIMESTAMPTZ(2);
+	if (!PG_ARGISNULL(4))
+		replay.from_seq = PG_GETARG_INT64(4);
+	if (!PG_ARGISNULL(5))
+		replay.to_seq = PG_GETARG_INT64(5);
+	if (replay.from > replay.to || replay.from_seq > replay.to_seq)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the span to replay ends before it begins")));
 	replay.keys = hash_create("concord replay", 1024, &ctl,
 							  HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	replay.scratch = AllocSetContextCreate(CurrentMemoryContext, "concord replay",
@@ -292,5 +339,7 @@ concord_replay(PG_FUNCTION_ARGS)
 	concord_catalog_leave(&scope);
 	if (replay.count > 0)
 		concord_catalog_changed();
+	concord_history_add("replay", replay.mapping->name, replay.mapping->server,
+						rpl_describe(&replay), replay.count);
 	PG_RETURN_INT64(replay.count);
 }

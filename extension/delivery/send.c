@@ -20,6 +20,7 @@
 #include "auth/auth.h"
 #include "common/hashfn.h"
 #include "delivery/delivery.h"
+#include "delivery/log.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 #include "utils/timestamp.h"
@@ -278,6 +279,8 @@ send_step(ConcordCourier *courier, ConcordDelivery *d,
 	ConcordRequest *volatile next = NULL;
 	ErrorData  *volatile error = NULL;
 
+	if (response != NULL)
+		concord_log_payload(d);
 	/* hashes want an owner, and there is no transaction that has one */
 	CurrentResourceOwner = courier->owner;
 	PG_TRY();
@@ -357,6 +360,11 @@ send_choose(ConcordCourier *courier, ConcordLane *lane, SendRound *round)
 		concord_fresh_add(d);
 		round->stale++;
 		return true;
+	}
+	if (!concord_resync_ready(courier, d))
+	{
+		concord_keys_check(d);
+		return false;
 	}
 	end = concord_link_decides(d);
 	if (end != CONCORD_END_NONE)
@@ -459,6 +467,7 @@ concord_send_ready(ConcordCourier *courier)
 
 		memset(round, 0, sizeof(SendRound));
 		concord_links_fetch(courier);
+		concord_resync_look(courier);
 		dlist_foreach(iter, &courier->systems)
 			send_pick(courier, dlist_container(ConcordSystem, node, iter.cur),
 					  round);

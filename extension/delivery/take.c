@@ -91,6 +91,9 @@ take_wants(const ConcordLane *lane, const ConcordEvent *event)
 		return false;
 	if (event->op == CONCORD_OP_CONTROL)
 		return false;
+	if (event->op == CONCORD_OP_RESYNC)
+		return event->topic != NULL && atoi(event->topic) == lane->id &&
+			OidIsValid(mapping->source);
 	if (event->op == CONCORD_OP_EMIT)
 		return mapping->topic != NULL && event->topic != NULL &&
 			strcmp(mapping->topic, event->topic) == 0;
@@ -115,6 +118,9 @@ take_batch(ConcordCourier *courier, ConcordLane *lane,
 			batch = concord_batch_create(lane->memory);
 		copy = concord_event_copy(&events[i], batch->context);
 		copy->relation = concord_take_relation(courier, events[i].relation);
+		if (copy->op == CONCORD_OP_RESYNC &&
+			!concord_resync_row(courier, lane, copy, batch->context))
+			continue;
 		concord_window_take(courier, lane, batch, copy);
 	}
 	concord_batch_release(batch);
@@ -174,9 +180,13 @@ take_own(ConcordCourier *courier, ConcordLane *lane)
 	int64		read_up_to;
 
 	if (lane->reader == NULL)
+	{
+		/* its table, and messages: emitted events and resyncs */
+		Oid			sources[] = {lane->definition->mapping->source, InvalidOid};
+
 		lane->reader = concord_outbox_open(lane->memory, lane->read_pos,
-										   &lane->definition->mapping->source,
-										   1);
+										   sources, lengthof(sources));
+	}
 	events = concord_outbox_read(lane->reader, CONCORD_READ_EVENTS,
 								 CONCORD_READ_BYTES, &nevents, &read_up_to);
 	courier->more_events |= read_up_to > lane->read_pos;
@@ -267,6 +277,8 @@ take_wait(ConcordCourier *courier, ConcordDelivery *d)
 {
 	TimestampTz since = d->parked ? d->parked->created_at : courier->now;
 	int64		waited = courier->now - since;
+	int			limit_ms = d->definition->mapping->options.wait_limit_ms;
+	int64		limit = limit_ms >= 0 ? limit_ms * INT64CONST(1000) : TAKE_WAIT_LIMIT_US;
 
 	if (concord_keys_blocked(d))
 		return;					/* its turn has not come */
@@ -274,7 +286,8 @@ take_wait(ConcordCourier *courier, ConcordDelivery *d)
 	d->error = d->mapped->error;
 	d->next_try = courier->now +
 		Min(Max(waited / 4, TAKE_WAIT_MIN_US), TAKE_WAIT_MAX_US);
-	concord_delivery_end(courier, d, waited >= TAKE_WAIT_LIMIT_US ?
+	d->next_try = Min(d->next_try, Max(since + limit, courier->now));
+	concord_delivery_end(courier, d, waited >= limit ?
 						 CONCORD_END_DEAD : CONCORD_END_WAITING);
 }
 
@@ -409,6 +422,7 @@ take_eval(ConcordCourier *courier, ConcordLane *lane, ConcordDelivery **ds, int 
 		ds[i]->mapped = &mapped[i];
 		ds[i]->mapped_at = courier->now;
 	}
+	concord_resync_mapped(lane, ds, n);
 	concord_batch_release(values);
 	return true;
 }

@@ -57,6 +57,7 @@ concord_delivery_create(ConcordLane *lane, ConcordBatch *events,
 	d->event = event;
 	d->taken_at = now;
 	events->refs++;
+	lane->nresyncs += event->op == CONCORD_OP_RESYNC;
 	return d;
 }
 
@@ -110,6 +111,7 @@ concord_delivery_free(ConcordDelivery *d)
 		lane->window_bytes -= d->event->old_len + d->event->new_len;
 		lane->max_done = Max(lane->max_done, d->event->seq);
 	}
+	lane->nresyncs -= d->event->op == CONCORD_OP_RESYNC;
 	concord_delivery_forget_exchange(d);
 	concord_delivery_forget_mapped(d);
 	concord_batch_release(d->events);

@@ -21,6 +21,7 @@
 
 #include "base/shmem.h"
 #include "catalog/captured.h"
+#include "catalog/history.h"
 #include "catalog/pg_database.h"
 #include "foreign/foreign.h"
 #include "fmgr.h"
@@ -75,6 +76,7 @@ concord_drop_mapping(PG_FUNCTION_ARGS)
 	concord_store_delete(mapping->id);
 	if (OidIsValid(mapping->source))
 		concord_captured_release(mapping->source);
+	concord_history_add("drop_mapping", mapping->name, mapping->server, NULL, -1);
 	PG_RETURN_VOID();
 }
 
@@ -101,6 +103,7 @@ concord_pause(PG_FUNCTION_ARGS)
 			concord_mapping_set_state(mapping->id, CONCORD_MAPPING_PAUSED,
 									  psprintf("by %s",
 											   GetUserNameFromId(GetUserId(), false)));
+			concord_history_add("pause", mapping->name, mapping->server, NULL, -1);
 	}
 	PG_RETURN_VOID();
 }
@@ -173,6 +176,9 @@ concord_resume(PG_FUNCTION_ARGS)
 			concord_mapping_require_usable(mapping, mapping->definer);
 	}
 	concord_mapping_set_state(mapping->id, CONCORD_MAPPING_ACTIVE, NULL);
+	concord_history_add("resume", mapping->name, mapping->server,
+						psprintf("it was %s", concord_mapping_state_name(mapping->state)),
+						-1);
 	PG_RETURN_VOID();
 }
 
@@ -200,6 +206,8 @@ concord_set_definer(PG_FUNCTION_ARGS)
 						 " was_paused = was_paused AND state = 'restored'"
 						 " WHERE id = $1",
 						 mapping->id, GetUserNameFromId(role, false));
+	concord_history_add("set_definer", mapping->name, mapping->server,
+						GetUserNameFromId(role, false), -1);
 	PG_RETURN_VOID();
 }
 
@@ -270,5 +278,6 @@ concord_activate(PG_FUNCTION_ARGS)
 			adm_activate_one(mapping))
 			activated++;
 	}
+	concord_history_add("activate", NULL, NULL, NULL, activated);
 	PG_RETURN_INT32(activated);
 }

@@ -207,6 +207,9 @@ extern ConcordImageValue concord_rows_value(ConcordCompiled *compiled,
 											ConcordRow *row,
 											AttrNumber attnum);
 
+/* concord_rows_present reads the row from the table: is it there now. */
+extern bool concord_rows_present(ConcordCompiled *compiled, ConcordRow *row);
+
 /* concord_rows_fill writes the slots of one row. */
 extern void concord_rows_fill(ConcordCompiled *compiled, ConcordRow *row,
 							  Datum *values, bool *nulls);

@@ -214,6 +214,9 @@ ev_prepare(EvalBatch *batch, EvalItem *item)
 	if (new == NULL)
 		ev_settle(item, CONCORD_FAIL, "expression",
 				  pstrdup("the event has no new image"));
+	else if (event->op == CONCORD_OP_RESYNC &&
+			 !concord_rows_present(batch->compiled, &item->row))
+		ev_settle(item, CONCORD_SKIP, NULL, NULL);
 }
 
 /* ev_match reads what a filter said. */

@@ -19,8 +19,8 @@
 #include "lib/stringinfo.h"
 #include "mapping/define.h"
 #include "mapping/hooks.h"
+#include "mapping/scan.h"
 #include "miscadmin.h"
-#include "nodes/nodeFuncs.h"
 #include "outbox/read.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -157,23 +157,6 @@ pv_query(const ConcordMapping *mapping, const char *filter, int max_rows,
 	return buf.data;
 }
 
-/* pv_check_filter refuses a filter that is not one condition on a row. */
-static void
-pv_check_filter(const ConcordMapping *mapping, const char *filter)
-{
-	ConcordExpression expression = {"filter", NULL, filter};
-	ConcordStatementContext scope;
-	ConcordNames *names;
-
-	concord_statement_push(&scope, mapping, &expression);
-	names = concord_names_create(mapping->source, CurrentMemoryContext);
-	if (exprType(concord_statement_analyze(names, filter)) != BOOLOID)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATATYPE_MISMATCH),
-				 errmsg("filter must be of type boolean")));
-	concord_statement_pop(&scope);
-}
-
 /* pv_rows reads rows of the table, as the definer. */
 static List *
 pv_rows(const ConcordMapping *mapping, const char *filter, int max_rows)
@@ -188,7 +171,7 @@ pv_rows(const ConcordMapping *mapping, const char *filter, int max_rows)
 	concord_environment_enter(&environment, mapping->definer,
 							  mapping->search_path);
 	if (filter != NULL)
-		pv_check_filter(mapping, filter);
+		concord_scan_check_filter(mapping, filter);
 	query = pv_query(mapping, filter, max_rows, &attnums);
 	if (SPI_execute(query, true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read the rows to preview");

@@ -183,6 +183,15 @@ row_reread(ConcordCompiled *compiled, ConcordRow *row)
 	SPI_freetuptable(SPI_tuptable);
 }
 
+/* concord_rows_present says whether the row is in the table now. */
+bool
+concord_rows_present(ConcordCompiled *compiled, ConcordRow *row)
+{
+	if (!row->looked)
+		row_reread(compiled, row);
+	return row->found != NULL;
+}
+
 /* concord_rows_value finds a column's value. */
 ConcordImageValue
 concord_rows_value(ConcordCompiled *compiled, ConcordRow *row,

@@ -442,6 +442,7 @@ concord_chunk_next(ConcordChunkReader *r, ConcordEvent *event)
 				return true;
 			case CONCORD_OP_EMIT:
 			case CONCORD_OP_CONTROL:
+			case CONCORD_OP_RESYNC:
 				chk_read_message(r, body, r->p, event);
 				return true;
 		}

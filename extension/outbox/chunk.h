@@ -21,7 +21,7 @@
  *				(CONCORD_ROW_*), varint old length, varint new length, old
  *				image, new image, as the decoder sent them
  *		'T'		truncate: varint relation version, byte flags
- *		'M' 'X'	message: 16 bytes event id, then the four fields of
+ *		'M' 'X' 'R'	message: 16 bytes event id, then the four fields of
  *				outbox/message.h
  *		'E'		end of the transaction, no bytes: later events belong to
  *				another one

@@ -197,6 +197,8 @@ concord_event_op_name(ConcordOp op)
 			return "truncate";
 		case CONCORD_OP_EMIT:
 			return "emit";
+		case CONCORD_OP_RESYNC:
+			return "resync";
 		case CONCORD_OP_CONTROL:
 			break;
 	}

@@ -27,6 +27,8 @@ typedef enum ConcordOp
 	CONCORD_OP_TRUNCATE = 'T',
 	CONCORD_OP_EMIT = 'M',		/* concord.emit() */
 	CONCORD_OP_CONTROL = 'X',	/* a message of our own; topic says which */
+	CONCORD_OP_RESYNC = 'R',	/* a row again; as stored, topic is the
+								 * mapping's id and payload the row's key */
 } ConcordOp;
 
 /* A column of a stored definition. */
@@ -123,7 +125,7 @@ extern void concord_event_uuid(int32 epoch, XLogRecPtr lsn, uint32 ordinal,
 extern ConcordEvent *concord_event_copy(const ConcordEvent *event,
 										MemoryContext context);
 
-/* concord_event_op_name gives insert, update, delete, truncate, emit, control. */
+/* concord_event_op_name gives insert, update, delete, truncate, emit, resync, control. */
 extern const char *concord_event_op_name(ConcordOp op);
 
 #endif							/* CONCORD_OUTBOX_EVENT_H */

@@ -22,6 +22,7 @@
 
 #define CONCORD_MESSAGE_EMIT	"concord.emit"
 #define CONCORD_MESSAGE_CONTROL	"concord.control"
+#define CONCORD_MESSAGE_RESYNC	"concord.resync"
 
 /* Topics of control messages. */
 #define CONCORD_CONTROL_START	"concord.start"

@@ -61,6 +61,31 @@ SELECT pg_catalog.pg_extension_config_dump('concord.mapping', '');
 SELECT pg_catalog.pg_extension_config_dump('concord.mapping_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('concord.mapping_version', '');
 
+-- What people did to mappings and systems; kept for 90 days at least.
+CREATE TABLE concord.operation (
+	at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	what text NOT NULL,
+	role name NOT NULL,
+	session_role name NOT NULL,
+	mapping name,
+	server name,
+	why text,
+	count bigint
+);
+CREATE INDEX operation_at_idx ON concord.operation (at);
+SELECT pg_catalog.pg_extension_config_dump('concord.operation', '');
+
+CREATE VIEW concord.history AS
+	SELECT o.at, o.role, o.session_role, o.what, o.mapping, o.server, o.count, o.why
+	FROM concord.operation o
+	UNION ALL
+	SELECT v.created_at, v.created_by, NULL,
+		   CASE WHEN v.version OPERATOR(pg_catalog.=) 1 THEN 'create_mapping' ELSE 'version ' OPERATOR(pg_catalog.||) v.version::text END,
+		   m.name, m.server, NULL, v.comment
+	FROM concord.mapping_version v
+	JOIN concord.mapping m ON m.id OPERATOR(pg_catalog.=) v.mapping;
+COMMENT ON VIEW concord.history IS 'who did what to mappings and systems, when and why';
+
 COMMENT ON TABLE concord.connector IS 'kinds of systems: protocol and its parameters';
 COMMENT ON TABLE concord.captured IS 'tables whose changes the decoder reads; kept by the mapping functions';
 COMMENT ON TABLE concord.mapping IS 'mappings of a local table or topic to a remote object';

@@ -90,7 +90,8 @@ CREATE TABLE concord.delivery_log_0 (
 	elapsed_ms		int,				-- from the first request to the last answer
 	committed_at	timestamptz NOT NULL,
 	finished_at		timestamptz NOT NULL,
-	local_key		text
+	local_key		text,
+	payload_hash	bytea				-- of the last body, the first half of its SHA-256
 );
 CREATE TABLE concord.delivery_log_1 (LIKE concord.delivery_log_0 INCLUDING DEFAULTS);
 CREATE TABLE concord.delivery_log_2 (LIKE concord.delivery_log_0 INCLUDING DEFAULTS);
@@ -155,10 +156,16 @@ COMMENT ON FUNCTION concord.discard_dead(text, bigint, text) IS
 	'gives up dead letters for good: one, or with NULL all of the mapping';
 
 CREATE FUNCTION concord.replay(name text, from_time timestamptz DEFAULT NULL,
-							   to_time timestamptz DEFAULT NULL, keys jsonb DEFAULT NULL)
+							   to_time timestamptz DEFAULT NULL, keys jsonb DEFAULT NULL,
+							   from_seq bigint DEFAULT NULL, to_seq bigint DEFAULT NULL)
 RETURNS bigint LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'concord_replay';
-COMMENT ON FUNCTION concord.replay(text, timestamptz, timestamptz, jsonb) IS
-	'events of a time span, or of an array of local keys, again from the outbox';
+COMMENT ON FUNCTION concord.replay(text, timestamptz, timestamptz, jsonb, bigint, bigint) IS
+	'events of a span of times or positions, or of an array of local keys, again from the outbox';
+
+CREATE FUNCTION concord.resync(name text, filter text DEFAULT NULL)
+RETURNS bigint LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'concord_resync';
+COMMENT ON FUNCTION concord.resync(text, text) IS
+	'rows of the table again, all or those that a condition chooses, though nothing has changed';
 
 CREATE FUNCTION concord.pause_system(server name)
 RETURNS void LANGUAGE c STRICT VOLATILE AS 'MODULE_PATHNAME', 'concord_pause_system';
@@ -185,7 +192,7 @@ RETURNS bigint LANGUAGE c STRICT VOLATILE AS 'MODULE_PATHNAME', 'concord_outbox_
 -- The kind of an event as people read it.
 CREATE FUNCTION concord.op_name(op "char") RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN CASE op WHEN 'I' THEN 'insert' WHEN 'U' THEN 'update' WHEN 'D' THEN 'delete'
-		WHEN 'T' THEN 'truncate' WHEN 'M' THEN 'emit' ELSE op::text END;
+		WHEN 'T' THEN 'truncate' WHEN 'M' THEN 'emit' WHEN 'R' THEN 'resync' ELSE op::text END;
 
 CREATE VIEW concord.system AS
 	SELECT s.srvname AS server,
@@ -289,17 +296,17 @@ CREATE VIEW concord.delivery AS
 			   WHEN 's' THEN 'superseded' WHEN 'k' THEN 'skipped' END AS state,
 		   g.attempts, g.status, NULL::text AS rule, NULL::text AS error,
 		   g.committed_at, g.finished_at AS changed_at, NULL::timestamptz AS next_try,
-		   g.elapsed_ms
+		   g.elapsed_ms, pg_catalog.encode(g.payload_hash, 'hex') AS payload_hash
 	FROM concord.delivery_log g
 	JOIN concord.mapping m ON m.id = g.mapping
 	UNION ALL
 	SELECT e.delivery, m.name, e.version, m.server, e.seq, e.local_key, e.op, e.state,
-		   e.attempts, e.status, e.rule, e.error, e.committed_at, e.changed_at, e.next_try, NULL
+		   e.attempts, e.status, e.rule, e.error, e.committed_at, e.changed_at, e.next_try, NULL, NULL
 	FROM concord.exception e
 	JOIN concord.mapping m ON m.id = e.mapping
 	UNION ALL
 	SELECT NULL, m.name, m.version, m.server, p.seq, NULL, concord.op_name(p.op::"char"), 'pending',
-		   0, NULL, NULL, NULL, p.committed_at, p.committed_at, NULL, NULL
+		   0, NULL, NULL, NULL, p.committed_at, p.committed_at, NULL, NULL, NULL
 	FROM concord.mapping m
 	CROSS JOIN LATERAL concord.pending_events(m.id, 10000) p;
 COMMENT ON VIEW concord.delivery IS 'what became of each event in each mapping';
