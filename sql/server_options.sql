@@ -61,6 +61,21 @@ CREATE USER MAPPING FOR CURRENT_USER SERVER server_ok OPTIONS (username 'me');
 CREATE USER MAPPING FOR CURRENT_USER SERVER server_ok OPTIONS (auth 'basik');
 CREATE USER MAPPING FOR CURRENT_USER SERVER server_ok OPTIONS (auth 'kerberos_v5');
 CREATE USER MAPPING FOR CURRENT_USER SERVER server_ok OPTIONS (auth 'oauth2_saml');
+CREATE USER MAPPING FOR CURRENT_USER SERVER server_ok OPTIONS (auth 'oauth2_saml', token_url 'https://a.example/', client_id 'c', private_key_file '/k', issuer 'i');
+CREATE USER MAPPING FOR CURRENT_USER SERVER server_ok OPTIONS (auth 'oauth2_saml', token_url 'https://a.example/', client_id 'c', saml_assertion_file '/k', issuer 'i');
+-- headers that say where a request ends are nobody's to set
+CREATE USER MAPPING FOR CURRENT_USER SERVER server_ok OPTIONS (auth 'header', header_name 'Content-Length', token '0');
+CREATE USER MAPPING FOR CURRENT_USER SERVER server_ok OPTIONS (auth 'header', header_name 'transfer-encoding', token 'chunked');
+CREATE USER MAPPING FOR CURRENT_USER SERVER server_ok OPTIONS (auth 'header', header_name 'Host', token 'x');
+CREATE SERVER server_bad FOREIGN DATA WRAPPER concord OPTIONS (connector 'rest', url 'http://a.example/', headers '{"Content-Length": "0"}');
+CREATE SERVER server_bad FOREIGN DATA WRAPPER concord OPTIONS (connector 'rest', url 'http://a.example/', headers '{"Accept-Encoding": "gzip"}');
+-- what parsers of addresses differ in
+CREATE SERVER server_bad FOREIGN DATA WRAPPER concord OPTIONS (connector 'rest', url 'http://a.example:0/');
+CREATE SERVER server_bad FOREIGN DATA WRAPPER concord OPTIONS (connector 'rest', url 'http://a.example\@b.example/');
+CREATE SERVER server_bad FOREIGN DATA WRAPPER concord OPTIONS (connector 'rest', url 'http://a.example\b.example/');
+CREATE SERVER server_bad FOREIGN DATA WRAPPER concord OPTIONS (connector 'rest', url E'http://a.example/\tx');
+CREATE SERVER server_bad FOREIGN DATA WRAPPER concord OPTIONS (connector 'rest', url 'http://a.example:99999/');
+CREATE SERVER server_bad FOREIGN DATA WRAPPER concord OPTIONS (connector 'rest', url 'http://a.example/', proxy 'socks5h://localhost/tmp/socket');
 CREATE USER MAPPING FOR CURRENT_USER SERVER server_ok OPTIONS (auth 'oauth2');
 CREATE USER MAPPING FOR CURRENT_USER SERVER server_ok
   OPTIONS (auth 'oauth2', token_url 'ftp://login.example.com/', client_id 'c', client_secret 's');

@@ -34,14 +34,10 @@ static const ConcordAuthScheme *const auth_schemes[] = {
 	&concord_auth_oauth2,
 	&concord_auth_oauth2_refresh,
 	&concord_auth_oauth2_jwt,
+	&concord_auth_oauth2_saml,
 	&concord_auth_oauth1,
 	&concord_auth_sigv4,
 	&concord_auth_session,
-};
-
-/* Schemes that CONTRACT.md names and a later version has. */
-static const char *const auth_later[] = {
-	"oauth2_saml",
 };
 
 /* auth_find returns the scheme of a name; raises where there is none. */
@@ -57,21 +53,13 @@ auth_find(const char *name)
 			return auth_schemes[i];
 		names[i] = auth_schemes[i]->name;
 	}
-	for (int i = 0; i < lengthof(auth_later); i++)
-	{
-		if (strcmp(auth_later[i], name) == 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("auth \"%s\" is not available in this version",
-							name)));
-	}
 	closest = concord_option_closest(name, names, lengthof(auth_schemes));
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("auth \"%s\" is not known", name),
 			 closest != NULL ?
 			 errhint("Perhaps you meant \"%s\".", closest) :
-			 errhint("It may be none, basic, bearer, header, hmac, oauth2, oauth2_refresh, oauth2_jwt, oauth1, sigv4 or session.")));
+			 errhint("It may be none, basic, bearer, header, hmac, oauth2, oauth2_refresh, oauth2_jwt, oauth2_saml, oauth1, sigv4 or session.")));
 	return NULL;				/* keep compiler quiet */
 }
 
@@ -172,7 +160,7 @@ concord_auth_check(List *options)
 		ereport(ERROR,
 				(errcode(ERRCODE_FDW_OPTION_NAME_NOT_FOUND),
 				 errmsg("option \"%s\" is missing", "auth"),
-				 errhint("Say how to authenticate: auth 'basic', 'bearer', 'header', 'hmac', 'oauth2', 'oauth2_refresh', 'oauth2_jwt', 'oauth1', 'sigv4', 'session' or 'none'.")));
+				 errhint("Say how to authenticate: auth 'basic', 'bearer', 'header', 'hmac', 'oauth2', 'oauth2_refresh', 'oauth2_jwt', 'oauth2_saml', 'oauth1', 'sigv4', 'session' or 'none'.")));
 
 	for (p = scheme->required; *p; p++)
 		auth_check_required(scheme, *p, options);
@@ -234,7 +222,7 @@ auth_user_options(Oid serverid, Oid roleid)
 static const char *const auth_secrets[] = {
 	"password", "token", "secret", "previous_secret", "client_secret",
 	"refresh_token", "private_key", "consumer_secret", "token_secret",
-	"secret_key", "session_token",
+	"secret_key", "session_token", "certificate", "saml_assertion",
 };
 
 /* auth_take copies the options that are not secret. */
@@ -295,6 +283,7 @@ concord_auth_load(Oid serverid, Oid roleid, MemoryContext context)
 	const char *name;
 	const char *url;
 	const char *service;
+	const char *headers;
 
 	if (concord_server_aclcheck(serverid, roleid) != ACLCHECK_OK)
 		ereport(ERROR,
@@ -333,6 +322,9 @@ concord_auth_load(Oid serverid, Oid roleid, MemoryContext context)
 	service = concord_option_get(GetForeignServer(serverid)->options, "service");
 	if (service != NULL)
 		auth->server_service = MemoryContextStrdup(secrets, service);
+	headers = concord_option_get(GetForeignServer(serverid)->options, "headers");
+	if (headers != NULL)
+		auth->server_headers = MemoryContextStrdup(secrets, headers);
 	auth->super = superuser_arg(roleid);
 	auth->key.dboid = MyDatabaseId;
 	auth->key.serverid = serverid;
@@ -360,18 +352,15 @@ concord_auth_apply(const ConcordAuth *auth, ConcordRequest *request)
 {
 	MemoryContext old = MemoryContextSwitchTo(request->context);
 
-	/* a cache of files, not a change of what auth is */
-	concord_secret_refresh((ConcordAuth *) auth);
 	if (auth->cert_file != NULL)
 	{
 		/* the role's own, and none of the server's key with it */
 		request->cert_file = auth->cert_file;
 		request->key_file = auth->key_file;
 	}
-	if (auth->scheme->fetch != NULL)
+	/* a cache of files and tokens, not a change of what auth is */
+	if (auth->scheme->apply != NULL)
 		concord_grant_attach((ConcordAuth *) auth, request);
-	else
-		auth->scheme->apply(auth, request);
 	MemoryContextSwitchTo(old);
 }
 

@@ -32,8 +32,13 @@ typedef struct ConcordAuthScheme
 	/* options it needs ("a|b": one of them) and takes; NULL-terminated */
 	const char *const *required;
 	const char *const *optional;
-	/* apply adds what the scheme needs to a complete request */
-	void		(*apply) (const ConcordAuth *auth, ConcordRequest *request);
+
+	/*
+	 * apply adds what the scheme needs to a complete request, when that is
+	 * about to be sent; it returns NULL, or why the request cannot be signed.
+	 * Scheme none has no apply.
+	 */
+	const char *(*apply) (const ConcordAuth *auth, ConcordRequest *request);
 
 	/*
 	 * Of schemes that need a token or session first, NULL of others.  fetch
@@ -77,9 +82,10 @@ extern bool concord_auth_given(const ConcordAuth *auth);
 extern void concord_auth_eager(ConcordAuth *auth);
 
 /*
- * concord_auth_apply is called once per attempt, last, on a whole request.
- * Where a token has to be fetched first, the request gets a gate (http.h) and
- * waits in the engine that it is submitted to; auth must outlive it.
+ * concord_auth_apply is called once per attempt, last, on a whole request.  It
+ * puts a gate (http.h) before the request, and the credentials are added when
+ * the engine starts it: a signature's time is then that of sending, and where a
+ * token has to be fetched first the request waits.  auth must outlive it.
  */
 extern void concord_auth_apply(const ConcordAuth *auth,
 							   ConcordRequest *request);

@@ -8,7 +8,7 @@
 #include "auth/schemes.h"
 
 /* basic_apply adds the header Authorization. */
-static void
+static const char *
 basic_apply(const ConcordAuth *auth, ConcordRequest *request)
 {
 	char	   *coded = concord_encode_basic(auth->username,
@@ -20,6 +20,7 @@ basic_apply(const ConcordAuth *auth, ConcordRequest *request)
 	explicit_bzero(value, strlen(value));
 	pfree(coded);
 	pfree(value);
+	return NULL;
 }
 
 static const char *const basic_required[] = {

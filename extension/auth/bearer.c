@@ -8,7 +8,7 @@
 #include "auth/schemes.h"
 
 /* bearer_apply adds the header Authorization. */
-static void
+static const char *
 bearer_apply(const ConcordAuth *auth, ConcordRequest *request)
 {
 	char	   *value = psprintf("Bearer %s",
@@ -17,6 +17,7 @@ bearer_apply(const ConcordAuth *auth, ConcordRequest *request)
 	concord_request_header(request, "Authorization", value);
 	explicit_bzero(value, strlen(value));
 	pfree(value);
+	return NULL;
 }
 
 static const char *const bearer_required[] = {"token|token_file", NULL};

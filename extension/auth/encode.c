@@ -119,6 +119,26 @@ concord_encode_printable(const char *text)
 	return *text != '\0';
 }
 
+/* concord_encode_unhex reads n hexadecimal digits; -1 where they are none. */
+int
+concord_encode_unhex(const char *text, int n)
+{
+	int			value = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		const char	c = pg_ascii_tolower((unsigned char) text[i]);
+
+		if (c >= '0' && c <= '9')
+			value = value * 16 + c - '0';
+		else if (c >= 'a' && c <= 'f')
+			value = value * 16 + c - 'a' + 10;
+		else
+			return -1;
+	}
+	return value;
+}
+
 /* enc_blank skips blanks. */
 static const char *
 enc_blank(const char *p, const char *end)
@@ -156,9 +176,10 @@ enc_string(const char *p, const char *end, StringInfo buf)
 				c = *e;
 			else
 			{
-				unsigned	code = '?';
+				int			code = *p == 'u' && end - p >= 5 ?
+					concord_encode_unhex(p + 1, 4) : -1;
 
-				if (*p != 'u' || end - p < 5 || sscanf(p + 1, "%4x", &code) != 1)
+				if (code < 0)
 					return NULL;
 				c = code > 0 && code < 0x80 ? (char) code : '?';
 				p += 4;

@@ -1,10 +1,12 @@
 /*-------------------------------------------------------------------------
  *
  * grant.c
- *	  Requests that need a token or session, and the requests that get it.
+ *	  The gate before requests with credentials, and requests for tokens.
  *
- * A request of such a scheme has a gate (http/http.h).  Before it is sent the
- * token is looked up in the shared cache; where there is none one process
+ * A request of any scheme but none has a gate (http/http.h), where credentials
+ * are added when it is about to be sent, again each time it is sent again.
+ *
+ * Where a scheme needs a token or session, that is looked up in the shared cache; where there is none one process
  * fetches it, on the same engine and beside everything else that is under way,
  * and the requests that need it wait at their gates.  If it cannot be had they
  * end as not sent, the system being down: no record is to blame.
@@ -52,7 +54,7 @@ typedef struct GrantFetch
 	void	   *keep;			/* the scheme's */
 	char	   *body;
 	int			nhidden;
-	char	   *hidden[CONCORD_AUTH_SECRETS];
+	char	   *hidden[2 * CONCORD_AUTH_SECRETS + 2];
 	MemoryContextCallback callback;
 } GrantFetch;
 
@@ -64,6 +66,11 @@ static ConcordGateAnswer grant_after(ConcordHttp *http,
 static ConcordGateAnswer grant_fetched(ConcordHttp *http,
 									   ConcordRequest *request);
 
+static ConcordGateVerdict grant_apply_before(ConcordHttp *http,
+											 ConcordRequest *request,
+											 const char **why);
+
+static const ConcordGate grant_apply_gate = {grant_apply_before, NULL};
 static const ConcordGate grant_use_gate = {grant_before, grant_after};
 static const ConcordGate grant_fetch_gate = {NULL, grant_fetched};
 
@@ -75,7 +82,8 @@ concord_grant_attach(ConcordAuth *auth, ConcordRequest *request)
 
 	use->auth = auth;
 	use->nheaders = request->nheaders;
-	request->gate = &grant_use_gate;
+	request->gate = auth->scheme->fetch != NULL ? &grant_use_gate :
+		&grant_apply_gate;
 	request->gate_state = use;
 }
 
@@ -112,6 +120,11 @@ grant_key(ConcordAuth *auth)
 	if (auth->server_service != NULL)
 		SHA256_Update(&ctx, auth->server_service,
 					  strlen(auth->server_service) + 1);
+	/* such as which client of an SAP system */
+	SHA256_Update(&ctx, "headers", sizeof("headers"));
+	if (auth->server_headers != NULL)
+		SHA256_Update(&ctx, auth->server_headers,
+					  strlen(auth->server_headers) + 1);
 	SHA256_Final(auth->key.digest, &ctx);
 	auth->key_ready = true;
 }
@@ -234,12 +247,33 @@ grant_copy(const char *text)
 	return text != NULL ? pstrdup(text) : NULL;
 }
 
-/* grant_hide remembers the secrets that the answer must not repeat. */
+/*
+ * grant_hide remembers what the answer must not repeat: secrets as they are, as
+ * a form has them, and the header that names the client.
+ */
 static void
-grant_hide(GrantFetch *fetch, const ConcordAuth *auth)
+grant_hide(GrantFetch *fetch, const ConcordAuth *auth,
+		   const ConcordRequest *request)
 {
 	for (int i = 0; i < auth->nsecrets; i++)
+	{
+		StringInfoData coded;
+
+		initStringInfo(&coded);
+		concord_encode_percent(&coded, auth->secrets[i].value);
+		if (strcmp(coded.data, auth->secrets[i].value) != 0)
+			fetch->hidden[fetch->nhidden++] = coded.data;
 		fetch->hidden[fetch->nhidden++] = pstrdup(auth->secrets[i].value);
+	}
+	for (int i = 0; i < request->nheaders; i++)
+	{
+		const char *value = request->headers[i].value;
+
+		if (strcmp(request->headers[i].name, "Authorization") == 0 &&
+			fetch->nhidden < lengthof(fetch->hidden))
+			fetch->hidden[fetch->nhidden++] =
+				pstrdup(strncmp(value, "Basic ", 6) == 0 ? value + 6 : value);
+	}
 }
 
 /* grant_failed ends a claim without a token. */
@@ -276,8 +310,6 @@ grant_fetch(ConcordHttp *http, ConcordAuth *auth, const ConcordRequest *used)
 	fetch->callback.func = grant_dropped;
 	fetch->callback.arg = fetch;
 	MemoryContextRegisterResetCallback(request->context, &fetch->callback);
-	grant_hide(fetch, auth);
-
 	request->timeout_ms = used->timeout_ms;
 	request->connect_timeout_ms = used->connect_timeout_ms;
 	request->verify = used->verify;
@@ -296,6 +328,7 @@ grant_fetch(ConcordHttp *http, ConcordAuth *auth, const ConcordRequest *used)
 			concord_request_set_header(request, "sap-client",
 									   used->headers[i].value);
 	}
+	grant_hide(fetch, auth, request);
 	fetch->body = request->body;
 	if (why != NULL)
 		grant_failed(fetch, why, true);
@@ -337,6 +370,32 @@ grant_fetched(ConcordHttp *http, ConcordRequest *request)
  * using
  * ------------------------------------------------------------------- */
 
+/* grant_apply adds the credentials to a request, in place of earlier ones. */
+static ConcordGateVerdict
+grant_apply(ConcordRequest *request, const char **why)
+{
+	GrantUse   *use = request->gate_state;
+
+	request->nheaders = use->nheaders;
+	*why = use->auth->scheme->apply(use->auth, request);
+	return *why == NULL ? CONCORD_GATE_GO : CONCORD_GATE_REJECT;
+}
+
+/* grant_apply_before is the gate of schemes that need no token. */
+static ConcordGateVerdict
+grant_apply_before(ConcordHttp *http, ConcordRequest *request,
+				   const char **why)
+{
+	GrantUse   *use = request->gate_state;
+	MemoryContext old = MemoryContextSwitchTo(request->context);
+	ConcordGateVerdict verdict;
+
+	concord_secret_refresh(use->auth);
+	verdict = grant_apply(request, why);
+	MemoryContextSwitchTo(old);
+	return verdict;
+}
+
 /* grant_before gives a request its token, or makes it wait for one. */
 static ConcordGateVerdict
 grant_before(ConcordHttp *http, ConcordRequest *request, const char **why)
@@ -355,10 +414,8 @@ grant_before(ConcordHttp *http, ConcordRequest *request, const char **why)
 		case CONCORD_TOKEN_VALID:
 			grant_note(auth);
 			auth->eager = false;
-			request->nheaders = use->nheaders;
 			use->generation = auth->token.generation;
-			auth->scheme->apply(auth, request);
-			verdict = CONCORD_GATE_GO;
+			verdict = grant_apply(request, why);
 			break;
 		case CONCORD_TOKEN_BUSY:
 			break;
@@ -374,15 +431,33 @@ grant_before(ConcordHttp *http, ConcordRequest *request, const char **why)
 	return verdict;
 }
 
-/* grant_after looks whether the token was refused. */
+/*
+ * grant_after looks whether the token was refused.  A new one that is refused
+ * at once, in another way than by 401, which connectors know, says that the
+ * system is down for us and not that the record is wrong.
+ */
 static ConcordGateAnswer
 grant_after(ConcordHttp *http, ConcordRequest *request)
 {
 	GrantUse   *use = request->gate_state;
+	ConcordResponse *response = &request->response;
 
-	if (request->response.transfer != CONCORD_TRANSFER_OK || use->again ||
-		!use->auth->scheme->expired(&request->response))
+	if (response->transfer != CONCORD_TRANSFER_OK ||
+		!use->auth->scheme->expired(response))
 		return CONCORD_GATE_PASS;
+	if (use->again)
+	{
+		if (response->status != 401)
+		{
+			response->transfer = CONCORD_TRANSFER_NOT_SENT;
+			response->system_down = true;
+			response->error = MemoryContextAlloc(request->context, GRANT_WHY_MAX);
+			snprintf(response->error, GRANT_WHY_MAX,
+					 "a new token of auth \"%s\" was refused (HTTP status %d)",
+					 use->auth->scheme->name, response->status);
+		}
+		return CONCORD_GATE_PASS;
+	}
 	concord_token_forget(&use->auth->key, use->generation);
 	use->again = true;
 	return CONCORD_GATE_AGAIN;

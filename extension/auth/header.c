@@ -8,13 +8,14 @@
 #include "auth/schemes.h"
 
 /* header_apply adds the header that option header_name names. */
-static void
+static const char *
 header_apply(const ConcordAuth *auth, ConcordRequest *request)
 {
 	concord_request_header(request, auth->header_name,
 						   concord_secret_get(auth, "token") != NULL ?
 						   concord_secret_text(auth, "token") :
 						   concord_secret_text(auth, "secret"));
+	return NULL;
 }
 
 static const char *const header_required[] = {

@@ -15,8 +15,6 @@
 #include <time.h>
 
 #include "common/base64.h"
-#include "common/hmac.h"
-#include "common/sha2.h"
 
 /* Shorter keys can be guessed; Standard Webhooks wants 24 bytes or more. */
 #define HMAC_MIN_KEY	16
@@ -57,39 +55,21 @@ hmac_key(const ConcordSecret *secret, int *key_len)
 	return pnstrdup(secret->value, secret->len);
 }
 
-/* hmac_sign returns the signature of three pieces under a secret as base64. */
+/*
+ * hmac_sign returns the signature of a message under a secret as base64.  There
+ * is no resource owner here, so PostgreSQL's own HMAC is not used.
+ */
 static char *
-hmac_sign(const ConcordSecret *secret, const char *head, const char *body,
-		  Size body_len)
+hmac_sign(const ConcordSecret *secret, const StringInfo message)
 {
 	int			key_len;
 	char	   *key = hmac_key(secret, &key_len);
-	uint8		digest[PG_SHA256_DIGEST_LENGTH];
-	pg_hmac_ctx *ctx;
-	char	   *text;
-	int			used;
+	uint8		digest[32];
 
-	ctx = pg_hmac_create(PG_SHA256);
-	if (ctx == NULL ||
-		pg_hmac_init(ctx, (const uint8 *) key, key_len) < 0 ||
-		pg_hmac_update(ctx, (const uint8 *) head, strlen(head)) < 0 ||
-		pg_hmac_update(ctx, (const uint8 *) body, body_len) < 0 ||
-		pg_hmac_final(ctx, digest, sizeof(digest)) < 0)
-	{
-		pg_hmac_free(ctx);
-		ereport(ERROR,
-				(errcode(ERRCODE_INTERNAL_ERROR),
-				 errmsg("could not compute a signature")));
-	}
-	pg_hmac_free(ctx);
+	concord_sign_hmac(key, key_len, message->data, message->len, digest);
 	explicit_bzero(key, key_len);
 	pfree(key);
-
-	text = palloc(pg_b64_enc_len(sizeof(digest)) + 1);
-	used = pg_b64_encode((const void *) digest, sizeof(digest), text,
-						 pg_b64_enc_len(sizeof(digest)));
-	text[Max(used, 0)] = '\0';
-	return text;
+	return concord_encode_base64(digest, sizeof(digest), false);
 }
 
 /* hmac_id returns what the signature names the message by. */
@@ -109,30 +89,32 @@ hmac_id(const ConcordRequest *request)
 }
 
 /* hmac_apply adds webhook-timestamp, webhook-signature and, if missing, -id. */
-static void
+static const char *
 hmac_apply(const ConcordAuth *auth, ConcordRequest *request)
 {
 	const ConcordSecret *secret = concord_secret_get(auth, "secret");
 	const ConcordSecret *previous = concord_secret_get(auth, "previous_secret");
 	const char *id = hmac_id(request);
 	char	   *timestamp = psprintf("%lld", (long long) time(NULL));
-	const char *body = request->body != NULL ? request->body : "";
-	char	   *head;
+	StringInfoData message;
 	char	   *signature;
 
 	if (id == NULL)
 		id = timestamp;
-	head = psprintf("%s.%s.", id, timestamp);
-	signature = psprintf("v1,%s", hmac_sign(secret, head, body,
-											request->body_len));
+	initStringInfo(&message);
+	appendStringInfo(&message, "%s.%s.", id, timestamp);
+	if (request->body != NULL)
+		appendBinaryStringInfo(&message, request->body, request->body_len);
+	signature = psprintf("v1,%s", hmac_sign(secret, &message));
 	if (previous != NULL)
 		signature = psprintf("%s v1,%s", signature,
-							 hmac_sign(previous, head, body,
-									   request->body_len));
+							 hmac_sign(previous, &message));
+	pfree(message.data);
 
 	concord_request_set_header(request, "webhook-id", id);
 	concord_request_header(request, "webhook-timestamp", timestamp);
 	concord_request_header(request, "webhook-signature", signature);
+	return NULL;
 }
 
 static const char *const hmac_required[] = {"secret|secret_file", NULL};

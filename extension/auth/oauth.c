@@ -72,7 +72,7 @@ concord_oauth_end(ConcordRequest *request, StringInfo form)
 }
 
 /* concord_oauth_apply adds the header Authorization. */
-void
+const char *
 concord_oauth_apply(const ConcordAuth *auth, ConcordRequest *request)
 {
 	char	   *value = psprintf("Bearer %s", auth->token.value);
@@ -80,6 +80,7 @@ concord_oauth_apply(const ConcordAuth *auth, ConcordRequest *request)
 	concord_request_header(request, "Authorization", value);
 	explicit_bzero(value, strlen(value));
 	pfree(value);
+	return NULL;
 }
 
 /* oauth_error says what an endpoint answered instead of a token. */

@@ -27,20 +27,19 @@ oauth1_quoted(StringInfo buf, const char *name, const char *value)
 /* oauth1_signature signs the base string. */
 static char *
 oauth1_signature(const ConcordAuth *auth, const ConcordRequest *request,
-				 const ConcordHeader *parameters, int n)
+				 const ConcordAddress *at, const ConcordHeader *parameters,
+				 int n)
 {
-	ConcordAddress at;
 	StringInfoData base;
 	StringInfoData key;
 	uint8		digest[32];
 
-	concord_sign_address(request->url, &at);
 	initStringInfo(&base);
 	appendStringInfo(&base, "%s&", request->method);
-	concord_encode_percent(&base, psprintf("%s://%s%s", at.scheme, at.host,
-										   at.path));
+	concord_encode_percent(&base, psprintf("%s://%s%s", at->scheme, at->host,
+										   at->path));
 	appendStringInfoChar(&base, '&');
-	concord_encode_percent(&base, concord_sign_query(at.query, parameters, n));
+	concord_encode_percent(&base, concord_sign_query(at->query, parameters, n));
 
 	initStringInfo(&key);
 	concord_encode_percent(&key, concord_secret_text(auth, "consumer_secret"));
@@ -52,10 +51,12 @@ oauth1_signature(const ConcordAuth *auth, const ConcordRequest *request,
 }
 
 /* oauth1_apply adds the header Authorization. */
-static void
+static const char *
 oauth1_apply(const ConcordAuth *auth, ConcordRequest *request)
 {
 	const char *realm = concord_auth_option(auth, "realm");
+	const char *why;
+	ConcordAddress at;
 	uint8		nonce[16];
 	StringInfoData buf;
 	ConcordHeader parameters[] = {
@@ -68,6 +69,9 @@ oauth1_apply(const ConcordAuth *auth, ConcordRequest *request)
 		{"oauth_version", "1.0"},
 	};
 
+	why = concord_sign_address(request->url, &at);
+	if (why != NULL)
+		return why;
 	if (!pg_strong_random(nonce, sizeof(nonce)))
 		ereport(ERROR,
 				(errcode(ERRCODE_INTERNAL_ERROR),
@@ -81,9 +85,10 @@ oauth1_apply(const ConcordAuth *auth, ConcordRequest *request)
 	for (int i = 0; i < lengthof(parameters); i++)
 		oauth1_quoted(&buf, parameters[i].name, parameters[i].value);
 	oauth1_quoted(&buf, "oauth_signature",
-				  oauth1_signature(auth, request, parameters,
+				  oauth1_signature(auth, request, &at, parameters,
 								   lengthof(parameters)));
 	concord_request_header(request, "Authorization", buf.data);
+	return NULL;
 }
 
 static const char *const oauth1_required[] = {

@@ -15,7 +15,6 @@
 
 #include <openssl/ec.h>
 #include <openssl/evp.h>
-#include <openssl/pem.h>
 #include <time.h>
 
 #include "base/json.h"
@@ -25,13 +24,6 @@
 #define JWT_TYPE_GRANT	"urn:ietf:params:oauth:grant-type:jwt-bearer"
 #define JWT_TYPE_CLIENT	"urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 #define JWT_HALF		32		/* bytes of each number of an ES256 signature */
-
-/* jwt_no_password refuses keys that are encrypted, instead of asking. */
-static int
-jwt_no_password(char *buf, int size, int writing, void *arg)
-{
-	return -1;
-}
 
 /* jwt_member adds a text to a JSON object; nothing where value is NULL. */
 static void
@@ -99,55 +91,26 @@ jwt_raw(const unsigned char *der, size_t len, unsigned char *raw)
 static bool
 jwt_sign(EVP_PKEY *key, StringInfo out)
 {
-	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-	bool		ec = EVP_PKEY_base_id(key) == EVP_PKEY_EC;
 	unsigned char raw[2 * JWT_HALF];
-	unsigned char *sig = NULL;
-	size_t		len = 0;
-	bool		ok;
+	Size		len;
+	unsigned char *sig = concord_key_sign(key, out->data, out->len, &len);
 
-	ok = ctx != NULL &&
-		EVP_DigestSignInit(ctx, NULL, EVP_sha256(), NULL, key) == 1 &&
-		EVP_DigestSign(ctx, NULL, &len, (unsigned char *) out->data,
-					   out->len) == 1;
-	if (ok)
-	{
-		sig = palloc_extended(len, MCXT_ALLOC_NO_OOM);
-		ok = sig != NULL && EVP_DigestSign(ctx, sig, &len,
-										   (unsigned char *) out->data,
-										   out->len) == 1;
-	}
-	EVP_MD_CTX_free(ctx);
-	if (ok && ec)
-	{
-		ok = jwt_raw(sig, len, raw);
-		sig = raw;
-		len = sizeof(raw);
-	}
-	if (ok)
+	if (sig == NULL)
+		return false;
+	if (EVP_PKEY_base_id(key) != EVP_PKEY_EC)
 		jwt_part(out, (char *) sig, len);
-	return ok;
-}
-
-/* jwt_key reads the private key; NULL where it is none. */
-static EVP_PKEY *
-jwt_key(const ConcordAuth *auth)
-{
-	const ConcordSecret *secret = concord_secret_get(auth, "private_key");
-	BIO		   *bio = BIO_new_mem_buf(secret->value, (int) secret->len);
-	EVP_PKEY   *key = NULL;
-
-	if (bio != NULL)
-		key = PEM_read_bio_PrivateKey(bio, NULL, jwt_no_password, NULL);
-	BIO_free(bio);
-	return key;
+	else if (jwt_raw(sig, len, raw))
+		jwt_part(out, (char *) raw, sizeof(raw));
+	else
+		return false;
+	return true;
 }
 
 /* jwt_assertion makes the token; NULL with *why where it cannot. */
 static char *
 jwt_assertion(const ConcordAuth *auth, const char **why)
 {
-	EVP_PKEY   *key = jwt_key(auth);
+	EVP_PKEY   *key = concord_key_read(auth);
 	StringInfoData head;
 	StringInfoData out;
 	char	   *claims;

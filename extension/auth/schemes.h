@@ -11,6 +11,8 @@
 #include "auth/auth.h"
 #include "auth/token.h"
 
+#include <openssl/types.h>
+
 /*
  * A secret: given as text, or read from a file that is read again when it
  * changes.
@@ -27,7 +29,7 @@ typedef struct ConcordSecret
 	int64		size;
 } ConcordSecret;
 
-#define CONCORD_AUTH_SECRETS	12
+#define CONCORD_AUTH_SECRETS	16
 #define CONCORD_AUTH_OPTIONS	24
 
 /* What Standard Webhooks puts before a secret, to say what it is. */
@@ -51,6 +53,7 @@ struct ConcordAuth
 	ConcordHeader options[CONCORD_AUTH_OPTIONS];
 	char	   *server_url;
 	char	   *server_service; /* NULL: none */
+	char	   *server_headers; /* option headers; NULL: none */
 
 	/* of schemes that fetch a token or session */
 	bool		super;			/* the role is a superuser */
@@ -88,6 +91,7 @@ extern char *concord_encode_base64(const void *bytes, Size len, bool url);
 extern char *concord_encode_basic(const char *name, const char *password);
 extern char *concord_encode_hide(char *text, const char *secret);
 extern bool concord_encode_printable(const char *text);
+extern int	concord_encode_unhex(const char *text, int n);
 extern char *concord_json_member(const char *json, Size len, const char *name);
 
 /* auth/oauth.c: what all token endpoints have in common */
@@ -95,8 +99,8 @@ extern void concord_oauth_begin(const ConcordAuth *auth,
 								ConcordRequest *request, StringInfo form,
 								const char *grant_type);
 extern void concord_oauth_end(ConcordRequest *request, StringInfo form);
-extern void concord_oauth_apply(const ConcordAuth *auth,
-								ConcordRequest *request);
+extern const char *concord_oauth_apply(const ConcordAuth *auth,
+									   ConcordRequest *request);
 extern void concord_oauth_take(const ConcordResponse *response, void *keep,
 							   ConcordGrant *grant);
 extern bool concord_oauth_expired(const ConcordResponse *response);
@@ -116,9 +120,15 @@ extern void concord_sign_hmac(const void *key, Size key_len, const void *data,
 extern char *concord_sign_hex(const uint8 *bytes, Size len);
 extern char *concord_sign_sha256(const void *data, Size len);
 extern char *concord_sign_lower(const char *text);
-extern void concord_sign_address(const char *address, ConcordAddress *parts);
+extern const char *concord_sign_address(const char *address,
+										ConcordAddress *parts);
 extern char *concord_sign_query(const char *query, const ConcordHeader *more,
 								int n);
+
+/* auth/key.c: private keys */
+extern EVP_PKEY *concord_key_read(const ConcordAuth *auth);
+extern unsigned char *concord_key_sign(EVP_PKEY *key, const char *bytes,
+									   Size len, Size *sig_len);
 
 /* one scheme per file */
 extern const ConcordAuthScheme concord_auth_none;
@@ -129,6 +139,7 @@ extern const ConcordAuthScheme concord_auth_hmac;
 extern const ConcordAuthScheme concord_auth_oauth2;
 extern const ConcordAuthScheme concord_auth_oauth2_refresh;
 extern const ConcordAuthScheme concord_auth_oauth2_jwt;
+extern const ConcordAuthScheme concord_auth_oauth2_saml;
 extern const ConcordAuthScheme concord_auth_oauth1;
 extern const ConcordAuthScheme concord_auth_sigv4;
 extern const ConcordAuthScheme concord_auth_session;

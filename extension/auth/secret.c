@@ -29,25 +29,35 @@
 static int
 sec_read(const char *path, char *buf, int size, struct stat *st)
 {
-	FILE	   *file = AllocateFile(path, "rb");
-	int			len;
+	/* opening a pipe would wait for a writer */
+	int			fd = OpenTransientFile(path, O_RDONLY | O_NONBLOCK);
+	int			len = 0;
+	int			failed = 0;
+	ssize_t		n = 1;
 
-	if (file == NULL)
+	if (fd < 0)
 		return -1;
-	if (fstat(fileno(file), st) != 0 || !S_ISREG(st->st_mode))
+	if (fstat(fd, st) != 0)
+		failed = errno;
+	else if (!S_ISREG(st->st_mode))
+		failed = EINVAL;
+	while (failed == 0 && n > 0)
 	{
-		FreeFile(file);
-		errno = EINVAL;
+		n = read(fd, buf + len, size - len);
+		if (n < 0)
+			failed = errno;
+		else
+			len += n;
+		if (len == size)
+			failed = EFBIG;
+	}
+	CloseTransientFile(fd);
+	if (failed != 0)
+	{
+		explicit_bzero(buf, len);
+		errno = failed;
 		return -1;
 	}
-	len = fread(buf, 1, size, file);
-	if (ferror(file) || len == size)
-	{
-		FreeFile(file);
-		errno = len == size ? EFBIG : EIO;
-		return -1;
-	}
-	FreeFile(file);
 	while (len > 0 && (buf[len - 1] == '\n' || buf[len - 1] == '\r'))
 		len--;
 	buf[len] = '\0';
@@ -116,6 +126,10 @@ concord_secret_load(ConcordAuth *auth, List *options, const char *option)
 				(errcode_for_file_access(),
 				 errmsg("could not read the file of option \"%s\": %m",
 						file_option)));
+	if (len == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the file of option \"%s\" is empty", file_option)));
 	sec_store(auth, secret, buf, len);
 	sec_note_file(secret, &st);
 	explicit_bzero(buf, len);

@@ -159,7 +159,7 @@ session_take(const ConcordResponse *response, void *keep, ConcordGrant *grant)
 }
 
 /* session_apply adds cookies and, where there is one, the token. */
-static void
+static const char *
 session_apply(const ConcordAuth *auth, ConcordRequest *request)
 {
 	const char *line = strchr(auth->token.value, '\n');
@@ -170,9 +170,10 @@ session_apply(const ConcordAuth *auth, ConcordRequest *request)
 	concord_request_header(request, "Cookie", cookies);
 	explicit_bzero(cookies, len);
 	if (line == NULL)
-		return;
+		return NULL;
 	session_basic(auth, request);
 	concord_request_header(request, "x-csrf-token", line + strlen("\ncsrf="));
+	return NULL;
 }
 
 /* session_expired says whether an answer speaks of a session that is over. */

@@ -80,9 +80,9 @@ sign_piece(CURLU * url, CURLUPart part, unsigned flags, const char *def)
 
 /*
  * concord_sign_address takes an address apart; host is as header Host has it,
- * with a port that is not the scheme's own.
+ * with a port that is not the scheme's own.  It returns NULL, or why it cannot.
  */
-void
+const char *
 concord_sign_address(const char *address, ConcordAddress *parts)
 {
 	CURLU	   *url = curl_url();
@@ -92,9 +92,7 @@ concord_sign_address(const char *address, ConcordAddress *parts)
 									CURLU_PATH_AS_IS) != CURLUE_OK)
 	{
 		curl_url_cleanup(url);
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("the address of a request cannot be signed")));
+		return "the address of the request cannot be signed";
 	}
 	parts->scheme = sign_piece(url, CURLUPART_SCHEME, 0, "https");
 	parts->host = concord_sign_lower(sign_piece(url, CURLUPART_HOST, 0, ""));
@@ -104,6 +102,7 @@ concord_sign_address(const char *address, ConcordAddress *parts)
 	parts->path = sign_piece(url, CURLUPART_PATH, 0, "/");
 	parts->query = sign_piece(url, CURLUPART_QUERY, 0, "");
 	curl_url_cleanup(url);
+	return NULL;
 }
 
 /* sign_decode undoes percent encoding. */
@@ -115,10 +114,10 @@ sign_decode(const char *text, Size len)
 	initStringInfo(&buf);
 	for (Size i = 0; i < len; i++)
 	{
-		unsigned	code;
+		int			code = text[i] == '%' && i + 2 < len ?
+			concord_encode_unhex(text + i + 1, 2) : -1;
 
-		if (text[i] == '%' && i + 2 < len &&
-			sscanf(text + i + 1, "%2x", &code) == 1 && code != 0)
+		if (code > 0)
 		{
 			appendStringInfoChar(&buf, (char) code);
 			i += 2;

@@ -97,7 +97,7 @@ sig_key(const ConcordAuth *auth, const char *day, uint8 *key)
 }
 
 /* sig_apply adds X-Amz-Date, X-Amz-Security-Token and Authorization. */
-static void
+static const char *
 sig_apply(const ConcordAuth *auth, ConcordRequest *request)
 {
 	time_t		now = time(NULL);
@@ -105,6 +105,7 @@ sig_apply(const ConcordAuth *auth, ConcordRequest *request)
 	char		stamp[32];
 	char		day[16];
 	ConcordAddress at;
+	const char *why = concord_sign_address(request->url, &at);
 	char	   *names;
 	char	   *headers;
 	char	   *scope;
@@ -113,6 +114,8 @@ sig_apply(const ConcordAuth *auth, ConcordRequest *request)
 	uint8		key[32];
 	uint8		digest[32];
 
+	if (why != NULL)
+		return why;
 	gmtime_r(&now, &tm);
 	strftime(stamp, sizeof(stamp), "%Y%m%dT%H%M%SZ", &tm);
 	strftime(day, sizeof(day), "%Y%m%d", &tm);
@@ -121,7 +124,6 @@ sig_apply(const ConcordAuth *auth, ConcordRequest *request)
 		concord_request_header(request, "X-Amz-Security-Token",
 							   concord_secret_text(auth, "session_token"));
 
-	concord_sign_address(request->url, &at);
 	headers = sig_headers(request, at.host, &names);
 	canonical = psprintf("%s\n%s\n%s\n%s\n%s\n%s", request->method,
 						 sig_path(at.path), concord_sign_query(at.query, NULL, 0),
@@ -141,6 +143,7 @@ sig_apply(const ConcordAuth *auth, ConcordRequest *request)
 									concord_auth_option(auth, "access_key"),
 									scope, names,
 									concord_sign_hex(digest, sizeof(digest))));
+	return NULL;
 }
 
 static const char *const sig_required[] = {

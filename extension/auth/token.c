@@ -16,19 +16,28 @@
  *	expiry		a token is used until a tenth of its life, at most
  *				TOKEN_SKEW_S, is left.
  *
+ * Times are of a clock that all processes share and that does not jump (it
+ * goes on while the machine sleeps): a corrected wall clock ends no token and
+ * lets none live on, and no failure puts attempts off for hours.
+ *
  * With all slots taken the one used the longest ago gives way, unless it is
- * claimed.  Tokens are wiped when they are replaced.
+ * claimed.  Tokens are wiped when they are replaced or found to be over.
  *
  *-------------------------------------------------------------------------
  */
 #include "auth/token.h"
 
+#include <time.h>
+
 #include "base/shmem.h"
+#include "catalog/pg_authid.h"
+#include "fmgr.h"
 #include "miscadmin.h"
 #include "port/atomics.h"
 #include "storage/ipc.h"
 #include "storage/lwlock.h"
 #include "storage/shmem.h"
+#include "utils/acl.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -45,12 +54,12 @@ typedef struct TokenSlot
 	ConcordTokenKey key;		/* dboid InvalidOid: free */
 	pg_atomic_uint64 generation;	/* of the value; 0: none.  Read without
 									 * the lock. */
-	TimestampTz expires;		/* when it is not to be used any more */
-	TimestampTz used;			/* when it was last looked for */
+	int64		expires;		/* when it is not to be used any more */
+	int64		used;			/* when it was last looked for */
 	pid_t		claimed_by;		/* 0: nobody fetches */
-	TimestampTz claimed_until;
+	int64		claimed_until;
 	int			failures;		/* in a row */
-	TimestampTz failed_until;
+	int64		failed_until;
 	char		why[CONCORD_TOKEN_ERROR];
 	char		value[CONCORD_TOKEN_MAX];
 } TokenSlot;
@@ -68,6 +77,16 @@ static shmem_startup_hook_type token_prev_startup = NULL;
 
 /* This process gives its claims back when it exits. */
 static bool token_exit_registered = false;
+
+/* token_now returns microseconds since the machine was started. */
+static int64
+token_now(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_BOOTTIME, &now);
+	return (int64) now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
 
 static void
 token_request(void)
@@ -133,14 +152,14 @@ token_find(const ConcordTokenKey *key)
 
 /* token_claimed says whether a process that is there is fetching. */
 static bool
-token_claimed(const TokenSlot *slot, TimestampTz now)
+token_claimed(const TokenSlot *slot, int64 now)
 {
 	return slot->claimed_by != 0 && now < slot->claimed_until;
 }
 
 /* token_take gives a key a slot; NULL where all of them are claimed. */
 static TokenSlot *
-token_take(const ConcordTokenKey *key, TimestampTz now)
+token_take(const ConcordTokenKey *key, int64 now)
 {
 	TokenSlot  *best = NULL;
 
@@ -196,11 +215,13 @@ token_wipe(ConcordToken *token)
 
 /* token_judge decides what a caller without a good copy does. */
 static ConcordTokenState
-token_judge(TokenSlot *slot, TimestampTz now, int claim_ms, bool eager)
+token_judge(TokenSlot *slot, int64 now, int claim_ms, bool eager)
 {
 	slot->used = now;
 	if (pg_atomic_read_u64(&slot->generation) != 0 && now < slot->expires)
 		return CONCORD_TOKEN_VALID;
+	if (pg_atomic_read_u64(&slot->generation) != 0)
+		token_empty(slot);
 	if (token_claimed(slot, now))
 		return CONCORD_TOKEN_BUSY;
 	if (!eager && now < slot->failed_until)
@@ -216,7 +237,7 @@ concord_token_get(const ConcordTokenKey *key, ConcordToken *token,
 				  MemoryContext context, int claim_ms, bool eager,
 				  const char **why)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	int64		now = token_now();
 	ConcordTokenState state = CONCORD_TOKEN_BUSY;
 	char		copy[CONCORD_TOKEN_MAX];
 	TokenSlot  *slot;
@@ -264,7 +285,7 @@ bool
 concord_token_store(const ConcordTokenKey *key, const char *value,
 					double seconds)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	int64		now = token_now();
 	double		left = seconds - Min(seconds / 10, TOKEN_SKEW_S);
 	TokenSlot  *slot;
 
@@ -292,12 +313,13 @@ concord_token_store(const ConcordTokenKey *key, const char *value,
 void
 concord_token_fail(const ConcordTokenKey *key, const char *why, bool refused)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	int64		now = token_now();
 	TokenSlot  *slot;
 
 	LWLockAcquire(token_shmem->lock, LW_EXCLUSIVE);
 	slot = token_find(key);
-	if (slot != NULL)
+	/* one that is late says nothing of what another is fetching or has got */
+	if (slot != NULL && slot->claimed_by == MyProcPid)
 	{
 		int			base = refused ? TOKEN_REFUSED_BASE_S : TOKEN_FAIL_BASE_S;
 		int			cap = refused ? TOKEN_REFUSED_CAP_S : TOKEN_FAIL_CAP_S;
@@ -336,4 +358,59 @@ concord_token_forget(const ConcordTokenKey *key, uint64 generation)
 		pg_atomic_read_u64(&slot->generation) == generation)
 		token_empty(slot);
 	LWLockRelease(token_shmem->lock);
+}
+
+/* ---------------------------------------------------------------------
+ * what people see of it
+ * ------------------------------------------------------------------- */
+
+PG_FUNCTION_INFO_V1(concord_token_expiry);
+
+/* token_visible says whether the caller may know of a role's tokens. */
+static bool
+token_visible(Oid roleid)
+{
+	return has_privs_of_role(GetUserId(), ROLE_PG_READ_ALL_STATS) ||
+		has_privs_of_role(GetUserId(), roleid);
+}
+
+/*
+ * concord_token_expiry is concord.token_expiry(): when the first of the
+ * tokens that are kept for a server is over, of those roles whose rights the
+ * caller has.
+ */
+Datum
+concord_token_expiry(PG_FUNCTION_ARGS)
+{
+	Oid			serverid = PG_GETARG_OID(0);
+	Oid			roles[TOKEN_SLOTS];
+	int64		expires[TOKEN_SLOTS];
+	int64		now = token_now();
+	int64		first = PG_INT64_MAX;
+	int			n = 0;
+
+	if (token_shmem == NULL)
+		PG_RETURN_NULL();
+	LWLockAcquire(token_shmem->lock, LW_SHARED);
+	for (int i = 0; i < TOKEN_SLOTS; i++)
+	{
+		TokenSlot  *slot = &token_shmem->slots[i];
+
+		if (slot->key.dboid != MyDatabaseId || slot->key.serverid != serverid ||
+			pg_atomic_read_u64(&slot->generation) == 0 || slot->expires <= now)
+			continue;
+		roles[n] = slot->key.roleid;
+		expires[n++] = slot->expires;
+	}
+	LWLockRelease(token_shmem->lock);
+
+	/* rights are looked up without the lock: that may raise errors */
+	for (int i = 0; i < n; i++)
+	{
+		if (expires[i] < first && token_visible(roles[i]))
+			first = expires[i];
+	}
+	if (first == PG_INT64_MAX)
+		PG_RETURN_NULL();
+	PG_RETURN_TIMESTAMPTZ(GetCurrentTimestamp() + (first - now));
 }

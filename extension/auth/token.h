@@ -34,7 +34,7 @@ typedef struct ConcordToken
 {
 	int			slot;
 	uint64		generation;
-	TimestampTz expires;
+	int64		expires;		/* by token.c's clock */
 	char	   *value;			/* in the memory context of its owner */
 } ConcordToken;
 

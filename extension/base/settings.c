@@ -134,7 +134,7 @@ static const SetText set_texts[] = {
 	{
 		"pg_concord.allowed_networks",
 		"Lists the networks that requests may go to.",
-		"Addresses with an optional prefix length, separated by commas; empty allows every network.",
+		"Addresses with an optional prefix length, separated by commas; public networks are always allowed, private ones only to servers of superusers where this is empty.",
 		&concord_allowed_networks, "", PGC_SIGHUP, GUC_LIST_INPUT,
 		set_check_networks, NULL
 	},

@@ -80,6 +80,9 @@ static const ConcordOption so_options[] = {
 	{"audience", USER, CONCORD_OPTION_TEXT},
 	{"private_key_file", USER, CONCORD_OPTION_FILE},
 	{"subject", USER, CONCORD_OPTION_TEXT},
+	{"subject_format", USER, CONCORD_OPTION_TEXT},
+	{"certificate_file", USER, CONCORD_OPTION_FILE},
+	{"saml_assertion_file", USER, CONCORD_OPTION_FILE},
 	{"issuer", USER, CONCORD_OPTION_TEXT},
 	{"key_id", USER, CONCORD_OPTION_TEXT},
 	{"assertion", USER, CONCORD_OPTION_TEXT},
@@ -120,6 +123,13 @@ static const ConcordOption so_options[] = {
 static const char *const so_secret_names[] = {
 	"authorization", "cookie", "password", "passwd", "secret", "token",
 	"api-key", "apikey", "api_key", "credential", "signature", "access-key",
+};
+
+/* Headers that say where a request ends; they are libcurl's own. */
+static const char *const so_framing_names[] = {
+	"content-length", "transfer-encoding", "connection", "proxy-connection",
+	"keep-alive", "upgrade", "te", "trailer", "expect", "accept-encoding",
+	"proxy-authorization",
 };
 
 /* so_level_name names a level as messages do. */
@@ -281,6 +291,7 @@ so_check_url(const ConcordOption *option, const char *value)
 	char	   *scheme = NULL;
 	char	   *fragment = NULL;
 	char	   *host = NULL;
+	char	   *port = NULL;
 	const char *hint = NULL;
 
 	for (const char *p = value; *p; p++)
@@ -305,12 +316,16 @@ so_check_url(const ConcordOption *option, const char *value)
 		hint = "The address names no host; one looks like https://erp.example.com/api/.";
 	else if (curl_url_get(url, CURLUPART_USER, &user, 0) == CURLUE_OK)
 		hint = "User name and password belong in the user mapping.";
+	else if (curl_url_get(url, CURLUPART_PORT, &port, 0) == CURLUE_OK &&
+			 atoi(port) == 0)
+		hint = "There is no port 0.";
 	else if (curl_url_get(url, CURLUPART_FRAGMENT, &fragment, 0) == CURLUE_OK)
 		hint = "A fragment (#) is never sent.";
 	curl_free(scheme);
 	curl_free(user);
 	curl_free(fragment);
 	curl_free(host);
+	curl_free(port);
 	curl_url_cleanup(url);
 
 	if (hint != NULL)
@@ -338,6 +353,22 @@ concord_header_name_valid(const char *name)
 			return false;
 	}
 	return true;
+}
+
+/*
+ * concord_header_is_framing says whether a header is not for users to set: on a
+ * connection that several roles share, one who says where his request ends
+ * could take the next one for his own.
+ */
+bool
+concord_header_is_framing(const char *name)
+{
+	for (int i = 0; i < lengthof(so_framing_names); i++)
+	{
+		if (pg_strcasecmp(name, so_framing_names[i]) == 0)
+			return true;
+	}
+	return false;
 }
 
 /* concord_header_is_secret says whether a header's name speaks of a secret. */
@@ -410,6 +441,12 @@ so_check_headers(const ConcordOption *option, const char *value)
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("invalid header name \"%s\" in option \"%s\"",
 							names[i], option->name)));
+		if (concord_header_is_framing(names[i]))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("header \"%s\" is not allowed in option \"%s\"",
+							names[i], option->name),
+					 errdetail("It belongs to the transfer itself.")));
 		if (concord_header_is_secret(names[i]))
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -509,6 +546,9 @@ so_check_value(const ConcordOption *option, const char *value)
 			if (!concord_header_name_valid(value))
 				so_bad_value(option, value,
 							 "The name of a header has no blanks and no colon.");
+			if (concord_header_is_framing(value) || pg_strcasecmp(value, "host") == 0)
+				so_bad_value(option, value,
+							 "The header belongs to the transfer itself.");
 			break;
 		case CONCORD_OPTION_FILE:
 			if (!is_absolute_path(value))

@@ -89,4 +89,7 @@ extern bool concord_header_name_valid(const char *name);
 /* concord_header_is_secret says whether a header bears credentials. */
 extern bool concord_header_is_secret(const char *name);
 
+/* concord_header_is_framing says whether a header is the transfer's own. */
+extern bool concord_header_is_framing(const char *name);
+
 #endif							/* CONCORD_CATALOG_SERVER_OPTIONS_H */

@@ -121,11 +121,7 @@ concord_ping(PG_FUNCTION_ARGS)
 		elog(ERROR, "return type must be a row type");
 	desc = BlessTupleDesc(desc);
 
-	if (!is_member_of_role(GetUserId(), roleid))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("must be member of role \"%s\"",
-						GetUserNameFromId(roleid, false))));
+	concord_require_set_role(GetUserId(), roleid);
 	serverid = get_foreign_server_oid(NameStr(*PG_GETARG_NAME(0)), false);
 	auth = concord_auth_load(serverid, roleid, CurrentMemoryContext);
 	concord_auth_eager(auth);

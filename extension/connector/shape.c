@@ -62,6 +62,9 @@ shape_header_name(const char *member, const char *name)
 			concord_member_bad(member, psprintf("has the header \"%s\", which follows from the request",
 												name));
 	}
+	if (concord_header_is_framing(name))
+		concord_member_bad(member, psprintf("has the header \"%s\", which belongs to the transfer itself",
+											name));
 	if (concord_header_is_secret(name))
 		concord_member_bad(member, psprintf("has the header \"%s\": credentials belong into a user mapping",
 											name));

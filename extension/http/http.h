@@ -61,6 +61,7 @@ typedef enum ConcordGateVerdict
 	CONCORD_GATE_GO,
 	CONCORD_GATE_HOLD,			/* ask again soon */
 	CONCORD_GATE_REFUSE,		/* end it as not sent, the system being down */
+	CONCORD_GATE_REJECT,		/* end it as not sent, by its own fault */
 } ConcordGateVerdict;
 
 typedef enum ConcordGateAnswer
@@ -164,6 +165,9 @@ struct sockaddr;
 extern bool concord_address_allowed(const struct sockaddr *address,
 									bool private_allowed,
 									const char *allowed_networks);
+extern bool concord_address_allowed_text(const char *address,
+										 bool private_allowed,
+										 const char *allowed_networks);
 
 /* concord_http_cancel ends a request at once; it does not come back. */
 extern void concord_http_cancel(ConcordHttp *http, ConcordRequest *request);

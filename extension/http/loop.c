@@ -368,6 +368,9 @@ loop_gate(ConcordHttp *http, ConcordRequest *request)
 			loop_refuse(http, request, why);
 			request->response.system_down = true;
 			break;
+		case CONCORD_GATE_REJECT:
+			loop_refuse(http, request, why);
+			break;
 	}
 	return false;
 }
@@ -397,8 +400,14 @@ concord_http_submit(ConcordHttp *http, ConcordRequest *request)
 
 	if (!concord_transfer_prepare(transfer, request))
 	{
+		char		why[128] = "the request could not be prepared";
+
+		if (transfer->refused)
+			snprintf(why, sizeof(why), "address %s is not allowed",
+					 transfer->refused_address);
 		concord_transfer_release(transfer);
-		loop_refuse(http, request, "the request could not be prepared");
+		loop_refuse(http, request, why);
+		request->response.system_down = transfer->refused;
 		return;
 	}
 	request->transfer = transfer;

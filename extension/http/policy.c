@@ -13,9 +13,11 @@
  *					the address
  *	public			allowed
  *
- * IPv6 addresses that carry an IPv4 address (mapped, NAT64, 6to4) are judged
- * by it.  Called from a callback of libcurl: nothing here may raise an error
- * or allocate with palloc.
+ * IPv6 addresses that carry an IPv4 address (mapped, compatible, translated,
+ * NAT64, 6to4, Teredo) are judged by it.  A connection that is kept open is
+ * judged again for each request: it may have been opened for a server that was
+ * allowed more.  Called from callbacks of libcurl: nothing here may raise an
+ * error or allocate with palloc.
  *
  *-------------------------------------------------------------------------
  */
@@ -34,11 +36,12 @@ typedef struct PolAddress
 
 typedef struct PolNetwork
 {
-	const char *address;
+	const char *text;
 	int			bits;
+	PolAddress	address;		/* len 0: not read yet */
 } PolNetwork;
 
-static const PolNetwork pol_refused[] = {
+static PolNetwork pol_refused[] = {
 	{"169.254.0.0", 16},		/* link-local; metadata of most clouds */
 	{"100.100.100.200", 32},	/* metadata: Alibaba */
 	{"168.63.129.16", 32},		/* metadata: Azure */
@@ -46,12 +49,15 @@ static const PolNetwork pol_refused[] = {
 	{"224.0.0.0", 4},			/* multicast */
 	{"240.0.0.0", 4},			/* reserved, broadcast */
 	{"fd00:ec2::254", 128},		/* metadata: AWS */
+	{"fd00:ec2::23", 128},		/* credentials of pods: AWS */
 	{"fd20:ce::254", 128},		/* metadata: Google */
+	{"fd00:42::42", 128},		/* metadata: Scaleway */
+	{"64:ff9b:1::", 48},		/* NAT64 of a network's own: may hide any */
 	{"fe80::", 10},				/* link-local */
 	{"ff00::", 8},				/* multicast */
 };
 
-static const PolNetwork pol_private[] = {
+static PolNetwork pol_private[] = {
 	{"0.0.0.0", 8},				/* this host */
 	{"10.0.0.0", 8},
 	{"100.64.0.0", 10},			/* shared by carriers */
@@ -82,20 +88,37 @@ pol_parse(const char *text, PolAddress *address)
 static void
 pol_embedded(PolAddress *address)
 {
-	static const unsigned char mapped[12] = {[10] = 0xFF,[11] = 0xFF};
-	static const unsigned char nat64[12] = {0x00, 0x64, 0xFF, 0x9B};
-	int			at;
+	static const unsigned char prefixes[][12] = {
+		{[10] = 0xFF,[11] = 0xFF},	/* mapped: ::ffff:a.b.c.d */
+		{[8] = 0xFF,[9] = 0xFF},	/* translated: ::ffff:0:a.b.c.d */
+		{0x00, 0x64, 0xFF, 0x9B},	/* NAT64: 64:ff9b::a.b.c.d */
+		{0},					/* compatible: ::a.b.c.d */
+	};
+	static const unsigned char teredo[4] = {0x20, 0x01, 0x00, 0x00};
+	unsigned char *bytes = address->bytes;
+	int			at = -1;
 
-	if (address->len != 16)
+	/* :: and ::1 are themselves */
+	if (address->len != 16 || (memcmp(bytes, prefixes[3], 12) == 0 &&
+							   memcmp(bytes + 12, "\0\0\0", 3) == 0 &&
+							   bytes[15] <= 1))
 		return;
-	if (memcmp(address->bytes, mapped, 12) == 0 ||
-		memcmp(address->bytes, nat64, 12) == 0)
-		at = 12;
-	else if (address->bytes[0] == 0x20 && address->bytes[1] == 0x02)
+	for (int i = 0; i < lengthof(prefixes); i++)
+	{
+		if (memcmp(bytes, prefixes[i], 12) == 0)
+			at = 12;
+	}
+	if (bytes[0] == 0x20 && bytes[1] == 0x02)	/* 6to4 */
 		at = 2;
-	else
+	if (memcmp(bytes, teredo, sizeof(teredo)) == 0)
+	{
+		at = 12;
+		for (int i = 12; i < 16; i++)
+			bytes[i] ^= 0xFF;
+	}
+	if (at < 0)
 		return;
-	memmove(address->bytes, address->bytes + at, 4);
+	memmove(bytes, bytes + at, 4);
 	address->len = 4;
 }
 
@@ -116,14 +139,13 @@ pol_inside(const PolAddress *address, const PolAddress *network, int bits)
 
 /* pol_in_table says whether an address is in one of the table's networks. */
 static bool
-pol_in_table(const PolAddress *address, const PolNetwork *table, int n)
+pol_in_table(const PolAddress *address, PolNetwork *table, int n)
 {
 	for (int i = 0; i < n; i++)
 	{
-		PolAddress	network;
-
-		if (pol_parse(table[i].address, &network) &&
-			pol_inside(address, &network, table[i].bits))
+		if (table[i].address.len == 0)
+			(void) pol_parse(table[i].text, &table[i].address);
+		if (pol_inside(address, &table[i].address, table[i].bits))
 			return true;
 	}
 	return false;
@@ -162,6 +184,33 @@ pol_in_list(const PolAddress *address, const char *list)
 	return false;
 }
 
+/* pol_allowed judges an address. */
+static bool
+pol_allowed(PolAddress *address, bool private_allowed,
+			const char *allowed_networks)
+{
+	pol_embedded(address);
+	if (pol_in_table(address, pol_refused, lengthof(pol_refused)))
+		return false;
+	if (!pol_in_table(address, pol_private, lengthof(pol_private)))
+		return true;
+	return private_allowed || pol_in_list(address, allowed_networks);
+}
+
+/*
+ * concord_address_allowed_text judges an address that is a text; what is none
+ * is refused.
+ */
+bool
+concord_address_allowed_text(const char *address, bool private_allowed,
+							 const char *allowed_networks)
+{
+	PolAddress	a;
+
+	return pol_parse(address, &a) &&
+		pol_allowed(&a, private_allowed, allowed_networks);
+}
+
 /* concord_address_allowed judges a socket address. */
 bool
 concord_address_allowed(const struct sockaddr *address, bool private_allowed,
@@ -181,11 +230,5 @@ concord_address_allowed(const struct sockaddr *address, bool private_allowed,
 	}
 	else
 		return false;
-	pol_embedded(&a);
-
-	if (pol_in_table(&a, pol_refused, lengthof(pol_refused)))
-		return false;
-	if (!pol_in_table(&a, pol_private, lengthof(pol_private)))
-		return true;
-	return private_allowed || pol_in_list(&a, allowed_networks);
+	return pol_allowed(&a, private_allowed, allowed_networks);
 }

@@ -14,6 +14,14 @@
  * broke before the answer began; that may be a second create, so that the
  * callback before sending stops the repetition and the transfer is unknown.
  *
+ * Connections are shared by all servers at one address, so that callback also
+ * judges the address again: another server's connection is no way around the
+ * policy.  What a proxy is asked to contact we cannot judge where it has a name,
+ * only where it is an address.
+ *
+ * Names are looked up again after REQ_DNS_S and connections end after
+ * REQ_CONNECTION_S, also busy ones, so that a system that has moved is followed.
+ *
  *-------------------------------------------------------------------------
  */
 #include "http/transfer.h"
@@ -27,6 +35,10 @@
 
 #define REQ_USER_AGENT		"pg_concord/" CONCORD_VERSION
 #define REQ_HEADER_STEP		16
+
+/* How long an address and a connection are used, in seconds. */
+#define REQ_DNS_S			60
+#define REQ_CONNECTION_S	300
 
 /* Buffers beyond this are given back after use. */
 #define REQ_BUFFER_KEEP		(64 * 1024)
@@ -137,6 +149,17 @@ req_before_send(void *arg, char *primary_ip, char *local_ip, int primary_port,
 {
 	ConcordTransferState *transfer = arg;
 
+	if (!concord_address_allowed_text(primary_ip,
+									  transfer->request->private_allowed,
+									  concord_allowed_networks))
+	{
+		transfer->refused = true;
+		transfer->refused_always = !concord_address_allowed_text(primary_ip, true,
+																 NULL);
+		strlcpy(transfer->refused_address, primary_ip,
+				sizeof(transfer->refused_address));
+		return CURL_PREREQFUNC_ABORT;
+	}
 	if (transfer->begun && strcmp(transfer->request->method, "GET") != 0 &&
 		strcmp(transfer->request->method, "HEAD") != 0)
 	{
@@ -173,6 +196,14 @@ concord_transfer_create(ConcordHttp *http)
 	curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
 	curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long) CURL_HTTP_VERSION_1_1);
 	curl_easy_setopt(easy, CURLOPT_HTTP09_ALLOWED, 0L);
+	curl_easy_setopt(easy, CURLOPT_HTTP_CONTENT_DECODING, 0L);
+	curl_easy_setopt(easy, CURLOPT_DISALLOW_USERNAME_IN_URL, 1L);
+	curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
+	curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long) CURL_SSLVERSION_TLSv1_2);
+	curl_easy_setopt(easy, CURLOPT_PROXY_SSLVERSION,
+					 (long) CURL_SSLVERSION_TLSv1_2);
+	curl_easy_setopt(easy, CURLOPT_DNS_CACHE_TIMEOUT, (long) REQ_DNS_S);
+	curl_easy_setopt(easy, CURLOPT_MAXLIFETIME_CONN, (long) REQ_CONNECTION_S);
 	curl_easy_setopt(easy, CURLOPT_PATH_AS_IS, 1L);
 	curl_easy_setopt(easy, CURLOPT_NETRC, (long) CURL_NETRC_IGNORED);
 	curl_easy_setopt(easy, CURLOPT_USERAGENT, REQ_USER_AGENT);
@@ -382,8 +413,57 @@ req_header_list(ConcordRequest *r)
 }
 
 /*
+ * req_behind_proxy_allowed judges where a proxy is asked to go, as far as the
+ * request says so: an address, or the proxy's own host.
+ */
+static bool
+req_behind_proxy_allowed(ConcordTransferState *transfer,
+						 const ConcordRequest *r)
+{
+	CURLU	   *url = curl_url();
+	char	   *host = NULL;
+	char	   *address;
+	Size		len;
+	unsigned char bytes[16];
+	bool		allowed = true;
+
+	if (url == NULL || curl_url_set(url, CURLUPART_URL, r->url, 0) != CURLUE_OK ||
+		curl_url_get(url, CURLUPART_HOST, &host, 0) != CURLUE_OK)
+	{
+		curl_url_cleanup(url);
+		return true;			/* which libcurl will not send */
+	}
+	address = host;
+	len = strlen(host);
+	while (len > 0 && host[len - 1] == '.')
+		host[--len] = '\0';
+	if (*host == '[' && host[len - 1] == ']')
+	{
+		host[len - 1] = '\0';
+		address = host + 1;
+	}
+	if (pg_strcasecmp(host, "localhost") == 0 ||
+		(len > 10 && pg_strcasecmp(host + len - 10, ".localhost") == 0))
+		address = "127.0.0.1";
+	if (inet_pton(AF_INET, address, bytes) == 1 ||
+		inet_pton(AF_INET6, address, bytes) == 1)
+		allowed = concord_address_allowed_text(address, r->private_allowed,
+											   concord_allowed_networks);
+	if (!allowed)
+	{
+		transfer->refused = true;
+		strlcpy(transfer->refused_address, address,
+				sizeof(transfer->refused_address));
+	}
+	curl_free(host);
+	curl_url_cleanup(url);
+	return allowed;
+}
+
+/*
  * concord_transfer_prepare sets a handle up for a request; false where libcurl
- * has no memory.
+ * has no memory, or, with transfer->refused, where a proxy would be asked for
+ * an address that the policy refuses.
  */
 bool
 concord_transfer_prepare(ConcordTransferState *transfer,
@@ -402,6 +482,8 @@ concord_transfer_prepare(ConcordTransferState *transfer,
 	transfer->out_of_memory = false;
 	transfer->lost = false;
 	transfer->slist = req_header_list(request);
+	if (request->proxy != NULL && !req_behind_proxy_allowed(transfer, request))
+		return false;
 
 	req_prepare_server(transfer, request);
 	req_prepare_method(easy, request);

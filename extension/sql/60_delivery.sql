@@ -194,6 +194,11 @@ CREATE FUNCTION concord.op_name(op "char") RETURNS text LANGUAGE sql IMMUTABLE P
 RETURN CASE op WHEN 'I' THEN 'insert' WHEN 'U' THEN 'update' WHEN 'D' THEN 'delete'
 		WHEN 'T' THEN 'truncate' WHEN 'M' THEN 'emit' WHEN 'R' THEN 'resync' ELSE op::text END;
 
+-- When the first token or session kept for a server is over, of roles whose
+-- rights the caller has; to members of pg_read_all_stats, of all roles.
+CREATE FUNCTION concord.token_expiry(server oid)
+RETURNS timestamptz LANGUAGE c STRICT VOLATILE AS 'MODULE_PATHNAME', 'concord_token_expiry';
+
 CREATE VIEW concord.system AS
 	SELECT s.srvname AS server,
 		   CASE WHEN p.serverid IS NOT NULL THEN 'paused'
@@ -206,7 +211,7 @@ CREATE VIEW concord.system AS
 		   c.until,
 		   coalesce(c.failures, 0) AS failures,
 		   NULL::bigint AS budget_left,
-		   NULL::timestamptz AS token_expiry,
+		   concord.token_expiry(s.oid) AS token_expiry,
 		   c.last_error,
 		   c.last_error_at,
 		   c.last_answer_at,

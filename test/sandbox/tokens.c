@@ -248,6 +248,8 @@ token_endpoint(Request *req)
 		token_refuse(req, 400, "invalid_request", "a form is wanted");
 	else if (form_has(req, "grant_type",
 					  "urn:ietf:params:oauth:grant-type:jwt-bearer") ||
+			 form_has(req, "grant_type",
+					  "urn:ietf:params:oauth:grant-type:saml2-bearer") ||
 			 form_has(req, "client_assertion_type",
 					  "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"))
 		token_issue(req, NULL); /* the test looks into the assertion */
