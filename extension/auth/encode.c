@@ -229,12 +229,9 @@ enc_value(const char *p, const char *end)
 	return p;
 }
 
-/*
- * concord_json_member returns a member of an object as text: a string's
- * content, another value as it stands; NULL where there is none.
- */
-char *
-concord_json_member(const char *json, Size len, const char *name)
+/* enc_member finds a member of an object. */
+static char *
+enc_member(const char *json, Size len, const char *name, bool strings)
 {
 	const char *end = json + len;
 	const char *p = enc_blank(json, end);
@@ -258,7 +255,7 @@ concord_json_member(const char *json, Size len, const char *name)
 		if (strcmp(buf.data, name) == 0)
 		{
 			if (*value != '"')
-				return pnstrdup(value, p - value);
+				return strings ? NULL : pnstrdup(value, p - value);
 			resetStringInfo(&buf);
 			(void) enc_string(value, end, &buf);
 			return buf.data;
@@ -269,4 +266,24 @@ concord_json_member(const char *json, Size len, const char *name)
 		p = enc_blank(p + 1, end);
 	}
 	return NULL;
+}
+
+/*
+ * concord_json_text returns a member of an object that is a string; NULL where
+ * there is none, or it is something else.
+ */
+char *
+concord_json_text(const char *json, Size len, const char *name)
+{
+	return enc_member(json, len, name, true);
+}
+
+/*
+ * concord_json_member returns a member of an object as text: a string's
+ * content, another value as it stands; NULL where there is none.
+ */
+char *
+concord_json_member(const char *json, Size len, const char *name)
+{
+	return enc_member(json, len, name, false);
 }

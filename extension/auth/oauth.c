@@ -87,10 +87,10 @@ concord_oauth_apply(const ConcordAuth *auth, ConcordRequest *request)
 static void
 oauth_error(const ConcordResponse *response, ConcordGrant *grant)
 {
-	char	   *error = concord_json_member(response->body,
-											response->body_len, "error");
-	char	   *text = concord_json_member(response->body, response->body_len,
-										   "error_description");
+	char	   *error = concord_json_text(response->body,
+										  response->body_len, "error");
+	char	   *text = concord_json_text(response->body, response->body_len,
+										 "error_description");
 
 	grant->refused = response->status >= 300 && response->status < 500 &&
 		response->status != 408 && response->status != 429;
@@ -122,10 +122,10 @@ concord_oauth_take(const ConcordResponse *response, void *keep,
 		oauth_error(response, grant);
 		return;
 	}
-	token = concord_json_member(response->body, response->body_len,
-								"access_token");
-	type = concord_json_member(response->body, response->body_len,
-							   "token_type");
+	token = concord_json_text(response->body, response->body_len,
+							  "access_token");
+	type = concord_json_text(response->body, response->body_len,
+							 "token_type");
 	life = concord_json_member(response->body, response->body_len,
 							   "expires_in");
 	if (token == NULL || !concord_encode_printable(token))

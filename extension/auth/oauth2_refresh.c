@@ -53,8 +53,8 @@ refresh_take(const ConcordResponse *response, void *keep, ConcordGrant *grant)
 
 	concord_oauth_take(response, keep, grant);
 	if (grant->value != NULL &&
-		(token = concord_json_member(response->body, response->body_len,
-									 "refresh_token")) != NULL &&
+		(token = concord_json_text(response->body, response->body_len,
+								   "refresh_token")) != NULL &&
 		concord_encode_printable(token) && strcmp(token, mine->token) != 0)
 	{
 		if (mine->path == NULL)

@@ -93,6 +93,7 @@ extern char *concord_encode_hide(char *text, const char *secret);
 extern bool concord_encode_printable(const char *text);
 extern int	concord_encode_unhex(const char *text, int n);
 extern char *concord_json_member(const char *json, Size len, const char *name);
+extern char *concord_json_text(const char *json, Size len, const char *name);
 
 /* auth/oauth.c: what all token endpoints have in common */
 extern void concord_oauth_begin(const ConcordAuth *auth,
