@@ -21,6 +21,7 @@
 #include "connector/connector.h"
 #include "delivery/delivery.h"
 #include "fmgr.h"
+#include "http/account.h"
 #include "mapping/hooks.h"
 #include "miscadmin.h"
 #include "workers/launcher.h"
@@ -44,6 +45,7 @@ _PG_init(void)
 		return;
 	concord_shmem_request();
 	concord_token_request();
+	concord_account_request();
 	concord_stats_offer();
 	concord_capture_register_wakeup();
 	concord_utility_init();

@@ -46,8 +46,8 @@ ALTER SERVER server_ok OPTIONS (headers '{"X-Api-Key": "x"}');
 ALTER SERVER server_ok OPTIONS (headers E'{"X-Tenant": "7\\r\\nX-Other: 8"}');
 
 -- known, but of a later version
-ALTER SERVER server_ok OPTIONS (rate '600/min');
-ALTER SERVER server_ok OPTIONS (account 'shared');
+ALTER SERVER server_ok OPTIONS (cache_max_age '1h');
+ALTER SERVER server_ok OPTIONS (impersonate 'true');
 ALTER FOREIGN DATA WRAPPER concord OPTIONS (url 'http://x/');
 
 -- what is right

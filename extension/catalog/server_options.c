@@ -16,6 +16,7 @@
 #include <curl/curl.h>
 #include <limits.h>
 
+#include "catalog/limit_options.h"
 #include "commands/defrem.h"
 #include "nodes/parsenodes.h"
 #include "utils/builtins.h"
@@ -38,6 +39,10 @@ static const ConcordOption so_options[] = {
 	{"timeout", SERVER, CONCORD_OPTION_DURATION, 1, DAY_MS},
 	{"connect_timeout", SERVER, CONCORD_OPTION_DURATION, 1, DAY_MS},
 	{"concurrency", SERVER, CONCORD_OPTION_INTEGER, 1, 256},
+	{"rate", SERVER, CONCORD_OPTION_RATE},
+	{"quota", SERVER, CONCORD_OPTION_QUOTA},
+	{"interactive_share", SERVER, CONCORD_OPTION_SHARE},
+	{"account", SERVER, CONCORD_OPTION_NAME},
 	{"retry_limit", SERVER, CONCORD_OPTION_INTEGER, 0, 1000},
 	{"retry_base", SERVER, CONCORD_OPTION_DURATION, 1, DAY_MS},
 	{"retry_cap", SERVER, CONCORD_OPTION_DURATION, 1, DAY_MS},
@@ -51,10 +56,6 @@ static const ConcordOption so_options[] = {
 	{"key_file", SERVER, CONCORD_OPTION_FILE},
 	{"verify", SERVER, CONCORD_OPTION_BOOL},
 	{"proxy", SERVER, CONCORD_OPTION_URL},
-	{"rate", SERVER, LATER},
-	{"quota", SERVER, LATER},
-	{"interactive_share", SERVER, LATER},
-	{"account", SERVER, LATER},
 	{"batch_size", SERVER, LATER},
 	{"call_allow", SERVER, LATER},
 	{"impersonate", SERVER, LATER},
@@ -521,6 +522,7 @@ so_check_number(const ConcordOption *option, const char *value)
 static void
 so_check_value(const ConcordOption *option, const char *value)
 {
+	const char *hint;
 	bool		flag;
 
 	switch (option->kind)
@@ -553,6 +555,14 @@ so_check_value(const ConcordOption *option, const char *value)
 		case CONCORD_OPTION_FILE:
 			if (!is_absolute_path(value))
 				so_bad_value(option, value, "The path must be absolute.");
+			break;
+		case CONCORD_OPTION_RATE:
+		case CONCORD_OPTION_QUOTA:
+		case CONCORD_OPTION_SHARE:
+		case CONCORD_OPTION_NAME:
+			hint = concord_limit_option_problem(option->kind, value);
+			if (hint != NULL)
+				so_bad_value(option, value, hint);
 			break;
 		case CONCORD_OPTION_TEXT:
 		case CONCORD_OPTION_SECRET:

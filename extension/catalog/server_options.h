@@ -35,6 +35,10 @@ typedef enum ConcordOptionKind
 	CONCORD_OPTION_SECRET,		/* text that is never shown */
 	CONCORD_OPTION_HEADER_NAME,
 	CONCORD_OPTION_SERVICE,		/* a path under the server's url */
+	CONCORD_OPTION_RATE,		/* '600/min' */
+	CONCORD_OPTION_QUOTA,		/* '100000/1d' */
+	CONCORD_OPTION_SHARE,		/* '20%' */
+	CONCORD_OPTION_NAME,		/* as long as a name of PostgreSQL's */
 	CONCORD_OPTION_LATER,		/* known, but of a later version */
 } ConcordOptionKind;
 

@@ -13,6 +13,7 @@
 #define CONCORD_CONNECTOR_H
 
 #include "catalog/mapping.h"
+#include "http/account.h"
 #include "http/http.h"
 #include "mapping/eval.h"
 
@@ -40,13 +41,12 @@ typedef struct ConcordServer
 	char	   *service;		/* path under url, or NULL */
 	int			timeout_ms;
 	int			connect_timeout_ms;
-	int			concurrency;
+	char	   *account;		/* whose limits it shares, or NULL */
+	ConcordLimits limits;		/* of the account: the smallest of each */
 	int			retry_limit;
 	int			retry_base_ms;
 	int			retry_cap_ms;
 	int			outage_limit_ms;	/* -1: none */
-	int			breaker_failures;
-	int			breaker_cooldown_ms;
 	char	   *environment;
 	bool		verify;
 	char	   *ca_file;
@@ -117,6 +117,8 @@ typedef struct ConcordConnector
 	char	   *upsert_default;
 	char	   *if_match_default;
 	List	   *rules;			/* of ConcordOutcomeRule *, in order */
+	List	   *limits;			/* of ConcordLimitForm *: where answers tell
+								 * the system's own limits */
 } ConcordConnector;
 
 /*

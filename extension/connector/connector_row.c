@@ -56,6 +56,7 @@ static const ConcordMember row_members[] = {
 	{"version", concord_member_choice, AT(odata2), "v4|v2"},
 	{"key_names", concord_member_choice, AT(key_names), "auto|always"},
 	{"outcomes", concord_member_outcomes},
+	{"limits", concord_member_limits},
 };
 
 /* How verbs are sent where a row says nothing else. */

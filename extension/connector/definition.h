@@ -48,6 +48,11 @@ extern void concord_member_outcomes(ConcordConnector *connector,
 									const ConcordMember *member,
 									JsonbValue *value);
 
+/* limit_headers.c: where answers tell the system's own limits */
+extern void concord_member_limits(ConcordConnector *connector,
+								  const ConcordMember *member,
+								  JsonbValue *value);
+
 /* concord_member_bad raises: member is a name or a path of names. */
 extern void concord_member_bad(const char *member, const char *why)
 			pg_attribute_noreturn();

@@ -14,18 +14,14 @@
  */
 #include "connector/protocols.h"
 
-#include <curl/curl.h>
-#include <time.h>
-
 #include "catalog/pg_collation.h"
+#include "connector/limits.h"
 #include "mb/pg_wchar.h"
 #include "regex/regex.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
 #define OUT_MAX_ERROR		500
-/* What Retry-After may ask for at most. */
-#define OUT_MAX_WAIT_S		(24 * 60 * 60)
 
 static const ConcordOutcomeRule out_defaults[] = {
 	{"2xx", 200, 299, CONCORD_OUTCOME_DONE},
@@ -58,30 +54,6 @@ concord_outcome_set(ConcordExchange *exchange, ConcordOutcome outcome,
 		MemoryContextStrdup(exchange->context, rule) : NULL;
 	exchange->error = error != NULL ?
 		MemoryContextStrdup(exchange->context, error) : NULL;
-}
-
-/* out_retry_after reads header Retry-After: seconds or a date. */
-static int
-out_retry_after(const ConcordResponse *response)
-{
-	const char *value = concord_response_header(response, "retry-after");
-	char	   *stop;
-	double		seconds;
-
-	if (value == NULL)
-		return -1;
-	seconds = strtod(value, &stop);
-	if (stop == value || *stop != '\0')
-	{
-		time_t		at = curl_getdate(value, NULL);
-
-		if (at == (time_t) -1)
-			return -1;
-		seconds = difftime(at, time(NULL));
-	}
-	if (!(seconds > 0))
-		return 0;
-	return (int) (Min(seconds, OUT_MAX_WAIT_S) * 1000);
 }
 
 /* out_match says whether a regular expression is found in a text. */
@@ -193,7 +165,7 @@ concord_outcome_judge(ConcordExchange *exchange,
 	ListCell   *lc;
 
 	exchange->status = response->status;
-	exchange->retry_after_ms = out_retry_after(response);
+	exchange->retry_after_ms = concord_retry_after_ms(response);
 	if (response->transfer != CONCORD_TRANSFER_OK)
 	{
 		out_transfer(exchange, response);

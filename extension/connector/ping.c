@@ -15,6 +15,7 @@
 
 #include "access/htup_details.h"
 #include "auth/auth.h"
+#include "connector/limits.h"
 #include "fmgr.h"
 #include "foreign/foreign.h"
 #include "funcapi.h"
@@ -114,6 +115,7 @@ concord_ping(PG_FUNCTION_ARGS)
 	Datum		values[4] = {0};
 	bool		nulls[4] = {false, true, true, true};
 	Interval   *elapsed = palloc0(sizeof(Interval));
+	ConcordPlace *place;
 	const char *why;
 	char	   *error;
 
@@ -135,8 +137,18 @@ concord_ping(PG_FUNCTION_ARGS)
 		PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(desc, values, nulls)));
 	}
 
+	place = concord_limits_wait(server, CurrentMemoryContext,
+								server->connect_timeout_ms, &why);
+	if (place == NULL)
+	{
+		values[0] = BoolGetDatum(false);
+		values[3] = CStringGetTextDatum(psprintf("nothing was sent: %s", why));
+		nulls[3] = false;
+		PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(desc, values, nulls)));
+	}
 	request = ping_request(server, auth);
 	ping_send(request);
+	concord_limits_done(place, server, &request->response);
 	values[0] = BoolGetDatum(ping_judge(auth, GetUserNameFromId(roleid, false),
 										&request->response, &error));
 	if (request->response.status != 0)

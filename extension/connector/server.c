@@ -5,7 +5,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "connector/connector.h"
+#include "connector/limits.h"
 
 #include "base/settings.h"
 #include "catalog/server_options.h"
@@ -86,17 +86,13 @@ concord_server_load(Oid serverid, MemoryContext context)
 	server->timeout_ms = concord_option_duration(options, "timeout", 30000);
 	server->connect_timeout_ms =
 		concord_option_duration(options, "connect_timeout", 5000);
-	server->concurrency = concord_option_integer(options, "concurrency", 4);
+	concord_limits_load(server, options);
 	server->retry_limit = concord_option_integer(options, "retry_limit", 20);
 	server->retry_base_ms = concord_option_duration(options, "retry_base", 1000);
 	server->retry_cap_ms =
 		concord_option_duration(options, "retry_cap", 5 * 60 * 1000);
 	server->outage_limit_ms =
 		concord_option_duration(options, "outage_limit", -1);
-	server->breaker_failures =
-		concord_option_integer(options, "breaker_failures", 5);
-	server->breaker_cooldown_ms =
-		concord_option_duration(options, "breaker_cooldown", 5000);
 	server->environment = srv_text(options, "environment");
 	server->verify = concord_option_bool(options, "verify", true);
 	server->ca_file = srv_text(options, "ca_file");

@@ -253,15 +253,16 @@ concord_book_system(ConcordCourier *courier, ConcordSystem *system)
 {
 	ConcordBookRows rows = {0};
 	const char *reason = system->held ? system->held : system->reason;
-	TimestampTz until = concord_breaker_next(system);
+	TimestampTz until = concord_breaker_next(system, courier->now);
+	TimestampTz since = concord_breaker_time(system->since, courier->now);
 
 	concord_book_begin(&rows, &bkr_system, 1);
 	concord_book_put(&rows, 0, ObjectIdGetDatum(system->serverid), false);
 	concord_book_put(&rows, 1, Int32GetDatum(courier->index), false);
 	concord_book_put_text(&rows, 2, concord_breaker_name(system->breaker));
-	concord_book_put_text(&rows, 3, concord_breaker_state(system, courier->now));
+	concord_book_put_text(&rows, 3, concord_breaker_state(system));
 	concord_book_put_text(&rows, 4, reason[0] ? reason : NULL);
-	concord_book_put(&rows, 5, TimestampTzGetDatum(system->since), false);
+	concord_book_put(&rows, 5, TimestampTzGetDatum(since), false);
 	concord_book_put(&rows, 6, TimestampTzGetDatum(until), until <= courier->now);
 	concord_book_put(&rows, 7, Int32GetDatum(system->failures), false);
 	concord_book_put(&rows, 8, Int32GetDatum(system->in_flight), false);

@@ -1,154 +1,117 @@
 /*-------------------------------------------------------------------------
  *
  * breaker.c
- *	  Is a system up; may a request go to it now.
+ *	  A courier's view of an account: may a request go to a system now; what
+ *	  an outcome says about the system.
  *
- *		closed ──► open ──► half-open ──► closed
- *					▲			│
- *					└───────────┘
+ * Limits and breaker are the account's (http/account.c, account_breaker.c).
+ * Here are the decisions that need to know outcomes: DOWN opens the breaker at
+ * once; a failure without a whole answer, or a 5xx, may be the record's or the
+ * system's; any other answer proves that the system works.  While the breaker
+ * is open nothing is counted against records.  Probes take deliveries in turn:
+ * send.c puts one that failed behind the others.
  *
- * What opens it: an outcome DOWN at once, or failures in a row that could be the
- * system's (no whole answer, 5xx) of breaker_failures different records.  The
- * same record failing again says nothing new about the system; it loses an
- * attempt and dies in the end.  An answer about one record, good or bad, proves
- * that the system works and closes it.  While it is open nothing is tried and
- * nothing counted; after a cooldown, which doubles up to BREAKER_CAP_MS, one
- * probe goes.  Probes take deliveries in turn (send.c puts one that failed
- * behind the others), and one that fails so while fewer records than that have
- * closes the breaker too: whatever had opened it is over, and a record that
- * makes a system fail cannot keep it from the others, nor be tried for ever.
- *
- * A throttled system (429) is not down: it is left alone for as long as it
- * asked, or for a growing delay.
+ * A courier keeps a copy of the breaker's state, which it renews when the
+ * account's version has changed.
  *
  *-------------------------------------------------------------------------
  */
 #include "base/compat.h"
 
 #include "base/settings.h"
+#include "connector/limits.h"
 #include "delivery/delivery.h"
 #include "utils/timestamp.h"
 
-#define BREAKER_CAP_MS		60000
-#define BREAKER_THROTTLE_MS	1000
+#define BREAKER_OVERLOADED	503
 
-/* brk_become changes the state; the row is written with the next commit. */
-static void
-brk_become(ConcordSystem *system, ConcordBreaker breaker, TimestampTz now)
+/* concord_breaker_look renews the copy. */
+void
+concord_breaker_look(ConcordSystem *system)
 {
-	if (system->breaker == breaker)
+	ConcordAccountView view;
+	uint32		version;
+
+	if (system->account == NULL)
 		return;
-	if (breaker == CONCORD_BREAKER_OPEN &&
-		system->breaker == CONCORD_BREAKER_CLOSED)
-		system->since = now;
-	if (breaker == CONCORD_BREAKER_CLOSED)
-	{
-		system->since = now;
-		system->trips = 0;
-		system->reason[0] = '\0';
-	}
-	system->breaker = breaker;
-	system->dirty = true;
-}
-
-/* brk_open opens it for a cooldown that doubles with each failed probe. */
-static void
-brk_open(ConcordSystem *system, const char *reason, int retry_after_ms,
-		 TimestampTz now)
-{
-	double		cooldown = Max(system->breaker_cooldown_ms, 1);
-
-	if (system->breaker == CONCORD_BREAKER_OPEN)
-		return;					/* an answer to what was under way */
-	for (int i = 0; i < system->trips && cooldown < BREAKER_CAP_MS; i++)
-		cooldown *= 2;
-	cooldown = Min(cooldown, (double) Max(BREAKER_CAP_MS,
-										  system->breaker_cooldown_ms));
-	if (retry_after_ms > 0)
-		system->throttled_until = Max(system->throttled_until,
-									  now + (int64) retry_after_ms * 1000);
-	cooldown = Max(cooldown, (double) retry_after_ms);
-	system->trips++;
-	system->until = now + (int64) (cooldown * 1000);
-	strlcpy(system->reason, reason ? reason : "the system does not answer",
-			sizeof(system->reason));
-	brk_become(system, CONCORD_BREAKER_OPEN, now);
+	version = concord_account_version(system->account);
+	if (version == system->version)
+		return;
+	concord_account_look(system->account, &view);
+	system->version = version;
+	system->breaker = view.breaker;
+	system->failures = view.failures;
+	system->since = view.since;
+	system->until = view.until;
+	system->throttled_until = view.throttled_until;
+	strlcpy(system->reason, view.reason, sizeof(system->reason));
 	system->dirty = true;
 }
 
 /*
- * concord_breaker_allows says whether one more request may go now; it makes
- * an open breaker half-open when its time has come.
+ * concord_breaker_allows says whether one more request may go now, and takes a
+ * place for it, unless there is one already.
  */
 bool
-concord_breaker_allows(ConcordSystem *system, TimestampTz now)
+concord_breaker_allows(ConcordSystem *system)
 {
-	if (!concord_delivery || system->held != NULL ||
-		now < system->throttled_until)
+	int64		wait_us;
+
+	if (system->place)
+		return true;
+	system->ask_at = -1;
+	if (!concord_delivery || system->held != NULL || system->moving ||
+		system->account == NULL)
 		return false;
-	if (system->breaker == CONCORD_BREAKER_OPEN)
-	{
-		if (now < system->until || system->in_flight > 0)
-			return false;
-		brk_become(system, CONCORD_BREAKER_HALF_OPEN, now);
-	}
-	if (system->breaker == CONCORD_BREAKER_HALF_OPEN)
-		return system->in_flight == 0;
-	return system->in_flight < system->concurrency;
+	system->place = concord_account_take(system->account, CONCORD_USE_COURIER,
+										 &wait_us, NULL);
+	if (system->place)
+		system->ask_at = 0;
+	else if (wait_us >= 0)
+		system->ask_at = concord_account_now() + wait_us;
+	concord_breaker_look(system);
+	return system->place;
 }
 
-/* brk_throttled notes that the system asks for time. */
-static void
-brk_throttled(ConcordSystem *system, const ConcordExchange *x, TimestampTz now)
+/* concord_breaker_spare gives back a place that nothing was chosen for. */
+void
+concord_breaker_spare(ConcordSystem *system)
 {
-	int			ms = x->retry_after_ms;
-
-	system->throttles++;
-	if (ms < 0)
-		ms = BREAKER_THROTTLE_MS / 2 +
-			concord_backoff_ms(system->throttles, BREAKER_THROTTLE_MS,
-							   BREAKER_CAP_MS);
-	system->throttled_until = Max(system->throttled_until,
-								  now + (int64) ms * 1000);
-	system->dirty = true;
+	if (!system->place)
+		return;
+	system->place = false;
+	concord_account_untake(system->account, CONCORD_USE_COURIER);
+	concord_breaker_look(system);
 }
 
-/*
- * brk_failed counts a record among those that failed in a row, once.  Beyond
- * what is remembered, each failure counts.
- */
-static void
-brk_failed(ConcordSystem *system, uint64 record)
+/* concord_system_begins uses the place that allows has taken. */
+void
+concord_system_begins(ConcordSystem *system)
 {
-	int			known = Min(system->failures, CONCORD_BREAKER_RECORDS);
-
-	for (int i = 0; i < known; i++)
-		if (system->failed[i] == record)
-			return;
-	if (known < CONCORD_BREAKER_RECORDS)
-		system->failed[known] = record;
-	system->failures++;
-	system->dirty = true;
+	Assert(system->place);
+	system->place = false;
+	system->in_flight++;
 }
 
-/*
- * brk_maybe_down judges a failure that may be the record's or the system's;
- * true where it counts against the record.
- */
-static bool
-brk_maybe_down(ConcordSystem *system, const ConcordExchange *x, uint64 record,
-			   TimestampTz now)
+/* concord_system_ends gives it back, when the exchange has ended. */
+void
+concord_system_ends(ConcordCourier *courier, ConcordSystem *system)
 {
-	if (system->breaker == CONCORD_BREAKER_OPEN)
-		return false;			/* was under way when it opened */
-	brk_failed(system, record);
-	if (system->failures >= system->breaker_failures)
-	{
-		brk_open(system, x->error, x->retry_after_ms, now);
-		return false;
-	}
-	brk_become(system, CONCORD_BREAKER_CLOSED, now);
-	return true;
+	system->in_flight--;
+	concord_account_release(system->account, CONCORD_USE_COURIER);
+	if (system->moving && system->in_flight == 0)
+		courier->loaded = false;
+}
+
+/* concord_breaker_answer takes in what an answer says of the system's limits. */
+void
+concord_breaker_answer(ConcordSystem *system, const ConcordConnector *connector,
+					   const ConcordResponse *response)
+{
+	ConcordBudget budget;
+
+	if (concord_limits_read(connector, response, &budget))
+		concord_account_told(system->account, &budget);
 }
 
 /*
@@ -160,6 +123,9 @@ bool
 concord_breaker_result(ConcordSystem *system, const ConcordExchange *x,
 					   uint64 record, TimestampTz now)
 {
+	ConcordAccount *account = system->account;
+	bool		counts = true;
+
 	if (x->outcome != CONCORD_OUTCOME_DONE && x->error != NULL)
 	{
 		strlcpy(system->last_error, x->error, sizeof(system->last_error));
@@ -167,76 +133,97 @@ concord_breaker_result(ConcordSystem *system, const ConcordExchange *x,
 	}
 	if (x->outcome == CONCORD_OUTCOME_DOWN)
 	{
-		brk_open(system, x->error, x->retry_after_ms, now);
-		return false;
+		concord_account_down(account, x->error, x->retry_after_ms,
+							 x->status == BREAKER_OVERLOADED);
+		counts = false;
 	}
-	if (x->outcome == CONCORD_OUTCOME_THROTTLE)
+	else if (x->outcome == CONCORD_OUTCOME_THROTTLE)
 	{
-		brk_throttled(system, x, now);
-		if (system->breaker == CONCORD_BREAKER_HALF_OPEN)
-			brk_become(system, CONCORD_BREAKER_CLOSED, now);
-		return false;
+		concord_account_throttled(account, x->retry_after_ms);
+		counts = false;
 	}
-	if (x->outcome == CONCORD_OUTCOME_UNKNOWN ||
-		(x->outcome == CONCORD_OUTCOME_RETRY &&
-		 (x->status == 0 || x->status >= 500)))
-		return brk_maybe_down(system, x, record, now);
-	system->last_answer_at = now;
-	system->dirty |= system->failures > 0;
-	system->failures = 0;
-	system->throttles = 0;
-	brk_become(system, CONCORD_BREAKER_CLOSED, now);
-	return true;
+	else if (x->outcome == CONCORD_OUTCOME_UNKNOWN ||
+			 (x->outcome == CONCORD_OUTCOME_RETRY &&
+			  (x->status == 0 || x->status >= 500)))
+		counts = concord_account_failed(account, record, x->error,
+										x->retry_after_ms);
+	else
+	{
+		system->last_answer_at = now;
+		concord_account_answered(account);
+	}
+	concord_breaker_look(system);
+	return counts;
 }
 
 /*
  * concord_breaker_hurry has a system that is down probed now: somebody has
- * changed its options.
+ * changed it, its credentials, or resumed it.
  */
 void
-concord_breaker_hurry(ConcordSystem *system, TimestampTz now)
+concord_breaker_hurry(ConcordSystem *system)
 {
-	if (system->breaker != CONCORD_BREAKER_OPEN)
+	if (system->account == NULL)
 		return;
-	system->until = Min(system->until, now);
-	system->trips = 0;
-	system->dirty = true;
+	concord_account_hurry(system->account);
+	concord_breaker_look(system);
 }
 
-/*
- * concord_breaker_retry lets a probe go now: somebody has changed the server,
- * its credentials, or resumed it.  What the system asked for is kept.
- */
-void
-concord_breaker_retry(ConcordSystem *system, TimestampTz now)
+/* concord_breaker_time tells a time of the account's clock as one of day. */
+TimestampTz
+concord_breaker_time(int64 at, TimestampTz now)
 {
-	if (system->breaker != CONCORD_BREAKER_OPEN)
-		return;
-	system->trips = 0;
-	system->until = Min(system->until, now);
-	system->dirty = true;
+	return now + (at - concord_account_now());
+}
+
+/* concord_breaker_age_ms says how long the breaker has been in its state. */
+int64
+concord_breaker_age_ms(const ConcordSystem *system)
+{
+	return (concord_account_now() - system->since) / 1000;
+}
+
+/* brk_next is when the system may be tried, 0: now. */
+static int64
+brk_next(const ConcordSystem *system)
+{
+	int64		next = system->throttled_until;
+
+	if (system->breaker == CONCORD_BREAKER_OPEN)
+		next = Max(next, system->until);
+	return next > concord_account_now() ? next : 0;
 }
 
 /* concord_breaker_next says when the system may be tried again; 0: now. */
 TimestampTz
-concord_breaker_next(const ConcordSystem *system)
+concord_breaker_next(const ConcordSystem *system, TimestampTz now)
 {
-	TimestampTz next = system->throttled_until;
+	int64		next = brk_next(system);
 
-	if (system->breaker == CONCORD_BREAKER_OPEN)
-		next = Max(next, system->until);
-	return next;
+	return next > 0 ? concord_breaker_time(next, now) : 0;
+}
+
+/*
+ * concord_breaker_asked says when to ask again for a place that was refused;
+ * 0: now; -1: not before our latch is set.
+ */
+TimestampTz
+concord_breaker_asked(const ConcordSystem *system, TimestampTz now)
+{
+	if (system->ask_at <= 0)
+		return system->ask_at;
+	return Max(concord_breaker_time(system->ask_at, now), 0);
 }
 
 /* concord_breaker_state is what view system calls state. */
 const char *
-concord_breaker_state(const ConcordSystem *system, TimestampTz now)
+concord_breaker_state(const ConcordSystem *system)
 {
 	if (system->held != NULL)
 		return "held";
 	if (system->breaker != CONCORD_BREAKER_CLOSED)
 		return "down";
-	if (now < system->throttled_until)
+	if (brk_next(system) > 0)
 		return "throttled";
 	return "ok";
 }

@@ -15,6 +15,7 @@
 #include "base/settings.h"
 #include "catalog/pg_type.h"
 #include "commands/extension.h"
+#include "connector/limits.h"
 #include "delivery/delivery.h"
 #include "executor/spi.h"
 #include "utils/array.h"
@@ -210,6 +211,8 @@ cho_clean(void)
 		" AND NOT EXISTS (SELECT FROM concord.mapping m WHERE m.id = s.mapping)",
 		"DELETE FROM concord.system_state t"
 		" WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_foreign_server s WHERE s.oid = t.serverid)",
+		"DELETE FROM concord.account_usage u WHERE u.serverid <> 0"
+		" AND NOT EXISTS (SELECT FROM pg_catalog.pg_foreign_server s WHERE s.oid = u.serverid)",
 	};
 	bool		isnull;
 
@@ -217,7 +220,9 @@ cho_clean(void)
 					"  WHERE NOT EXISTS (SELECT FROM concord.mapping m WHERE m.id = l.mapping"
 					"                    AND m.state NOT IN ('stale', 'restored')))"
 					" OR EXISTS (SELECT FROM concord.system_state t WHERE NOT EXISTS"
-					"  (SELECT FROM pg_catalog.pg_foreign_server s WHERE s.oid = t.serverid))",
+					"  (SELECT FROM pg_catalog.pg_foreign_server s WHERE s.oid = t.serverid))"
+					" OR EXISTS (SELECT FROM concord.account_usage u WHERE u.serverid <> 0 AND NOT EXISTS"
+					"  (SELECT FROM pg_catalog.pg_foreign_server s WHERE s.oid = u.serverid))",
 					true, 1) != SPI_OK_SELECT || SPI_processed != 1)
 		elog(ERROR, "could not look for what is left of mappings");
 	if (!DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc,
@@ -375,6 +380,7 @@ concord_chores(ConcordCourier *courier)
 		{
 			cho_clean();
 			cho_definers();
+			(void) concord_limits_save_usage();
 		}
 	}
 	concord_bookkeeping_commit(started);

@@ -31,6 +31,7 @@
 #include "access/xlogdefs.h"
 #include "base/shmem.h"
 #include "connector/connector.h"
+#include "http/account.h"
 #include "lib/ilist.h"
 #include "lib/pairingheap.h"
 #include "mapping/eval.h"
@@ -48,7 +49,6 @@ struct ConcordAuth;
 #define CONCORD_BLOCKED_EVENTS	256 /* held behind parked ones: they move */
 #define CONCORD_BLOCKED_MS		30000	/* ... also after this long */
 #define CONCORD_SENT_AHEAD		8192	/* reservation of sent_up_to */
-#define CONCORD_BREAKER_RECORDS	32	/* failed ones that a breaker tells apart */
 #define CONCORD_FRESH_MS		2000	/* mapped values older than this are
 										 * mapped again before they are sent */
 
@@ -104,37 +104,33 @@ typedef struct ConcordAccess
 								 * mapping's row */
 } ConcordAccess;
 
-typedef enum ConcordBreaker
-{
-	CONCORD_BREAKER_CLOSED,		/* → open */
-	CONCORD_BREAKER_OPEN,		/* → half-open, when the cooldown is over */
-	CONCORD_BREAKER_HALF_OPEN,	/* one probe; → closed, → open */
-} ConcordBreaker;
-
 typedef struct ConcordSystem
 {
 	dlist_node	node;			/* in courier->systems */
 	Oid			serverid;
 	dlist_head	lanes;			/* of ConcordLane.system_node, in turn */
-	int			concurrency;
-	int			in_flight;
+	int			in_flight;		/* of this courier */
 	const char *held;			/* why it must not be contacted, or NULL; a
 								 * constant */
 
-	/* breaker.c */
+	/* breaker.c; what is shared by all processes is in account */
+	struct ConcordAccount *account; /* NULL while there is no lane */
+	ConcordLimits limits;		/* from the options */
+	bool		moving;			/* it has another account now: drain first */
+	bool		place;			/* taken, and nothing chosen for it yet */
+	int64		ask_at;			/* microseconds of concord_account_now(): when
+								 * to ask for a place again; -1: our latch is
+								 * set then */
+	uint32		version;		/* of the account, that these are copies of: */
 	ConcordBreaker breaker;
-	int			breaker_failures;	/* from the server's options */
-	int			breaker_cooldown_ms;
-	int			failures;		/* in a row, of different records */
-	uint64		failed[CONCORD_BREAKER_RECORDS];	/* which, the first ones */
-	int			trips;			/* in a row: doubles the cooldown */
-	int			throttles;		/* in a row */
-	TimestampTz since;			/* of this state */
-	TimestampTz until;			/* open: when a probe may go */
-	TimestampTz throttled_until;
+	int			failures;
+	int64		since;			/* of this state; as ask_at */
+	int64		until;			/* open: when a probe may go */
+	int64		throttled_until;
+	char		reason[CONCORD_ACCOUNT_REASON];
+
 	TimestampTz last_answer_at;
 	TimestampTz last_error_at;
-	char		reason[256];
 	char		last_error[256];
 	bool		dirty;			/* row in concord.system_state is outdated */
 	int			shown_in_flight;
@@ -441,9 +437,6 @@ extern void concord_definition_release(ConcordDefinition *definition);
 extern ConcordAccess *concord_access_get(ConcordCourier *courier, List **known,
 										 const ConcordMapping *mapping,
 										 char **denial, char **failure);
-extern ConcordSystem *concord_system_get(ConcordCourier *courier,
-										 const ConcordServer *server);
-extern void concord_systems_check(ConcordCourier *courier);
 extern void concord_access_forget(List *known);
 extern bool concord_access_denied(const ConcordMapping *mapping, char **denial);
 
@@ -480,17 +473,35 @@ extern void concord_send_collect(ConcordCourier *courier);
 extern void concord_delivery_end(ConcordCourier *courier, ConcordDelivery *d,
 								 ConcordEnd end);
 
-/* breaker.c */
-extern bool concord_breaker_allows(ConcordSystem *system, TimestampTz now);
+/*
+ * breaker.c.  For each request, in this order: allows (a place is taken), begins
+ * (something is sent on it) or spare (nothing is), result, ends.
+ */
+extern bool concord_breaker_allows(ConcordSystem *system);
+extern void concord_breaker_spare(ConcordSystem *system);
+extern void concord_system_begins(ConcordSystem *system);
+extern void concord_system_ends(ConcordCourier *courier, ConcordSystem *system);
 extern bool concord_breaker_result(ConcordSystem *system,
 								   const ConcordExchange *exchange,
 								   uint64 record, TimestampTz now);
-extern void concord_breaker_hurry(ConcordSystem *system, TimestampTz now);
-extern void concord_breaker_retry(ConcordSystem *system, TimestampTz now);
-extern TimestampTz concord_breaker_next(const ConcordSystem *system);
-extern const char *concord_breaker_state(const ConcordSystem *system,
+extern void concord_breaker_answer(ConcordSystem *system,
+								   const ConcordConnector *connector,
+								   const ConcordResponse *response);
+extern void concord_breaker_look(ConcordSystem *system);
+extern void concord_breaker_hurry(ConcordSystem *system);
+extern TimestampTz concord_breaker_next(const ConcordSystem *system,
+										TimestampTz now);
+extern TimestampTz concord_breaker_asked(const ConcordSystem *system,
 										 TimestampTz now);
+extern TimestampTz concord_breaker_time(int64 at, TimestampTz now);
+extern int64 concord_breaker_age_ms(const ConcordSystem *system);
+extern const char *concord_breaker_state(const ConcordSystem *system);
 extern const char *concord_breaker_name(ConcordBreaker breaker);
+
+/* systems.c */
+extern ConcordSystem *concord_system_get(ConcordCourier *courier,
+										 const ConcordServer *server);
+extern void concord_systems_check(ConcordCourier *courier);
 
 /* backoff.c */
 extern int	concord_backoff_ms(int attempt, int base_ms, int cap_ms);

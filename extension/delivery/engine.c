@@ -18,6 +18,7 @@
 #include "base/bookkeeping.h"
 #include "base/settings.h"
 #include "catalog/pg_type.h"
+#include "connector/limits.h"
 #include "delivery/delivery.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
@@ -117,16 +118,16 @@ static TimestampTz
 eng_lane_due(ConcordCourier *courier, const ConcordLane *lane)
 {
 	TimestampTz due = -1;
-	bool		free = lane->system->in_flight < lane->system->concurrency;
 
 	if (lane->state != CONCORD_LANE_OPEN || lane->system->held != NULL)
 		return -1;
 	if (lane->nfresh > 0)
 		due = lane->barred ? courier->now + ENG_BOOK_WAIT_MS * INT64CONST(1000) : 0;
-	else if (free && lane->nready > 0)
-		due = concord_breaker_next(lane->system);
-	else if (free && concord_parked_next(lane) >= 0 && lane->nactive == 0)
-		due = Max(concord_parked_next(lane), concord_breaker_next(lane->system));
+	else if (lane->nready > 0)
+		due = concord_breaker_asked(lane->system, courier->now);
+	else if (concord_parked_next(lane) >= 0 && lane->nactive == 0)
+		due = Max(concord_parked_next(lane),
+				  concord_breaker_next(lane->system, courier->now));
 	if (due < 0)
 		return -1;
 	if (lane->system->breaker != CONCORD_BREAKER_CLOSED &&
@@ -222,4 +223,6 @@ concord_courier_stop(ConcordCourier *courier)
 	concord_send_collect(courier);
 	if (courier->nended > 0)
 		concord_book_turn(courier);
+	concord_bookkeeping_begin();
+	concord_bookkeeping_commit(concord_limits_save_usage());
 }

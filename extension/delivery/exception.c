@@ -272,7 +272,7 @@ park_pick(ConcordCourier *courier, ConcordParked **picked, Datum *ids)
 
 		if (lane->state != CONCORD_LANE_OPEN || lane->hold_until > courier->now ||
 			lane->system->held != NULL ||
-			concord_breaker_next(lane->system) > courier->now)
+			concord_breaker_next(lane->system, courier->now) > courier->now)
 			continue;
 		while (n < PARK_READ_LIMIT && concord_parked_due(lane, courier->now))
 		{

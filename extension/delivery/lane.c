@@ -327,7 +327,7 @@ lane_use(ConcordCourier *courier, ConcordLane *lane, ConcordAccess *access)
 	else
 		(void) concord_system_get(courier, access->server);
 	if (lane->stamp != 0 && lane->stamp != access->stamp)
-		concord_breaker_retry(lane->system, courier->now);
+		concord_breaker_hurry(lane->system);
 	lane->stamp = access->stamp;
 }
 
@@ -453,8 +453,7 @@ lane_options_changed(ConcordCourier *courier)
 		return;
 	courier->options_changed = false;
 	dlist_foreach(iter, &courier->systems)
-		concord_breaker_hurry(dlist_container(ConcordSystem, node, iter.cur),
-							  courier->now);
+		concord_breaker_hurry(dlist_container(ConcordSystem, node, iter.cur));
 }
 
 /*

@@ -175,7 +175,7 @@ send_outage(ConcordCourier *courier, ConcordDelivery *d)
 	dlist_iter	iter;
 
 	if (limit < 0 || system->breaker == CONCORD_BREAKER_CLOSED ||
-		courier->now - system->since < (int64) limit * 1000)
+		concord_breaker_age_ms(system) < limit)
 	{
 		send_again(d);
 		return;
@@ -215,10 +215,10 @@ send_finish(ConcordCourier *courier, ConcordDelivery *d)
 	bool		counts;
 
 	lane->in_flight--;
-	lane->system->in_flight--;
 	courier->in_flight--;
 	d->answered_at = courier->now;
 	counts = concord_breaker_result(lane->system, x, send_record(d), courier->now);
+	concord_system_ends(courier, lane->system);
 	if (x->outcome == CONCORD_OUTCOME_UNKNOWN || x->status >= 500)
 		d->was_unknown = true;
 	d->status = x->status;
@@ -258,7 +258,7 @@ send_failed(ConcordCourier *courier, ConcordDelivery *d, ErrorData *error)
 	ConcordLane *lane = d->lane;
 
 	lane->in_flight--;
-	lane->system->in_flight--;
+	concord_system_ends(courier, lane->system);
 	courier->in_flight--;
 	d->attempts++;
 	d->rule = "request";
@@ -280,7 +280,11 @@ send_step(ConcordCourier *courier, ConcordDelivery *d,
 	ErrorData  *volatile error = NULL;
 
 	if (response != NULL)
+	{
 		concord_log_payload(d);
+		concord_breaker_answer(d->lane->system, d->access->server->connector,
+							   response);
+	}
 	/* hashes want an owner, and there is no transaction that has one */
 	CurrentResourceOwner = courier->owner;
 	PG_TRY();
@@ -313,6 +317,9 @@ send_step(ConcordCourier *courier, ConcordDelivery *d,
 		send_finish(courier, d);
 	else
 	{
+		/* the first request was counted when its place was taken */
+		if (response != NULL)
+			concord_account_charge(d->lane->system->account);
 		concord_delivery_forget_request(d);
 		d->request = next;
 		d->request->owner = d;
@@ -383,7 +390,7 @@ send_choose(ConcordCourier *courier, ConcordLane *lane, SendRound *round)
 	round->chosen[round->n++] = d;
 	concord_delivery_become(d, CONCORD_DELIVERY_SENT);
 	lane->in_flight++;
-	lane->system->in_flight++;
+	concord_system_begins(lane->system);
 	courier->in_flight++;
 	return true;
 }
@@ -394,13 +401,19 @@ send_pick(ConcordCourier *courier, ConcordSystem *system, SendRound *round)
 {
 	int			idle = 0;
 	int			nlanes = 0;
-	int			stale = round->stale + 4 * system->concurrency + 16;
+	int			nready = 0;
+	int			stale = round->stale + 4 * system->limits.concurrency + 16;
 	dlist_iter	iter;
 
 	dlist_foreach(iter, &system->lanes)
+	{
 		nlanes++;
+		nready += dlist_container(ConcordLane, system_node, iter.cur)->nready;
+	}
+	if (nready == 0)
+		return;					/* no place is needed */
 	while (idle < nlanes && round->n < SEND_ROUND_LIMIT && round->stale < stale &&
-		   concord_breaker_allows(system, courier->now))
+		   concord_breaker_allows(system))
 	{
 		dlist_node *node = dlist_pop_head_node(&system->lanes);
 		ConcordLane *lane = dlist_container(ConcordLane, system_node, node);
@@ -413,6 +426,7 @@ send_pick(ConcordCourier *courier, ConcordSystem *system, SendRound *round)
 		else
 			idle++;
 	}
+	concord_breaker_spare(system);
 }
 
 /* send_start begins an exchange. */

@@ -125,6 +125,18 @@ CREATE TABLE concord.system_state (
 	PRIMARY KEY (serverid, courier)
 ) WITH (fillfactor = 20);
 
+-- What was used of quotas, by the age of requests: parts[1] began age_ms
+-- before saved_at, the others are part_ms long and older.
+CREATE TABLE concord.account_usage (
+	serverid		oid NOT NULL,	-- 0: a named account
+	account			text NOT NULL,	-- '': a server's own
+	saved_at		timestamptz NOT NULL,
+	part_ms			bigint NOT NULL,
+	age_ms			bigint NOT NULL,
+	parts			bigint[] NOT NULL,
+	PRIMARY KEY (serverid, account)
+) WITH (fillfactor = 20);
+
 -- Systems that a person has paused.
 CREATE TABLE concord.system_pause (
 	serverid		oid PRIMARY KEY,
@@ -185,6 +197,13 @@ RETURNS record LANGUAGE c STRICT VOLATILE AS 'MODULE_PATHNAME', 'concord_pending
 CREATE FUNCTION concord.outbox_bytes_after(cursor bigint)
 RETURNS bigint LANGUAGE c STRICT VOLATILE AS 'MODULE_PATHNAME', 'concord_outbox_bytes_after';
 
+-- Limits and breaker of a server's account as they are in shared memory.
+CREATE FUNCTION concord.account_state(serverid oid,
+	OUT account text, OUT state text, OUT breaker text, OUT reason text, OUT since timestamptz,
+	OUT until timestamptz, OUT failures int, OUT in_flight int, OUT concurrency int, OUT rate text,
+	OUT budget_left bigint, OUT throttled_until timestamptz, OUT note text)
+RETURNS record LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'concord_account_state';
+
 -- ---------------------------------------------------------------------
 -- views
 -- ---------------------------------------------------------------------
@@ -203,14 +222,19 @@ CREATE VIEW concord.system AS
 	SELECT s.srvname AS server,
 		   CASE WHEN p.serverid IS NOT NULL THEN 'paused'
 				WHEN NOT pg_catalog.current_setting('pg_concord.delivery', true)::bool THEN 'delivery off'
-				ELSE coalesce(c.state, 'idle') END AS state,
-		   coalesce(c.breaker, 'closed') AS breaker,
-		   coalesce(c.in_flight, 0) AS in_flight,
-		   c.reason,
-		   c.since,
-		   c.until,
-		   coalesce(c.failures, 0) AS failures,
-		   NULL::bigint AS budget_left,
+				WHEN c.state = 'held' THEN c.state
+				ELSE coalesce(a.state, c.state, 'idle') END AS state,
+		   coalesce(a.breaker, 'closed') AS breaker,
+		   coalesce(a.in_flight, 0) AS in_flight,
+		   CASE WHEN c.state = 'held' THEN c.reason ELSE a.reason END AS reason,
+		   coalesce(a.since, c.since) AS since,
+		   a.until,
+		   coalesce(a.failures, 0) AS failures,
+		   a.budget_left,
+		   a.account,
+		   a.rate,
+		   a.concurrency,
+		   a.throttled_until,
 		   concord.token_expiry(s.oid) AS token_expiry,
 		   c.last_error,
 		   c.last_error_at,
@@ -221,30 +245,30 @@ CREATE VIEW concord.system AS
 					THEN 'Set pg_concord.delivery = on and reload.'
 				WHEN c.state = 'held' AND c.reason LIKE '%pg_concord.environment%'
 					THEN 'Where this database may write to that system, set pg_concord.environment to the server''s option environment and reload.'
-				WHEN c.state = 'throttled' THEN 'The system asks for time; it goes on by itself.'
-				WHEN c.state = 'down' AND c.reason ~ '^HTTP status (401|407)'
+				WHEN a.state = 'throttled' AND a.throttled_until IS NULL
+					THEN 'The budget is used up; it goes on by itself (see until).'
+				WHEN a.state = 'throttled' THEN 'The system asks for time; it goes on by itself.'
+				WHEN a.state = 'down' AND a.reason ~ '^HTTP status (401|407)'
 					THEN 'Correct the credentials (ALTER USER MAPPING); that has it tried at once.'
-				WHEN c.state = 'down' AND c.reason ~* 'certificate'
+				WHEN a.state = 'down' AND a.reason ~* 'certificate'
 					THEN 'Correct ca_file, cert_file or url (ALTER SERVER); that has it tried at once.'
-				WHEN c.state = 'down'
+				WHEN a.state = 'down'
 					THEN 'It is tried again by itself (see until); concord.ping() asks once, and ALTER SERVER has it tried at once.'
+				ELSE a.note
 		   END AS hint
 	FROM pg_catalog.pg_foreign_server s
 	JOIN pg_catalog.pg_foreign_data_wrapper w ON w.oid = s.srvfdw AND w.fdwname = 'concord'
 	LEFT JOIN concord.system_pause p ON p.serverid = s.oid
 	LEFT JOIN LATERAL (
-		SELECT (pg_catalog.array_agg(t.state ORDER BY t.state <> 'ok' DESC, t.since DESC))[1] AS state,
-			   (pg_catalog.array_agg(t.breaker ORDER BY t.state <> 'ok' DESC, t.since DESC))[1] AS breaker,
-			   (pg_catalog.array_agg(t.reason ORDER BY t.state <> 'ok' DESC, t.since DESC))[1] AS reason,
-			   (pg_catalog.array_agg(t.since ORDER BY t.state <> 'ok' DESC, t.since DESC))[1] AS since,
-			   (pg_catalog.array_agg(t.until ORDER BY t.state <> 'ok' DESC, t.since DESC))[1] AS until,
+		SELECT (pg_catalog.array_agg(t.state ORDER BY t.state = 'held' DESC, t.since DESC))[1] AS state,
+			   (pg_catalog.array_agg(t.reason ORDER BY t.state = 'held' DESC, t.since DESC))[1] AS reason,
+			   pg_catalog.max(t.since) AS since,
 			   (pg_catalog.array_agg(t.last_error ORDER BY t.last_error_at DESC NULLS LAST))[1] AS last_error,
 			   pg_catalog.max(t.last_error_at) AS last_error_at,
-			   pg_catalog.max(t.last_answer_at) AS last_answer_at,
-			   pg_catalog.max(t.failures) AS failures,
-			   pg_catalog.sum(t.in_flight)::int AS in_flight
-		FROM concord.system_state t WHERE t.serverid = s.oid) c ON true;
-COMMENT ON VIEW concord.system IS 'each server: state, breaker, what is in flight, last error, what to do';
+			   pg_catalog.max(t.last_answer_at) AS last_answer_at
+		FROM concord.system_state t WHERE t.serverid = s.oid) c ON true
+	CROSS JOIN LATERAL concord.account_state(s.oid) a;
+COMMENT ON VIEW concord.system IS 'each server: state, breaker, limits of its account, what is in flight, last error, what to do';
 
 CREATE VIEW concord.status AS
 	SELECT m.name AS mapping,
@@ -264,7 +288,10 @@ CREATE VIEW concord.status AS
 		   l.last_done_at,
 		   l.last_error,
 		   l.last_error_at,
-		   l.cursor
+		   l.cursor,
+		   coalesce(a.breaker, 'closed') AS breaker,
+		   CASE WHEN a.breaker <> 'closed' THEN a.reason END AS breaker_reason,
+		   CASE WHEN a.breaker <> 'closed' THEN a.until END AS breaker_until
 	FROM concord.mapping m
 	LEFT JOIN concord.lane l ON l.mapping = m.id
 	CROSS JOIN LATERAL concord.pending_summary(m.id) p
@@ -275,8 +302,9 @@ CREATE VIEW concord.status AS
 			   pg_catalog.count(*) FILTER (WHERE e.state = 'dead') AS dead,
 			   pg_catalog.min(e.committed_at) FILTER (WHERE e.state IN ('retry', 'waiting', 'blocked')) AS oldest
 		FROM concord.exception e
-		WHERE e.mapping = m.id AND e.state IN ('retry', 'waiting', 'blocked', 'dead')) x ON true;
-COMMENT ON VIEW concord.status IS 'each mapping: state, pending, lag, delivered, retried, dead, last error';
+		WHERE e.mapping = m.id AND e.state IN ('retry', 'waiting', 'blocked', 'dead')) x ON true
+	LEFT JOIN LATERAL concord.account_state(m.serverid) a ON true;
+COMMENT ON VIEW concord.status IS 'each mapping: state, pending, lag, delivered, retried, dead, last error, breaker of its system';
 
 CREATE VIEW concord.dead_letter AS
 	SELECT e.delivery, m.name AS mapping, e.version, m.server, e.local_key, e.op,

@@ -13,7 +13,8 @@
  *	ddl_command_end	a renamed server is renamed in mappings; a table that has
  *					become unlogged makes its mappings stale, since its changes
  *					are in no WAL; couriers look again at servers, user mappings
- *					and captured tables that were altered
+ *					and captured tables that were altered; servers that share an
+ *					account but not its limits are warned of
  *
  * The rows are written in the transaction of the DDL, as the bootstrap
  * superuser: whoever may drop a table need not have rights on our tables.
@@ -25,6 +26,7 @@
 #include "base/shmem.h"
 #include "catalog/pg_authid.h"
 #include "commands/event_trigger.h"
+#include "connector/limits.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "miscadmin.h"
@@ -132,6 +134,42 @@ ddl_run(const char *const *statements, int nstatements)
 	return changed;
 }
 
+/* Servers of ours that a statement made or altered, if they name an account. */
+static const char *const ddl_accounts =
+"SELECT DISTINCT o.option_value FROM pg_catalog.pg_event_trigger_ddl_commands() AS d"
+" JOIN pg_catalog.pg_foreign_server AS s ON s.oid = d.objid"
+" JOIN pg_catalog.pg_foreign_data_wrapper AS w ON w.oid = s.srvfdw AND w.fdwname = 'concord'"
+" CROSS JOIN LATERAL pg_catalog.pg_options_to_table(s.srvoptions) AS o"
+" WHERE d.classid = 'pg_catalog.pg_foreign_server'::pg_catalog.regclass"
+" AND o.option_name = 'account'";
+
+/* ddl_warn_accounts tells of servers that share an account and do not agree. */
+static void
+ddl_warn_accounts(void)
+{
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	/* not read only: what the statement has done must be seen */
+	if (SPI_execute(ddl_accounts, false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read the accounts of servers");
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		char	   *account = SPI_getvalue(SPI_tuptable->vals[i],
+										   SPI_tuptable->tupdesc, 1);
+		char	   *servers;
+		char	   *options = concord_limits_differ(account, &servers);
+
+		if (options != NULL)
+			ereport(WARNING,
+					(errcode(ERRCODE_WARNING),
+					 errmsg("servers of account \"%s\" have different limits: %s",
+							account, options),
+					 errdetail("The smallest value of each holds for all of them: %s.",
+							   servers)));
+	}
+	SPI_finish();
+}
+
 /* concord_ddl_drop is the sql_drop trigger. */
 Datum
 concord_ddl_drop(PG_FUNCTION_ARGS)
@@ -150,5 +188,6 @@ concord_ddl_end(PG_FUNCTION_ARGS)
 	if (ddl_run(ddl_on_end, lengthof(ddl_on_end)) > 0 ||
 		ddl_run(&ddl_concerned, 1) > 0)
 		concord_catalog_changed();
+	ddl_warn_accounts();
 	PG_RETURN_NULL();
 }

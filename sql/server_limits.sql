@@ -1,0 +1,79 @@
+-- options that limit what is sent to a system, and what connectors say of limits
+\set VERBOSITY default
+\set SHOW_CONTEXT never
+CREATE SERVER limits_a FOREIGN DATA WRAPPER concord
+  OPTIONS (connector 'rest', url 'http://127.0.0.1:1/a/', rate '600/min', quota '100000/1d',
+    interactive_share '20%', concurrency '8', account 'acme');
+
+-- what is wrong is refused, with what is right
+ALTER SERVER limits_a OPTIONS (SET rate '600');
+ALTER SERVER limits_a OPTIONS (SET rate '600/minute');
+ALTER SERVER limits_a OPTIONS (SET rate '0/s');
+ALTER SERVER limits_a OPTIONS (SET rate '-5/s');
+ALTER SERVER limits_a OPTIONS (SET rate '10 / s');
+ALTER SERVER limits_a OPTIONS (SET rate '5/d');
+ALTER SERVER limits_a OPTIONS (SET rate '100001/s');
+ALTER SERVER limits_a OPTIONS (SET rate '99999999999999999999/s');
+ALTER SERVER limits_a OPTIONS (SET quota '100000');
+ALTER SERVER limits_a OPTIONS (SET quota '100000/d');
+ALTER SERVER limits_a OPTIONS (SET quota '100000/1day');
+ALTER SERVER limits_a OPTIONS (SET quota '0/1d');
+ALTER SERVER limits_a OPTIONS (SET quota '10/500ms');
+ALTER SERVER limits_a OPTIONS (SET quota '10/400d');
+ALTER SERVER limits_a OPTIONS (SET interactive_share '20');
+ALTER SERVER limits_a OPTIONS (SET interactive_share '95%');
+ALTER SERVER limits_a OPTIONS (SET interactive_share '0.2');
+ALTER SERVER limits_a OPTIONS (SET account '');
+ALTER SERVER limits_a OPTIONS (SET account 'a name that is longer than a name in PostgreSQL may be, by a few');
+ALTER SERVER limits_a OPTIONS (SET concurrency '257');
+ALTER SERVER limits_a OPTIONS (ADD interactive_shaer '20%');
+
+-- servers of one account that differ
+CREATE SERVER limits_b FOREIGN DATA WRAPPER concord
+  OPTIONS (connector 'rest', url 'http://127.0.0.1:1/b/', rate '10/min', account 'acme');
+SELECT server, state, account, breaker, in_flight, budget_left, hint FROM concord.system
+WHERE server LIKE 'limits%' ORDER BY server;
+ALTER SERVER limits_b OPTIONS (SET rate '600/min', ADD quota '100000/1d', ADD interactive_share '20%', ADD concurrency '8');
+SELECT hint FROM concord.system WHERE server LIKE 'limits%' ORDER BY server;
+
+-- limits hold for a session too, and are shown
+ALTER SERVER limits_a OPTIONS (SET quota '4/1h');
+ALTER SERVER limits_b OPTIONS (SET quota '4/1h');
+CREATE USER MAPPING FOR CURRENT_USER SERVER limits_a OPTIONS (auth 'none');
+SELECT ok, status, error IS NOT NULL AS failed FROM concord.ping('limits_a');
+SELECT count(concord.ping('limits_a')) FROM generate_series(1, 3);
+SELECT ok, error FROM concord.ping('limits_a');
+SELECT server, state, rate, concurrency, in_flight, budget_left, until > now() + interval '59 min' AS in_an_hour, reason, hint
+FROM concord.system WHERE server LIKE 'limits%' ORDER BY server;
+DROP SERVER limits_a CASCADE;
+DROP SERVER limits_b CASCADE;
+
+-- member "limits" of a connector's definition
+CREATE FUNCTION limits_try(limits jsonb) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+  detail text;
+BEGIN
+  INSERT INTO concord.connector (name, protocol, definition) VALUES ('limits_try', 'rest', jsonb_build_object('limits', limits));
+  DELETE FROM concord.connector WHERE name = 'limits_try';
+  RETURN 'taken';
+EXCEPTION WHEN others THEN
+  GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL;
+  RETURN detail;
+END $$;
+SELECT limits_try(l::jsonb) FROM (VALUES
+  ('{"form": "ietf"}'),
+  ('[{"remaining": "X-RateLimit-Remaining", "limit": "X-RateLimit-Limit", "reset": "X-RateLimit-Reset", "reset_form": "epoch"}]'),
+  ('{"used": "x-used", "limit": 5000, "window": "1d"}'),
+  ('{"form": "ratio", "header": "sforce-limit-info", "name": "api-usage", "window": "1d"}'),
+  ('"ietf"'),
+  ('["ietf"]'),
+  ('{"form": "itef"}'),
+  ('{"form": "ratio"}'),
+  ('{"limit": 5000}'),
+  ('{"used": "x-used"}'),
+  ('{"remaining": "x remaining"}'),
+  ('{"remaining": "x", "limit": 0}'),
+  ('{"remaining": "x", "reset_form": "minutes"}'),
+  ('{"remaining": "x", "window": "20"}'),
+  ('{"remainign": "x"}')) AS v (l);
+DROP FUNCTION limits_try;
