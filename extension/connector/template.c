@@ -20,35 +20,14 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "connector/template.h"
+#include "connector/template_pieces.h"
 
 #include "base/json.h"
 #include "catalog/server_options.h"
-#include "common/base64.h"
 #include "connector/protocols.h"
-#include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 
 #define TPL_MAX_DEPTH	32
-
-typedef enum TplPlace
-{
-	TPL_OBJECT,
-	TPL_KEY,
-	TPL_KEY_NAME,
-	TPL_BODY,
-	TPL_FIELDS,
-	TPL_RECORD,
-	TPL_ITEMS,
-	TPL_MAPPING,
-	TPL_ORDERING_KEY,
-	TPL_EVENT_ID,
-	TPL_EVENT_OP,
-	TPL_EVENT_TYPE,
-	TPL_EVENT_SOURCE,
-	TPL_EVENT_SUBJECT,
-	TPL_EVENT_TIME,
-} TplPlace;
 
 static const struct
 {
@@ -56,6 +35,7 @@ static const struct
 	TplPlace	place;
 	bool		is_json;		/* the value is JSON, not a text */
 }			tpl_places[] = {
+	{"url", TPL_URL, false},
 	{"object", TPL_OBJECT, false},
 	{"key", TPL_KEY, false},
 	{"key.name", TPL_KEY_NAME, false},
@@ -73,42 +53,7 @@ static const struct
 	{"event.time", TPL_EVENT_TIME, false},
 };
 
-typedef enum TplForm
-{
-	TPL_PLAIN,
-	TPL_TEXT,					/* JSON as a text */
-	TPL_BASE64,
-	TPL_JSON,					/* a text that is a number: without quotes */
-} TplForm;
-
 static const char *const tpl_forms[] = {"", "text", "base64", "json"};
-
-/* How a value is put in. */
-typedef enum TplHow
-{
-	TPL_LITERAL,
-	TPL_ALONE,					/* is a JSON value of its own */
-	TPL_INSIDE,					/* is a part of a text */
-	TPL_SPREAD,					/* the members of an object, after others */
-	TPL_SPREAD_FIRST,			/* ... or before any other */
-} TplHow;
-
-typedef struct TplPiece
-{
-	TplHow		how;
-	TplPlace	place;
-	TplForm		form;
-	char	   *text;			/* of a literal */
-	int			len;
-} TplPiece;
-
-struct ConcordTemplate
-{
-	ConcordTemplateUse use;
-	int			npieces;
-	int			maxpieces;
-	TplPiece   *pieces;
-};
 
 /* What parsing needs at hand. */
 typedef struct TplParser
@@ -118,10 +63,6 @@ typedef struct TplParser
 	StringInfoData literal;		/* not yet a piece */
 	bool		items;
 } TplParser;
-
-/* ---------------------------------------------------------------------
- * parsing
- * ------------------------------------------------------------------- */
 
 /* tpl_bad refuses a template. */
 static void
@@ -230,9 +171,9 @@ tpl_find(const char *text, Size len, TplPlace *place, TplForm *form,
 	return found ? end - text + 1 : 0;
 }
 
-/* tpl_is_json says whether a place's value is JSON. */
-static bool
-tpl_is_json(TplPlace place)
+/* concord_place_is_json says whether a place's value is JSON. */
+bool
+concord_place_is_json(TplPlace place)
 {
 	for (int i = 0; i < lengthof(tpl_places); i++)
 	{
@@ -278,7 +219,7 @@ tpl_place(TplParser *parser, TplHow how, TplPlace place, TplForm form)
 
 	if (place == TPL_ITEMS && !parser->items)
 		tpl_bad(parser, "has {items}, which only a batch has");
-	if (parser->template->use != CONCORD_TEMPLATE_JSON && tpl_is_json(place) &&
+	if (parser->template->use != CONCORD_TEMPLATE_JSON && concord_place_is_json(place) &&
 		form != TPL_BASE64)
 		tpl_bad(parser, "has a place whose value is JSON");
 	tpl_flush(parser);
@@ -318,6 +259,16 @@ tpl_text(TplParser *parser, const char *text, Size len)
 	tpl_literal(parser, text + from, len - from);
 }
 
+/* tpl_is_place says whether a string is nothing but a place. */
+static bool
+tpl_is_place(const char *text, Size len)
+{
+	return len > 2 && text[0] == '{' && text[len - 1] == '}' &&
+		memchr(text, '}', len) == text + len - 1 &&
+		memchr(text + 1, '{', len - 1) == NULL &&
+		memchr(text, ' ', len) == NULL;
+}
+
 /* tpl_string writes a JSON string: one place, or a text with places within. */
 static void
 tpl_string(TplParser *parser, const char *text, Size len)
@@ -326,10 +277,7 @@ tpl_string(TplParser *parser, const char *text, Size len)
 	TplForm		form;
 	char	   *name;
 
-	if (len > 2 && text[0] == '{' && text[len - 1] == '}' &&
-		memchr(text, '}', len) == text + len - 1 &&
-		memchr(text + 1, '{', len - 1) == NULL &&
-		memchr(text, ' ', len) == NULL)
+	if (tpl_is_place(text, len))
 	{
 		if (tpl_find(text, len, &place, &form, &name) == 0)
 			tpl_unknown(parser, name);
@@ -343,7 +291,7 @@ tpl_string(TplParser *parser, const char *text, Size len)
 
 /* tpl_spread adds the member "...". */
 static void
-tpl_spread(TplParser *parser, const JsonbValue *value, bool first)
+tpl_spread(TplParser *parser, const JsonbValue *value)
 {
 	TplPlace	place;
 	TplForm		form;
@@ -359,7 +307,41 @@ tpl_spread(TplParser *parser, const JsonbValue *value, bool first)
 		(place != TPL_BODY && place != TPL_FIELDS && place != TPL_RECORD))
 		tpl_bad(parser,
 				"has a member \"...\" that is none of {body}, {fields} and {record}");
-	tpl_place(parser, first ? TPL_SPREAD_FIRST : TPL_SPREAD, place, form);
+	tpl_place(parser, TPL_SPREAD, place, form);
+}
+
+static void tpl_value(TplParser *parser, JsonbValue *value, int depth);
+
+/*
+ * tpl_member writes a member of an object.  Where its value is nothing but a
+ * place, the member goes with the value: an event without a key has no
+ * "SessionId": null.
+ */
+static void
+tpl_member(TplParser *parser, const char *name, int len, JsonbValue *value,
+		   int depth)
+{
+	StringInfoData quoted;
+
+	initStringInfo(&quoted);
+	concord_json_string(&quoted, name, len);
+	appendStringInfoChar(&quoted, ':');
+	if (value->type == jbvString &&
+		tpl_is_place(value->val.string.val, value->val.string.len))
+	{
+		TplPiece   *piece;
+
+		tpl_string(parser, value->val.string.val, value->val.string.len);
+		piece = &parser->template->pieces[parser->template->npieces - 1];
+		piece->how = TPL_MEMBER;
+		piece->text = quoted.data;
+		piece->len = quoted.len;
+		return;
+	}
+	tpl_flush(parser);
+	tpl_add(parser->template, TPL_COMMA);
+	appendBinaryStringInfo(&parser->literal, quoted.data, quoted.len);
+	tpl_value(parser, value, depth + 1);
 }
 
 /* tpl_value writes any JSON value. */
@@ -371,6 +353,11 @@ tpl_value(TplParser *parser, JsonbValue *value, int depth)
 	JsonbIteratorToken token;
 	JsonbValue	v;
 	JsonbValue	spread;
+	struct
+	{
+		int			len;
+		char	   *val;
+	}			name = {0};
 	bool		has_spread = false;
 	bool		first = true;
 	bool		object;
@@ -419,12 +406,8 @@ tpl_value(TplParser *parser, JsonbValue *value, int depth)
 					has_spread = true;
 					break;
 				}
-				if (!first)
-					appendStringInfoChar(&parser->literal, ',');
-				first = false;
-				appendStringInfoChar(&parser->literal, '"');
-				tpl_literal(parser, v.val.string.val, v.val.string.len);
-				appendStringInfoString(&parser->literal, "\":");
+				name.len = v.val.string.len;
+				name.val = v.val.string.val;
 				break;
 			case WJB_ELEM:
 				if (!first)
@@ -433,12 +416,12 @@ tpl_value(TplParser *parser, JsonbValue *value, int depth)
 				tpl_value(parser, &v, depth + 1);
 				break;
 			case WJB_VALUE:
-				tpl_value(parser, &v, depth + 1);
+				tpl_member(parser, name.val, name.len, &v, depth);
 				break;
 			case WJB_END_ARRAY:
 			case WJB_END_OBJECT:
 				if (has_spread)
-					tpl_spread(parser, &spread, first);
+					tpl_spread(parser, &spread);
 				appendStringInfoChar(&parser->literal, object ? '}' : ']');
 				break;
 			default:
@@ -475,291 +458,4 @@ concord_template_parse(const char *member, JsonbValue *value,
 	tpl_flush(&parser);
 	pfree(parser.literal.data);
 	return parser.template;
-}
-
-/* ---------------------------------------------------------------------
- * writing
- * ------------------------------------------------------------------- */
-
-/* tpl_key gives the record's key as the system knows it. */
-static char *
-tpl_key(const ConcordTemplateScope *scope)
-{
-	const ConcordExchange *exchange = scope->exchange;
-
-	if (exchange->mapping->options.remote_id_assigned &&
-		exchange->link.remote_id != NULL)
-		return exchange->link.remote_id;
-	if (scope->keys == NULL)
-		return NULL;
-	return concord_key_text(exchange->mapping, scope->keys);
-}
-
-/* tpl_object writes the mapped object as a place says. */
-static void
-tpl_object(const ConcordTemplateScope *scope, TplPlace place, StringInfo buf)
-{
-	int			flags = scope->body_flags;
-
-	if (place == TPL_FIELDS)
-		flags = (flags & ~CONCORD_BODY_KEY) | CONCORD_BODY_NO_KEY;
-	else if (place == TPL_RECORD)
-		flags |= CONCORD_BODY_KEY;
-	concord_body_write(scope->exchange->mapping, scope->exchange->mapped,
-					   flags, buf);
-}
-
-/* tpl_plain gives a place's value as text; NULL where it has none. */
-static char *
-tpl_plain(const ConcordTemplateScope *scope, TplPlace place)
-{
-	const ConcordExchange *exchange = scope->exchange;
-	const ConcordMapping *mapping = exchange->mapping;
-	ConcordEventNames names;
-	StringInfoData buf;
-
-	switch (place)
-	{
-		case TPL_OBJECT:
-			return mapping->object + strspn(mapping->object, "/");
-		case TPL_KEY:
-			return tpl_key(scope);
-		case TPL_KEY_NAME:
-			return mapping->key == NIL ? NULL :
-				((ConcordField *) linitial(mapping->key))->name;
-		case TPL_BODY:
-		case TPL_FIELDS:
-		case TPL_RECORD:
-			initStringInfo(&buf);
-			tpl_object(scope, place, &buf);
-			return buf.data;
-		case TPL_ITEMS:
-			return pnstrdup(scope->items, scope->items_len);
-		case TPL_MAPPING:
-			return mapping->name;
-		case TPL_ORDERING_KEY:
-			return exchange->mapped->ordering_key;
-		default:
-			break;
-	}
-	/* a preview has no event yet */
-	if (exchange->event == NULL)
-		return NULL;
-	concord_event_names(exchange, &names);
-	switch (place)
-	{
-		case TPL_EVENT_ID:
-			return names.id;
-		case TPL_EVENT_OP:
-			return (char *) names.op;
-		case TPL_EVENT_TYPE:
-			return names.type;
-		case TPL_EVENT_SOURCE:
-			return names.source;
-		case TPL_EVENT_SUBJECT:
-			return names.subject;
-		case TPL_EVENT_TIME:
-			return names.time;
-		default:
-			return NULL;
-	}
-}
-
-/* tpl_quote appends a place's value as a JSON string. */
-static void
-tpl_quote(StringInfo buf, const TplPiece *piece, const char *text)
-{
-	/* what is JSON is in UTF-8, whatever the database's encoding is */
-	if (tpl_is_json(piece->place))
-		concord_json_quote(buf, text, strlen(text));
-	else
-		concord_json_string(buf, text, strlen(text));
-}
-
-/* tpl_base64 codes a text. */
-static char *
-tpl_base64(const char *text)
-{
-	int			len = strlen(text);
-	int			size = pg_b64_enc_len(len);
-	char	   *coded = palloc(size + 1);
-	int			used = pg_b64_encode(text, len, coded, size);
-
-	if (used < 0)
-		elog(ERROR, "could not encode base64");
-	coded[used] = '\0';
-	return coded;
-}
-
-/* tpl_is_number says whether a text may stand in JSON without quotes. */
-static bool
-tpl_is_number(const char *text)
-{
-	const char *p = text + (*text == '-');
-	size_t		digits = strspn(p, "0123456789");
-
-	if (digits == 0 || (digits > 1 && *p == '0'))
-		return false;
-	p += digits;
-	if (*p == '.')
-	{
-		digits = strspn(p + 1, "0123456789");
-		if (digits == 0)
-			return false;
-		p += 1 + digits;
-	}
-	return *p == '\0';
-}
-
-/* tpl_alone writes a place that is a JSON value of its own. */
-static void
-tpl_alone(const TplPiece *piece, const ConcordTemplateScope *scope,
-		  StringInfo buf)
-{
-	char	   *text;
-
-	if (piece->place == TPL_ITEMS && piece->form == TPL_PLAIN)
-	{
-		appendStringInfoChar(buf, '[');
-		appendBinaryStringInfo(buf, scope->items, scope->items_len);
-		appendStringInfoChar(buf, ']');
-		return;
-	}
-	if (tpl_is_json(piece->place) && piece->form == TPL_PLAIN)
-	{
-		tpl_object(scope, piece->place, buf);
-		return;
-	}
-	text = tpl_plain(scope, piece->place);
-	if (text == NULL)
-		appendStringInfoString(buf, "null");
-	else if (piece->form == TPL_JSON && tpl_is_number(text))
-		appendStringInfoString(buf, text);
-	else
-	{
-		if (piece->form == TPL_BASE64)
-			text = tpl_base64(text);
-		tpl_quote(buf, piece, text);
-	}
-}
-
-/* tpl_inside writes a place within a text, escaped for what that is. */
-static void
-tpl_inside(const TplPiece *piece, ConcordTemplateUse use,
-		   const ConcordTemplateScope *scope, StringInfo buf)
-{
-	char	   *text = tpl_plain(scope, piece->place);
-	StringInfoData quoted;
-
-	if (text == NULL)
-		return;
-	if (piece->form == TPL_BASE64)
-		text = tpl_base64(text);
-	switch (use)
-	{
-		case CONCORD_TEMPLATE_PATH:
-			concord_url_escape(buf, text,
-							   piece->place == TPL_OBJECT ? "/!$&'()*+,;=:@" :
-							   piece->place == TPL_KEY ? "," : "");
-			break;
-		case CONCORD_TEMPLATE_QUERY:
-			concord_url_escape(buf, text, "");
-			break;
-		case CONCORD_TEMPLATE_HEADER:
-			for (const unsigned char *p = (const unsigned char *) text; *p; p++)
-			{
-				if (*p < ' ' || *p >= 0x7F || *p == '%')
-					appendStringInfo(buf, "%%%02X", *p);
-				else
-					appendStringInfoCharMacro(buf, *p);
-			}
-			break;
-		case CONCORD_TEMPLATE_JSON:
-			initStringInfo(&quoted);
-			tpl_quote(&quoted, piece, text);
-			appendBinaryStringInfo(buf, quoted.data + 1, quoted.len - 2);
-			pfree(quoted.data);
-			break;
-	}
-}
-
-/* tpl_members writes an object's members without its braces. */
-static void
-tpl_members(const TplPiece *piece, const ConcordTemplateScope *scope,
-			StringInfo buf)
-{
-	StringInfoData object;
-
-	initStringInfo(&object);
-	tpl_object(scope, piece->place, &object);
-	if (object.len > 2)
-	{
-		if (piece->how == TPL_SPREAD)
-			appendStringInfoChar(buf, ',');
-		appendBinaryStringInfo(buf, object.data + 1, object.len - 2);
-	}
-	pfree(object.data);
-}
-
-/* concord_template_write appends what a template gives for a scope. */
-void
-concord_template_write(const ConcordTemplate *template,
-					   const ConcordTemplateScope *scope, StringInfo buf)
-{
-	for (int i = 0; i < template->npieces; i++)
-	{
-		const TplPiece *piece = &template->pieces[i];
-
-		switch (piece->how)
-		{
-			case TPL_LITERAL:
-				appendBinaryStringInfo(buf, piece->text, piece->len);
-				break;
-			case TPL_ALONE:
-				tpl_alone(piece, scope, buf);
-				break;
-			case TPL_INSIDE:
-				tpl_inside(piece, template->use, scope, buf);
-				break;
-			case TPL_SPREAD:
-			case TPL_SPREAD_FIRST:
-				tpl_members(piece, scope, buf);
-				break;
-		}
-	}
-}
-
-/*
- * concord_template_ascii writes a JSON text, which is in UTF-8, with everything
- * beyond ASCII as \u escapes: for a header that is JSON.
- */
-char *
-concord_template_ascii(const char *json, Size len)
-{
-	const unsigned char *p = (const unsigned char *) json;
-	const unsigned char *end = p + len;
-	StringInfoData buf;
-
-	initStringInfo(&buf);
-	while (p < end)
-	{
-		pg_wchar	c;
-
-		if (*p < 0x80)
-		{
-			appendStringInfoCharMacro(&buf, *p);
-			p++;
-			continue;
-		}
-		c = utf8_to_unicode(p);
-		p += pg_utf_mblen(p);
-		if (c >= 0x10000)
-		{
-			c -= 0x10000;
-			appendStringInfo(&buf, "\\u%04x", 0xD800 + (c >> 10));
-			c = 0xDC00 + (c & 0x3FF);
-		}
-		appendStringInfo(&buf, "\\u%04x", c);
-	}
-	return buf.data;
 }

@@ -1,0 +1,73 @@
+/*-------------------------------------------------------------------------
+ *
+ * template_pieces.h
+ *	  What a template is made of; private to template.c, which parses, and
+ *	  template_write.c.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef CONCORD_CONNECTOR_TEMPLATE_PIECES_H
+#define CONCORD_CONNECTOR_TEMPLATE_PIECES_H
+
+#include "connector/template.h"
+
+typedef enum TplPlace
+{
+	TPL_URL,
+	TPL_OBJECT,
+	TPL_KEY,
+	TPL_KEY_NAME,
+	TPL_BODY,
+	TPL_FIELDS,
+	TPL_RECORD,
+	TPL_ITEMS,
+	TPL_MAPPING,
+	TPL_ORDERING_KEY,
+	TPL_EVENT_ID,
+	TPL_EVENT_OP,
+	TPL_EVENT_TYPE,
+	TPL_EVENT_SOURCE,
+	TPL_EVENT_SUBJECT,
+	TPL_EVENT_TIME,
+} TplPlace;
+
+typedef enum TplForm
+{
+	TPL_PLAIN,
+	TPL_TEXT,					/* JSON as a text */
+	TPL_BASE64,
+	TPL_JSON,					/* a text that is a number: without quotes */
+} TplForm;
+
+/* How a value is put in. */
+typedef enum TplHow
+{
+	TPL_LITERAL,
+	TPL_ALONE,					/* is a JSON value of its own */
+	TPL_INSIDE,					/* is a part of a text */
+	TPL_MEMBER,					/* a member and its value, where it has one */
+	TPL_SPREAD,					/* the members of an object, without braces */
+	TPL_COMMA,					/* unless the object has no member yet */
+} TplHow;
+
+typedef struct TplPiece
+{
+	TplHow		how;
+	TplPlace	place;
+	TplForm		form;
+	char	   *text;			/* of a literal; the member's name, quoted */
+	int			len;
+} TplPiece;
+
+struct ConcordTemplate
+{
+	ConcordTemplateUse use;
+	int			npieces;
+	int			maxpieces;
+	TplPiece   *pieces;
+};
+
+/* concord_place_is_json says whether a place's value is JSON. */
+extern bool concord_place_is_json(TplPlace place);
+
+#endif							/* CONCORD_CONNECTOR_TEMPLATE_PIECES_H */

@@ -1,0 +1,312 @@
+/*-------------------------------------------------------------------------
+ *
+ * template_write.c
+ *	  A template's text for one exchange: places are filled in and escaped for
+ *	  where they stand.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "connector/template_pieces.h"
+
+#include "base/json.h"
+#include "common/base64.h"
+#include "connector/protocols.h"
+#include "mb/pg_wchar.h"
+
+/* tpl_key gives the record's key as the system knows it. */
+static char *
+tpl_key(const ConcordTemplateScope *scope)
+{
+	const ConcordExchange *exchange = scope->exchange;
+
+	if (exchange->mapping->options.remote_id_assigned &&
+		exchange->link.remote_id != NULL)
+		return exchange->link.remote_id;
+	if (scope->keys == NULL)
+		return NULL;
+	return concord_key_text(exchange->mapping, scope->keys);
+}
+
+/* tpl_object writes the mapped object as a place says. */
+static void
+tpl_object(const ConcordTemplateScope *scope, TplPlace place, StringInfo buf)
+{
+	int			flags = scope->body_flags;
+
+	if (place == TPL_FIELDS)
+		flags = (flags & ~CONCORD_BODY_KEY) | CONCORD_BODY_NO_KEY;
+	else if (place == TPL_RECORD)
+		flags |= CONCORD_BODY_KEY;
+	concord_body_write(scope->exchange->mapping, scope->exchange->mapped,
+					   flags, buf);
+}
+
+/* tpl_plain gives a place's value as text; NULL where it has none. */
+static char *
+tpl_plain(const ConcordTemplateScope *scope, TplPlace place)
+{
+	const ConcordExchange *exchange = scope->exchange;
+	const ConcordMapping *mapping = exchange->mapping;
+	ConcordEventNames names;
+	StringInfoData buf;
+
+	switch (place)
+	{
+		case TPL_URL:
+			return exchange->server->url;
+		case TPL_OBJECT:
+			return mapping->object + strspn(mapping->object, "/");
+		case TPL_KEY:
+			return tpl_key(scope);
+		case TPL_KEY_NAME:
+			return mapping->key == NIL ? NULL :
+				((ConcordField *) linitial(mapping->key))->name;
+		case TPL_BODY:
+		case TPL_FIELDS:
+		case TPL_RECORD:
+			initStringInfo(&buf);
+			tpl_object(scope, place, &buf);
+			return buf.data;
+		case TPL_ITEMS:
+			return pnstrdup(scope->items, scope->items_len);
+		case TPL_MAPPING:
+			return mapping->name;
+		case TPL_ORDERING_KEY:
+			if (mapping->options.ordering == CONCORD_ORDER_KEY &&
+				scope->keys != NULL && mapping->key != NIL)
+				return concord_key_text(mapping, scope->keys);
+			return exchange->mapped->ordering_key;
+		default:
+			break;
+	}
+	/* a preview has no event yet */
+	if (exchange->event == NULL)
+		return NULL;
+	concord_event_names(exchange, &names);
+	switch (place)
+	{
+		case TPL_EVENT_ID:
+			return names.id;
+		case TPL_EVENT_OP:
+			return (char *) names.op;
+		case TPL_EVENT_TYPE:
+			return names.type;
+		case TPL_EVENT_SOURCE:
+			return names.source;
+		case TPL_EVENT_SUBJECT:
+			return names.subject;
+		case TPL_EVENT_TIME:
+			return names.time;
+		default:
+			return NULL;
+	}
+}
+
+/* tpl_quote appends a place's value as a JSON string. */
+static void
+tpl_quote(StringInfo buf, const TplPiece *piece, const char *text)
+{
+	/* what is JSON is in UTF-8, whatever the database's encoding is */
+	if (concord_place_is_json(piece->place))
+		concord_json_quote(buf, text, strlen(text));
+	else
+		concord_json_string(buf, text, strlen(text));
+}
+
+/* tpl_base64 codes a text. */
+static char *
+tpl_base64(const char *text)
+{
+	int			len = strlen(text);
+	int			size = pg_b64_enc_len(len);
+	char	   *coded = palloc(size + 1);
+	int			used = pg_b64_encode(text, len, coded, size);
+
+	if (used < 0)
+		elog(ERROR, "could not encode base64");
+	coded[used] = '\0';
+	return coded;
+}
+
+/* tpl_is_number says whether a text may stand in JSON without quotes. */
+static bool
+tpl_is_number(const char *text)
+{
+	const char *p = text + (*text == '-');
+	size_t		digits = strspn(p, "0123456789");
+
+	if (digits == 0 || (digits > 1 && *p == '0'))
+		return false;
+	p += digits;
+	if (*p == '.')
+	{
+		digits = strspn(p + 1, "0123456789");
+		if (digits == 0)
+			return false;
+		p += 1 + digits;
+	}
+	return *p == '\0';
+}
+
+/* tpl_comma separates a member from the one before it. */
+static void
+tpl_comma(StringInfo buf)
+{
+	if (buf->len > 0 && buf->data[buf->len - 1] != '{')
+		appendStringInfoChar(buf, ',');
+}
+
+/* tpl_alone writes a place that is a JSON value of its own. */
+static void
+tpl_alone(const TplPiece *piece, const ConcordTemplateScope *scope,
+		  StringInfo buf)
+{
+	bool		member = piece->how == TPL_MEMBER;
+	bool		is_json = concord_place_is_json(piece->place) && piece->form == TPL_PLAIN;
+	char	   *text = is_json ? NULL : tpl_plain(scope, piece->place);
+
+	if (member && text == NULL && !is_json)
+		return;
+	if (member)
+	{
+		tpl_comma(buf);
+		appendBinaryStringInfo(buf, piece->text, piece->len);
+	}
+	if (is_json && piece->place == TPL_ITEMS)
+	{
+		appendStringInfoChar(buf, '[');
+		appendBinaryStringInfo(buf, scope->items, scope->items_len);
+		appendStringInfoChar(buf, ']');
+	}
+	else if (is_json)
+		tpl_object(scope, piece->place, buf);
+	else if (text == NULL)
+		appendStringInfoString(buf, "null");
+	else if (piece->form == TPL_JSON && tpl_is_number(text))
+		appendStringInfoString(buf, text);
+	else
+		tpl_quote(buf, piece, piece->form == TPL_BASE64 ? tpl_base64(text) : text);
+}
+
+/* tpl_inside writes a place within a text, escaped for what that is. */
+static void
+tpl_inside(const TplPiece *piece, ConcordTemplateUse use,
+		   const ConcordTemplateScope *scope, StringInfo buf)
+{
+	char	   *text = tpl_plain(scope, piece->place);
+	StringInfoData quoted;
+
+	if (text == NULL)
+		return;
+	if (piece->form == TPL_BASE64)
+		text = tpl_base64(text);
+	switch (use)
+	{
+		case CONCORD_TEMPLATE_PATH:
+			concord_url_escape(buf, text,
+							   piece->place == TPL_OBJECT ? "/!$&'()*+,;=:@" :
+							   piece->place == TPL_KEY ? "," : "");
+			break;
+		case CONCORD_TEMPLATE_QUERY:
+			concord_url_escape(buf, text, "");
+			break;
+		case CONCORD_TEMPLATE_HEADER:
+			for (const unsigned char *p = (const unsigned char *) text; *p; p++)
+			{
+				if (*p < ' ' || *p >= 0x7F || *p == '%')
+					appendStringInfo(buf, "%%%02X", *p);
+				else
+					appendStringInfoCharMacro(buf, *p);
+			}
+			break;
+		case CONCORD_TEMPLATE_JSON:
+			initStringInfo(&quoted);
+			tpl_quote(&quoted, piece, text);
+			appendBinaryStringInfo(buf, quoted.data + 1, quoted.len - 2);
+			pfree(quoted.data);
+			break;
+	}
+}
+
+/* tpl_members writes an object's members without its braces. */
+static void
+tpl_members(const TplPiece *piece, const ConcordTemplateScope *scope,
+			StringInfo buf)
+{
+	StringInfoData object;
+
+	initStringInfo(&object);
+	tpl_object(scope, piece->place, &object);
+	if (object.len > 2)
+	{
+		tpl_comma(buf);
+		appendBinaryStringInfo(buf, object.data + 1, object.len - 2);
+	}
+	pfree(object.data);
+}
+
+/* concord_template_write appends what a template gives for a scope. */
+void
+concord_template_write(const ConcordTemplate *template,
+					   const ConcordTemplateScope *scope, StringInfo buf)
+{
+	for (int i = 0; i < template->npieces; i++)
+	{
+		const TplPiece *piece = &template->pieces[i];
+
+		switch (piece->how)
+		{
+			case TPL_LITERAL:
+				appendBinaryStringInfo(buf, piece->text, piece->len);
+				break;
+			case TPL_ALONE:
+			case TPL_MEMBER:
+				tpl_alone(piece, scope, buf);
+				break;
+			case TPL_INSIDE:
+				tpl_inside(piece, template->use, scope, buf);
+				break;
+			case TPL_SPREAD:
+				tpl_members(piece, scope, buf);
+				break;
+			case TPL_COMMA:
+				tpl_comma(buf);
+				break;
+		}
+	}
+}
+
+/*
+ * concord_template_ascii writes a JSON text, which is in UTF-8, with everything
+ * beyond ASCII as \u escapes: for a header that is JSON.
+ */
+char *
+concord_template_ascii(const char *json, Size len)
+{
+	const unsigned char *p = (const unsigned char *) json;
+	const unsigned char *end = p + len;
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	while (p < end)
+	{
+		pg_wchar	c;
+
+		if (*p < 0x80)
+		{
+			appendStringInfoCharMacro(&buf, *p);
+			p++;
+			continue;
+		}
+		c = utf8_to_unicode(p);
+		p += pg_utf_mblen(p);
+		if (c >= 0x10000)
+		{
+			c -= 0x10000;
+			appendStringInfo(&buf, "\\u%04x", 0xD800 + (c >> 10));
+			c = 0xDC00 + (c & 0x3FF);
+		}
+		appendStringInfo(&buf, "\\u%04x", c);
+	}
+	return buf.data;
+}
