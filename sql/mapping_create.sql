@@ -127,7 +127,6 @@ SELECT name FROM customer;
 SELECT try(options => '{"ordring": "key"}');
 SELECT try(options => '{"frobnicate": 1}');
 SELECT try(options => '{"url": "http://elsewhere/"}');
-SELECT try(options => '{"coalesce": true}');
 SELECT try(options => '{"sla": "1 day"}');
 SELECT try(options => '{"audit": "some"}');
 SELECT try(options => '{"wait_limit": "never"}');

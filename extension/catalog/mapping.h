@@ -60,6 +60,7 @@ typedef struct ConcordMappingOptions
 	bool		suppress_unchanged; /* unchanged */
 	bool		unchanged_given;	/* or else the connector's default holds */
 	bool		omit_nulls;		/* nulls */
+	bool		coalesce;		/* only the newest pending image of a key */
 	enum
 	{
 		CONCORD_DELETE_DELETE, CONCORD_DELETE_IGNORE, CONCORD_DELETE_FIELDS

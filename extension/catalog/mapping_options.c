@@ -36,6 +36,8 @@ static void mop_word(const MopOption *option, const JsonbValue *value,
 					 ConcordMappingOptions *options);
 static void mop_flag(const MopOption *option, const JsonbValue *value,
 					 ConcordMappingOptions *options);
+static void mop_truth(const MopOption *option, const JsonbValue *value,
+					  ConcordMappingOptions *options);
 static void mop_text_word(const MopOption *option, const JsonbValue *value,
 						  ConcordMappingOptions *options);
 static void mop_ordering(const MopOption *option, const JsonbValue *value,
@@ -72,6 +74,7 @@ static const char *const mop_cloudevents[] = {"binary", "structured", "off", NUL
 static const MopOption mop_options[] = {
 	{"audit", mop_word, MOP_AT(audit), mop_audit, 0},
 	{"cloudevents", mop_text_word, MOP_AT(cloudevents), mop_cloudevents, 0},
+	{"coalesce", mop_truth, MOP_AT(coalesce), NULL, 0},
 	{"if_match", mop_text_word, MOP_AT(if_match), mop_if_match, 0},
 	{"nulls", mop_flag, MOP_AT(omit_nulls), mop_nulls, 0},
 	{"numbers", mop_flag, MOP_AT(numbers_as_strings), mop_numbers, 0},
@@ -96,7 +99,7 @@ static const MopOption mop_options[] = {
 
 /* Known, but of a later version. */
 static const char *const mop_later[] = {
-	"batch_bytes", "batch_size", "coalesce", "depends", "linger",
+	"batch_bytes", "batch_size", "depends", "linger",
 	"match", "parent", "patch", "path", "pull", "receive", "route", "sla",
 	"unit",
 };
@@ -164,6 +167,21 @@ mop_flag(const MopOption *option, const JsonbValue *value,
 {
 	*(bool *) ((char *) options + option->offset) =
 		mop_word_number(option, value) == 1;
+}
+
+/* mop_truth reads a boolean, or a string that is one. */
+static void
+mop_truth(const MopOption *option, const JsonbValue *value,
+		  ConcordMappingOptions *options)
+{
+	bool		truth = false;
+
+	if (value->type == jbvBool)
+		truth = value->val.boolean;
+	else if (value->type != jbvString ||
+			 !parse_bool(concord_definition_text(value), &truth))
+		mop_invalid(option, "Valid values are true and false.");
+	*(bool *) ((char *) options + option->offset) = truth;
 }
 
 /* mop_text_word keeps a word as it is, for a connector. */

@@ -148,6 +148,8 @@ typedef struct ConcordExchange
 	ConcordLink link;
 	bool		was_unknown;	/* an earlier attempt may have reached the
 								 * system */
+	bool		inserted;		/* an insert of the row was not sent: its
+								 * event stands for it */
 	MemoryContext context;		/* of the whole exchange */
 
 	/* the protocol's own state between requests */

@@ -212,7 +212,8 @@ rec_start(ConcordExchange *exchange, const ConcordDialect *dialect)
 		return rec_send(exchange, REC_CREATE, dialect);
 	if (exchange->was_unknown)
 		return rec_send(exchange, REC_PROBE, dialect);
-	if (exchange->event != NULL && exchange->event->op == CONCORD_OP_UPDATE)
+	if (exchange->event != NULL && exchange->event->op == CONCORD_OP_UPDATE &&
+		!exchange->inserted)
 		return rec_send(exchange, REC_UPDATE, dialect);
 	return rec_send(exchange, REC_CREATE, dialect);
 }

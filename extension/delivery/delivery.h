@@ -209,6 +209,9 @@ typedef struct ConcordDelivery
 								 * committed after this */
 	TimestampTz taken_at;
 	bool		was_unknown;
+	bool		inserted;		/* takes the place of an insert too;
+								 * coalesce.c */
+	bool		doubtful;		/* what the link says was sent last may not be */
 	int			attempts;
 
 	/* what concord.link_item says; link.c */
@@ -457,6 +460,9 @@ extern void concord_resync_mapped(ConcordLane *lane, ConcordDelivery **ds,
 extern void concord_resync_look(ConcordCourier *courier);
 extern bool concord_resync_ready(ConcordCourier *courier, ConcordDelivery *d);
 extern bool concord_resync_overtaken(const ConcordDelivery *d);
+
+/* coalesce.c */
+extern void concord_coalesce(ConcordCourier *courier, ConcordDelivery *d);
 
 /* truncate.c */
 extern void concord_truncate_expand(ConcordCourier *courier,

@@ -226,6 +226,16 @@ concord_links_fetch(ConcordCourier *courier)
 }
 
 /*
+ * link_trusted: what the link says was sent last is what the system has.  An
+ * attempt whose outcome is not known may have changed that.
+ */
+static bool
+link_trusted(const ConcordDelivery *d)
+{
+	return !d->doubtful && !(d->was_unknown && d->parked != NULL);
+}
+
+/*
  * concord_link_decides says how a ready delivery ends without a request, or
  * CONCORD_END_NONE where it is to be sent.
  */
@@ -251,13 +261,17 @@ concord_link_decides(ConcordDelivery *d)
 	}
 	if (d->mapped->only_if_linked && !d->link.exists)
 		return CONCORD_END_UNCHANGED;
+	if (d->inserted && !d->link.exists && !d->was_unknown &&
+		(d->mapped->action == CONCORD_ACTION_DELETE || d->mapped->deleting))
+		return CONCORD_END_UNCHANGED;	/* created and deleted meanwhile */
 	if (!mapping->options.suppress_unchanged || again)
 		return CONCORD_END_NONE;
 	if (d->mapped->action == CONCORD_ACTION_DELETE)
 		return d->link_stored && !d->link.exists && !d->was_unknown ?
 			CONCORD_END_UNCHANGED : CONCORD_END_NONE;
 	if (d->mapped->action != CONCORD_ACTION_UPSERT || !d->link.exists ||
-		!d->link_has_hash || d->mapped->old_local_key != NULL)
+		!d->link_has_hash || d->mapped->old_local_key != NULL ||
+		!link_trusted(d))
 		return CONCORD_END_NONE;
 	if (!d->has_hash)
 		concord_link_hash(d);

@@ -34,6 +34,14 @@ static ConcordBookStatement lkr_link = {
 	INT8ARRAYOID, BOOLARRAYOID}
 };
 
+/* What was sent last is not known any more. */
+static ConcordBookStatement lkr_forget = {
+	"UPDATE concord.link_item i SET hash = NULL"
+	"  FROM unnest($1, $2) AS v (mapping, local_key)"
+	" WHERE i.mapping = v.mapping AND i.local_key = v.local_key::pg_catalog.jsonb",
+	{INT4ARRAYOID, TEXTARRAYOID}
+};
+
 /* Columns of concord.link_item. */
 enum
 {
@@ -209,6 +217,34 @@ lkr_done(LkrWriter *writer, ConcordDelivery *d)
 }
 
 /*
+ * lkr_doubt forgets what was sent last of records whose delivery was given up
+ * without it being known whether it arrived: an image that equals the one
+ * before it must be sent.
+ */
+static void
+lkr_doubt(ConcordCourier *courier)
+{
+	ConcordBookRows rows = {0};
+	dlist_iter	iter;
+
+	concord_book_begin(&rows, &lkr_forget, courier->nended);
+	dlist_foreach(iter, &courier->ended)
+	{
+		ConcordDelivery *d = dlist_container(ConcordDelivery, list_node,
+											 iter.cur);
+
+		if (d->end != CONCORD_END_DEAD || !(d->was_unknown || d->doubtful) ||
+			!d->lane->use_links || d->lane->gone || d->mapped == NULL ||
+			d->mapped->local_key == NULL)
+			continue;
+		concord_book_put(&rows, 0, Int32GetDatum(d->lane->id), false);
+		concord_book_put_text(&rows, 1, d->mapped->local_key);
+		rows.n++;
+	}
+	concord_book_run(&rows);
+}
+
+/*
  * concord_link_write writes the links of what was delivered; true where that
  * must be durable.
  */
@@ -245,5 +281,6 @@ concord_link_write(ConcordCourier *courier)
 		concord_insert_close(&writer.insert);
 	}
 	concord_book_run(&writer.rows);
+	lkr_doubt(courier);
 	return durable;
 }

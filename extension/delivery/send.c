@@ -296,6 +296,7 @@ send_step(ConcordCourier *courier, ConcordDelivery *d,
 												 d->event, d->mapped, &d->link,
 												 d->context);
 			d->exchange->was_unknown = d->was_unknown;
+			d->exchange->inserted = d->inserted;
 		}
 		next = concord_exchange_next(d->exchange, response, d->access->auth);
 	}

@@ -328,6 +328,8 @@ take_mapped(ConcordCourier *courier, ConcordDelivery *d)
 		d->error = m->error;
 		concord_delivery_end(courier, d, CONCORD_END_DEAD);
 	}
+	else
+		concord_coalesce(courier, d);
 }
 
 /*

@@ -215,6 +215,7 @@ def_parse(ConcordMapping *mapping, Jsonb *definition)
 				 errdetail("Without a key its rows cannot be told apart."),
 				 errhint("Add a primary key, or use ALTER TABLE ... REPLICA IDENTITY USING INDEX with a unique index.")));
 	concord_compile_check(mapping);
+	concord_documents_check(mapping);
 	if (concord_mapping_check_hook != NULL)
 		concord_mapping_check_hook(mapping);
 }

@@ -32,6 +32,11 @@ extern void concord_source_definer(const ConcordMapping *mapping);
  */
 extern void concord_source_at_home(const ConcordMapping *mapping);
 
+/* ---------- documents.c: options that join events or tables ---------- */
+
+/* Raises where they cannot work; sets defaults of the connector before. */
+extern void concord_documents_check(ConcordMapping *mapping);
+
 /* ---------- store.c: rows of definitions ---------- */
 
 /* Returns a version's definition (0: the current one), or raises. */
