@@ -60,6 +60,7 @@ typedef struct ConcordMappingOptions
 	bool		suppress_unchanged; /* unchanged */
 	bool		unchanged_given;	/* or else the connector's default holds */
 	bool		omit_nulls;		/* nulls */
+	bool		patch_changed;	/* patch: an update has what differs only */
 	bool		coalesce;		/* only the newest pending image of a key */
 	enum
 	{

@@ -62,6 +62,7 @@ static const char *const mop_key_change[] = {"update", "recreate", NULL};
 static const char *const mop_on_dead[] = {"skip", "block", NULL};
 static const char *const mop_remote_id[] = {"key", "assigned", NULL};
 static const char *const mop_remote_id_type[] = {"text", "number", "uuid", NULL};
+static const char *const mop_patch[] = {"all", "changed", NULL};
 static const char *const mop_replay[] = {"state", "events", NULL};
 static const char *const mop_numbers[] = {"number", "string", NULL};
 static const char *const mop_audit[] = {"full", "failures", "off", NULL};
@@ -82,6 +83,7 @@ static const MopOption mop_options[] = {
 	{"on_delete", mop_on_delete, 0, NULL, 0},
 	{"on_key_change", mop_flag, MOP_AT(recreate_on_key_change), mop_key_change, 0},
 	{"ordering", mop_ordering, 0, NULL, 0},
+	{"patch", mop_flag, MOP_AT(patch_changed), mop_patch, 0},
 	{"remote_id", mop_flag, MOP_AT(remote_id_assigned), mop_remote_id, MOP_AT(remote_id_given)},
 	{"remote_id_path", mop_path, MOP_AT(remote_id_path), NULL, 0},
 	{"remote_id_type", mop_text_word, MOP_AT(remote_id_type), mop_remote_id_type, 0},
@@ -100,7 +102,7 @@ static const MopOption mop_options[] = {
 /* Known, but of a later version. */
 static const char *const mop_later[] = {
 	"batch_bytes", "batch_size", "depends", "linger",
-	"match", "parent", "patch", "path", "pull", "receive", "route", "sla",
+	"match", "parent", "path", "pull", "receive", "route", "sla",
 	"unit",
 };
 

@@ -129,6 +129,9 @@ concord_body_write(const ConcordMapping *mapping, const ConcordMapped *mapped,
 
 		if (mapped->skip != NULL && mapped->skip[i])
 			continue;
+		if ((flags & CONCORD_BODY_CHANGED) && mapped->same != NULL &&
+			mapped->same[i])
+			continue;
 		if ((field->on == CONCORD_ON_CREATE && !creating) ||
 			(field->on == CONCORD_ON_UPDATE && creating))
 			continue;

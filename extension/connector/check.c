@@ -106,6 +106,22 @@ concord_connector_options_check(const ConcordConnector *connector,
 		chk_refuse(connector, "cloudevents", options->cloudevents);
 }
 
+/*
+ * concord_patch_check refuses to send changed fields alone to a system where
+ * an update replaces the record.
+ */
+void
+concord_patch_check(const ConcordConnector *connector,
+					const ConcordMapping *mapping, const char *update_method)
+{
+	if (mapping->options.patch_changed && strcmp(update_method, "PUT") == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("connector \"%s\" does not take option \"patch\"",
+						connector->name),
+				 errdetail("It updates with PUT, which replaces the record: what is left out would be emptied.")));
+}
+
 /* concord_key_check refuses a mapping without a key. */
 void
 concord_key_check(const ConcordConnector *connector,

@@ -251,7 +251,8 @@ odata_request(ConcordExchange *exchange, ConcordVerb verb,
 						CONCORD_BODY_NO_KEY : CONCORD_BODY_KEY));
 			break;
 		case CONCORD_VERB_UPDATE:
-			odata_body(exchange, request, assigned ? 0 : CONCORD_BODY_NO_KEY);
+			odata_body(exchange, request, CONCORD_BODY_CHANGED |
+					   (assigned ? 0 : CONCORD_BODY_NO_KEY));
 			break;
 		case CONCORD_VERB_DELETE:
 		case CONCORD_VERB_PROBE:
@@ -291,6 +292,8 @@ odata_check(const ConcordConnector *connector, const ConcordMapping *mapping)
 	concord_object_check(connector, mapping, true);
 	concord_connector_options_check(connector, mapping, true, false);
 	concord_key_check(connector, mapping);
+	concord_patch_check(connector, mapping,
+						connector->verbs[CONCORD_VERB_UPDATE].method);
 }
 
 /* odata_next is the protocol's step. */

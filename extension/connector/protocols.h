@@ -21,6 +21,8 @@ extern const ConcordProtocol concord_protocol_webhook;
 										 * the name */
 #define CONCORD_BODY_NO_KEY		0x04	/* no field that is a part of the key */
 #define CONCORD_BODY_NO_FIELDS	0x08
+#define CONCORD_BODY_CHANGED	0x40	/* no field that the system has as it
+										 * is (option patch) */
 #define CONCORD_BODY_ODATA2		0x10	/* values as OData 2 writes them */
 
 extern void concord_body_write(const ConcordMapping *mapping,
@@ -46,6 +48,9 @@ extern void concord_connector_options_check(const ConcordConnector *connector,
 											const ConcordMapping *mapping,
 											bool takes_tags,
 											bool takes_cloudevents);
+extern void concord_patch_check(const ConcordConnector *connector,
+								const ConcordMapping *mapping,
+								const char *update_method);
 extern void concord_key_check(const ConcordConnector *connector,
 							  const ConcordMapping *mapping);
 

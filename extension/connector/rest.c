@@ -41,7 +41,7 @@ rest_flags(const ConcordExchange *exchange, ConcordVerb verb,
 	if (verb == CONCORD_VERB_UPDATE && (strcmp(method, "PUT") == 0 ||
 										exchange->mapped->old_keys != NULL))
 		return CONCORD_BODY_KEY;
-	return 0;
+	return verb == CONCORD_VERB_UPDATE ? CONCORD_BODY_CHANGED : 0;
 }
 
 /* rest_request makes the request of a verb. */
@@ -84,6 +84,8 @@ rest_check(const ConcordConnector *connector, const ConcordMapping *mapping)
 	concord_object_check(connector, mapping, true);
 	concord_connector_options_check(connector, mapping, false, false);
 	concord_key_check(connector, mapping);
+	concord_patch_check(connector, mapping,
+						connector->verbs[CONCORD_VERB_UPDATE].method);
 }
 
 /* rest_next is the protocol's step. */

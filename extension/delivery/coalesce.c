@@ -17,7 +17,8 @@
  *		delete		anything	both: what is created anew starts from nothing
  *
  * Left alone is
- *	- what is under way, or has been asked for by a person (retry_dead, replay);
+ *	- what is under way, or has been asked for by a person (retry_dead, replay,
+ *	  resync);
  *	- a change of key, which concerns two records;
  *	- an older one that may have arrived, where only asking again with the same
  *	  request could tell (the system assigns ids): it is settled first.
@@ -43,6 +44,7 @@ coal_stands(const ConcordDelivery *d)
 	const ConcordMapped *m = d->mapped;
 
 	return d->state == CONCORD_DELIVERY_QUEUED && d->nrefs == 1 &&
+		d->event->op != CONCORD_OP_RESYNC &&
 		m->verdict == CONCORD_SEND && m->action != CONCORD_ACTION_EVENT &&
 		m->local_key != NULL && m->old_local_key == NULL;
 }
@@ -62,7 +64,7 @@ coal_pointless(const ConcordDelivery *older, const ConcordDelivery *newer)
 		strcmp(o->local_key, n->local_key) != 0)
 		return false;
 	return !older->was_unknown ||
-		!older->lane->access->server->connector->remote_id_assigned;
+		!older->definition->mapping->options.remote_id_assigned;
 }
 
 /* coal_supersede ends the older one of two. */

@@ -220,6 +220,8 @@ typedef struct ConcordDelivery
 	bool		link_has_hash;
 	uint8		link_hash[16];
 	int64		link_seq;
+	const uint64 *link_fields;	/* hashes of fields, or NULL; in context */
+	int			link_nfields;
 	ConcordLink link;
 	bool		has_hash;
 	uint8		hash[16];		/* of mapped */
@@ -472,6 +474,12 @@ extern void concord_truncate_expand(ConcordCourier *courier,
 extern void concord_links_fetch(ConcordCourier *courier);
 extern ConcordEnd concord_link_decides(ConcordDelivery *d);
 extern void concord_link_hash(ConcordDelivery *d);
+
+/* patch.c */
+extern const ConcordMapped *concord_link_narrow(ConcordDelivery *d);
+extern bytea *concord_link_fields(const ConcordDelivery *d);
+extern void concord_link_fields_known(ConcordDelivery *d, const bytea *bytes);
+extern bytea *concord_link_fields_same(const ConcordDelivery *d);
 
 /* send.c */
 extern void concord_send_ready(ConcordCourier *courier);

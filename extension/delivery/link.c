@@ -159,6 +159,9 @@ link_take(ConcordDelivery *d, HeapTuple tuple, TupleDesc desc)
 	}
 	d->link_seq = DatumGetInt64(SPI_getbinval(tuple, desc, 5, &isnull));
 	d->link.exists = DatumGetBool(SPI_getbinval(tuple, desc, 6, &isnull));
+	hash = SPI_getbinval(tuple, desc, 7, &isnull);
+	if (!isnull)
+		concord_link_fields_known(d, DatumGetByteaPP(hash));
 	MemoryContextSwitchTo(old);
 }
 
@@ -183,7 +186,7 @@ link_query(ConcordDelivery **ds, int n)
 												TYPALIGN_INT));
 	if (link_plan == NULL)
 	{
-		link_plan = SPI_prepare_cursor("SELECT k.position, i.remote_id, i.etag, i.hash, i.seq, i.present"
+		link_plan = SPI_prepare_cursor("SELECT k.position, i.remote_id, i.etag, i.hash, i.seq, i.present, i.fields"
 									   "  FROM unnest($1, $2) WITH ORDINALITY k (mapping, local_key, position)"
 									   "  JOIN concord.link_item i ON i.mapping = k.mapping"
 									   "       AND i.local_key = k.local_key::pg_catalog.jsonb",

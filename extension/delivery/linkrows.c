@@ -20,23 +20,23 @@
 #include "utils/timestamp.h"
 
 static ConcordBookStatement lkr_link = {
-	"INSERT INTO concord.link_item AS i (mapping, local_key, remote_id, etag, hash, seq, present)"
+	"INSERT INTO concord.link_item AS i (mapping, local_key, remote_id, etag, hash, seq, present, fields)"
 	" SELECT DISTINCT ON (v.mapping, v.local_key::pg_catalog.jsonb)"
-	"        v.mapping, v.local_key::pg_catalog.jsonb, v.remote_id, v.etag, v.hash, v.seq, v.present"
-	"   FROM unnest($1, $2, $3, $4, $5, $6, $7)"
-	"     AS v (mapping, local_key, remote_id, etag, hash, seq, present)"
+	"        v.mapping, v.local_key::pg_catalog.jsonb, v.remote_id, v.etag, v.hash, v.seq, v.present, v.fields"
+	"   FROM unnest($1, $2, $3, $4, $5, $6, $7, $8)"
+	"     AS v (mapping, local_key, remote_id, etag, hash, seq, present, fields)"
 	"  ORDER BY v.mapping, v.local_key::pg_catalog.jsonb, v.seq DESC"
 	" ON CONFLICT (mapping, local_key) DO UPDATE SET"
 	"    remote_id = excluded.remote_id, etag = excluded.etag,"
-	"    hash = excluded.hash, present = excluded.present,"
+	"    hash = excluded.hash, present = excluded.present, fields = excluded.fields,"
 	"    seq = greatest(i.seq, excluded.seq), changed_at = pg_catalog.now()",
 	{INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, BYTEAARRAYOID,
-	INT8ARRAYOID, BOOLARRAYOID}
+	INT8ARRAYOID, BOOLARRAYOID, BYTEAARRAYOID}
 };
 
 /* What was sent last is not known any more. */
 static ConcordBookStatement lkr_forget = {
-	"UPDATE concord.link_item i SET hash = NULL"
+	"UPDATE concord.link_item i SET hash = NULL, fields = NULL"
 	"  FROM unnest($1, $2) AS v (mapping, local_key)"
 	" WHERE i.mapping = v.mapping AND i.local_key = v.local_key::pg_catalog.jsonb",
 	{INT4ARRAYOID, TEXTARRAYOID}
@@ -53,8 +53,11 @@ enum
 	LKR_SEQ,
 	LKR_PRESENT,
 	LKR_CHANGED_AT,
+	LKR_FIELDS,
 	LKR_NCOLUMNS
 };
+
+#define LKR_PARAMETER_FIELDS	7	/* of lkr_link */
 
 /* A link as it is to be. */
 typedef struct LkrRow
@@ -65,6 +68,7 @@ typedef struct LkrRow
 	const char *etag;
 	const uint8 *hash;			/* NULL: none */
 	bool		present;
+	bytea	   *fields;			/* NULL: none */
 } LkrRow;
 
 /* What one transaction writes. */
@@ -101,6 +105,8 @@ lkr_change(ConcordBookRows *rows, const LkrRow *row)
 	concord_book_put(rows, LKR_HASH, lkr_hash(row->hash), row->hash == NULL);
 	concord_book_put(rows, LKR_SEQ, Int64GetDatum(row->d->event->seq), false);
 	concord_book_put(rows, LKR_PRESENT, BoolGetDatum(row->present), false);
+	concord_book_put(rows, LKR_PARAMETER_FIELDS, PointerGetDatum(row->fields),
+					 row->fields == NULL);
 	rows->n++;
 }
 
@@ -150,6 +156,8 @@ lkr_new(LkrWriter *writer, const LkrRow *row)
 	slot->tts_isnull[LKR_HASH] = row->hash == NULL;
 	values[LKR_SEQ] = Int64GetDatum(row->d->event->seq);
 	values[LKR_PRESENT] = BoolGetDatum(row->present);
+	values[LKR_FIELDS] = PointerGetDatum(row->fields);
+	slot->tts_isnull[LKR_FIELDS] = row->fields == NULL;
 	values[LKR_CHANGED_AT] =
 		TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
 	ExecStoreVirtualTuple(slot);
@@ -167,9 +175,9 @@ lkr_is_new(const ConcordDelivery *d)
 static void
 lkr_put(LkrWriter *writer, const ConcordDelivery *d, const char *local_key,
 		const char *remote_id, const char *etag, const uint8 *hash,
-		bool present)
+		bool present, bytea *fields)
 {
-	LkrRow		row = {d, local_key, remote_id, etag, hash, present};
+	LkrRow		row = {d, local_key, remote_id, etag, hash, present, fields};
 
 	if (lkr_is_new(d))
 		lkr_new(writer, &row);
@@ -198,7 +206,7 @@ lkr_done(LkrWriter *writer, ConcordDelivery *d)
 		etag = NULL;
 	if (m->action == CONCORD_ACTION_DELETE)
 	{
-		lkr_put(writer, d, m->local_key, remote_id, NULL, NULL, false);
+		lkr_put(writer, d, m->local_key, remote_id, NULL, NULL, false, NULL);
 		return false;
 	}
 	if (m->action != CONCORD_ACTION_UPSERT)
@@ -206,9 +214,9 @@ lkr_done(LkrWriter *writer, ConcordDelivery *d)
 	if (!d->has_hash)
 		concord_link_hash(d);
 	lkr_put(writer, d, m->local_key, remote_id, etag,
-			d->has_hash ? d->hash : NULL, true);
+			d->has_hash ? d->hash : NULL, true, concord_link_fields(d));
 	if (m->old_local_key != NULL)
-		lkr_put(writer, d, m->old_local_key, NULL, NULL, NULL, false);
+		lkr_put(writer, d, m->old_local_key, NULL, NULL, NULL, false, NULL);
 	return d->definition->mapping->options.remote_id_assigned &&
 		(!d->link.exists || m->old_local_key != NULL ||
 		 (x->remote_id != NULL &&
@@ -269,11 +277,11 @@ concord_link_write(ConcordCourier *courier)
 				 d->mapped->old_local_key == NULL)
 			lkr_put(&writer, d, d->mapped->local_key, d->link.remote_id,
 					d->link.etag, d->link_has_hash ? d->link_hash : NULL,
-					d->link.exists);
+					d->link.exists, concord_link_fields_same(d));
 		else if (d->end == CONCORD_END_SUPERSEDED &&
 				 d->event->op == CONCORD_OP_RESYNC && d->link_stored)
 			lkr_put(&writer, d, d->mapped->local_key, d->link.remote_id,
-					d->link.etag, NULL, d->link.exists);
+					d->link.etag, NULL, d->link.exists, NULL);
 	}
 	if (writer.insert.rel != NULL)
 	{

@@ -293,7 +293,9 @@ send_step(ConcordCourier *courier, ConcordDelivery *d,
 		{
 			d->exchange = concord_exchange_begin(d->access->server,
 												 d->definition->mapping,
-												 d->event, d->mapped, &d->link,
+												 d->event,
+												 concord_link_narrow(d),
+												 &d->link,
 												 d->context);
 			d->exchange->was_unknown = d->was_unknown;
 			d->exchange->inserted = d->inserted;

@@ -81,6 +81,8 @@ concord_delivery_forget_exchange(ConcordDelivery *d)
 	d->context = NULL;
 	memset(&d->link, 0, sizeof(d->link));
 	d->link_known = d->link_stored = d->link_has_hash = false;
+	d->link_fields = NULL;
+	d->link_nfields = 0;
 	concord_access_release(d->access);
 	d->access = NULL;
 }

@@ -31,6 +31,17 @@ doc_coalesce(const ConcordMapping *mapping)
 				 errhint("Set option \"replay\" to \"state\" where only the newest image of a key is wanted there.")));
 }
 
+/* doc_patch refuses to send parts of what is not a record. */
+static void
+doc_patch(const ConcordMapping *mapping)
+{
+	if (mapping->options.patch_changed && mapping->options.replay_events)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("mapping option \"patch\" needs \"replay\": \"state\""),
+				 errdetail("An event is whole: there is no record that it changes a part of.")));
+}
+
 /* concord_documents_check refuses options that cannot work together. */
 void
 concord_documents_check(ConcordMapping *mapping)
@@ -38,4 +49,5 @@ concord_documents_check(ConcordMapping *mapping)
 	if (concord_mapping_defaults_hook != NULL)
 		concord_mapping_defaults_hook(mapping);
 	doc_coalesce(mapping);
+	doc_patch(mapping);
 }

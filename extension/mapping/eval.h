@@ -91,6 +91,13 @@ typedef struct ConcordMapped
 	ConcordValue *fields;
 	bool	   *skip;
 
+	/*
+	 * which fields the system has already as they are: an update that changes
+	 * a part of a record leaves them out.  Set by delivery, in a copy; NULL:
+	 * none
+	 */
+	const bool *same;
+
 	/* of CONCORD_FAIL and CONCORD_WAIT */
 	char	   *rule;			/* the check's name, or "expression", "key",
 								 * "number", "size", "truncate", "link" */

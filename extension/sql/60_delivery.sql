@@ -73,6 +73,7 @@ CREATE TABLE concord.link_item (
 	seq				bigint NOT NULL,
 	present			bool NOT NULL,
 	changed_at		timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	fields			bytea,				-- 8 bytes for each field of that image (patch 'changed')
 	PRIMARY KEY (mapping, local_key)
 ) WITH (fillfactor = 80);
 
