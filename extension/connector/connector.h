@@ -60,20 +60,15 @@ typedef struct ConcordServer
 } ConcordServer;
 
 /*
- * An outcome rule: all that is given must hold.  status_low is 0 where any
- * status will do.
+ * What an answer says of the record itself, beside the outcome: outcome is
+ * what to make of it where nobody can follow this up.
  */
-typedef struct ConcordOutcomeRule
+typedef enum ConcordEffect
 {
-	char	   *name;			/* what a delivery says decided */
-	int			status_low;
-	int			status_high;
-	ConcordOutcome outcome;
-	char	   *header;			/* a header that must be there */
-	char	   *path;			/* dotted path that must be in the answer */
-	char	   *regex;			/* over the header's or path's value, or else
-								 * the body */
-} ConcordOutcomeRule;
+	CONCORD_EFFECT_NONE,
+	CONCORD_EFFECT_EXISTS,		/* a create was refused, for it is there */
+	CONCORD_EFFECT_GONE,		/* there is no such record */
+} ConcordEffect;
 
 /* What a request is for. */
 typedef enum ConcordVerb
@@ -82,6 +77,7 @@ typedef enum ConcordVerb
 	CONCORD_VERB_UPDATE,
 	CONCORD_VERB_DELETE,
 	CONCORD_VERB_PROBE,			/* to look whether a record exists */
+	CONCORD_VERB_SEND,			/* tells of an event; has no row of its own */
 } ConcordVerb;
 
 #define CONCORD_VERBS	(CONCORD_VERB_PROBE + 1)
@@ -103,10 +99,12 @@ typedef struct ConcordConnector
 	char	   *name;
 	char	   *protocol_name;
 	const struct ConcordProtocol *protocol;
+	const char *parsing;		/* the row that is being parsed: this one, or
+								 * one that it extends */
 	ConcordVerbRow verbs[CONCORD_VERBS];
 	ConcordShape *headers;		/* of every request; NULL: none */
 	char	   *idempotency_header; /* "": the system has none */
-	char	   *remote_id_path; /* dotted path of the id in an answer, or NULL */
+	char	   *remote_id_path; /* path of the id in an answer, or NULL */
 	bool		remote_id_assigned; /* the system gives ids: {key} is that */
 	char	   *remote_id_type; /* of OData: text, number, uuid; NULL: by its
 								 * looks */
@@ -116,9 +114,13 @@ typedef struct ConcordConnector
 	bool		replay_events_default;
 	char	   *upsert_default;
 	char	   *if_match_default;
-	List	   *rules;			/* of ConcordOutcomeRule *, in order */
 	List	   *limits;			/* of ConcordLimitForm *: where answers tell
 								 * the system's own limits */
+	List	   *rules;			/* of ConcordOutcomeRule * (rules.h), in
+								 * order: its own, those it extends, the
+								 * defaults */
+	bool		rules_of_success;	/* some but the defaults may hold for 2xx */
+	List	   *message_paths;	/* of ConcordPath *: what to show of answers */
 } ConcordConnector;
 
 /*
@@ -136,7 +138,6 @@ typedef struct ConcordLink
 struct ConcordAuth;				/* auth/auth.h */
 
 /* One delivery's way through a protocol. */
-struct ConcordAuth;				/* auth/auth.h */
 
 typedef struct ConcordExchange
 {
@@ -152,6 +153,9 @@ typedef struct ConcordExchange
 								 * event stands for it */
 	MemoryContext context;		/* of the whole exchange */
 
+	ConcordVerb verb;			/* of the request in flight; the protocol sets
+								 * it before its answer is judged */
+
 	/* the protocol's own state between requests */
 	int			phase;
 	void	   *state;
@@ -159,6 +163,8 @@ typedef struct ConcordExchange
 	/* results */
 	char	   *idempotency_key;
 	ConcordOutcome outcome;
+	ConcordEffect effect;
+	const char *effect_rule;	/* which rule set it */
 	char	   *rule;			/* which outcome rule decided */
 	char	   *error;			/* one line, redacted */
 	int			status;
@@ -166,6 +172,14 @@ typedef struct ConcordExchange
 	char	   *remote_id;		/* from the answer; NULL: as before */
 	char	   *etag;			/* NULL: as before; "": forget it; "*": the
 								 * system wants If-Match but tells no tag */
+
+	/* evidence: what went to the system, for a dead letter */
+	const ConcordRequest *request;	/* in flight, or the last one */
+	StringInfo	trail;			/* requests before it with their status, one
+								 * line; NULL: none */
+	char	   *blamed_request; /* where the verdict is on an earlier request:
+								 * its text, and its answer's; not redacted */
+	char	   *blamed_answer;
 } ConcordExchange;
 
 typedef struct ConcordProtocol
@@ -233,6 +247,14 @@ extern ConcordExchange *concord_exchange_begin(const ConcordServer *server,
 extern ConcordRequest *concord_exchange_next(ConcordExchange *exchange,
 											 const ConcordResponse *response,
 											 const struct ConcordAuth *auth);
+
+/*
+ * concord_request_text shows a request: method, address and body.  What is
+ * kept of it and of an answer is bounded; nothing is redacted.
+ */
+#define CONCORD_EVIDENCE_ANSWER		8192
+#define CONCORD_EVIDENCE_REQUEST	(64 * 1024)
+extern char *concord_request_text(const ConcordRequest *request);
 
 /*
  * concord_body_json writes the mapped fields as one JSON object (names with

@@ -9,6 +9,10 @@
  * parser.  What is left out has the protocol's
  * default, which is CONTRACT.md's behaviour of that connector.
  *
+ * A row may extend another (member "extends"): members that it states replace
+ * that one's, its outcome rules come before them.  Whether the other is there
+ * is looked at after the statement, so that a dump may have them in any order.
+ *
  * The table is read without privilege checks and without SPI: whoever may use
  * a server may use its connector.
  *
@@ -19,12 +23,14 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "access/xact.h"
 #include "base/shmem.h"
 #include "catalog/namespace.h"
 #include "catalog/server_options.h"
 #include "commands/trigger.h"
 #include "connector/protocols.h"
 #include "connector/template.h"
+#include "connector/rules.h"
 #include "fmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -39,12 +45,18 @@
 
 #define AT(field)	offsetof(ConcordConnector, field)
 
+#define ROW_MAX_EXTENDS		8
+
+static void row_extends(ConcordConnector *connector,
+						const ConcordMember *member, JsonbValue *value);
+
 static const ConcordMember row_members[] = {
 	{"create", concord_member_request, AT(verbs[CONCORD_VERB_CREATE])},
 	{"update", concord_member_request, AT(verbs[CONCORD_VERB_UPDATE])},
 	{"delete", concord_member_request, AT(verbs[CONCORD_VERB_DELETE])},
 	{"probe", concord_member_request, AT(verbs[CONCORD_VERB_PROBE])},
-	{"remote_id_path", concord_member_text, AT(remote_id_path)},
+	{"extends", row_extends},
+	{"remote_id_path", concord_member_path, AT(remote_id_path)},
 	{"remote_id", concord_member_choice, AT(remote_id_assigned), "key|assigned"},
 	{"unchanged", concord_member_choice, AT(suppress_default), "send|suppress"},
 	{"replay", concord_member_choice, AT(replay_events_default), "state|events"},
@@ -55,6 +67,7 @@ static const ConcordMember row_members[] = {
 	{"remote_id_type", concord_member_text, AT(remote_id_type), "text|number|uuid"},
 	{"version", concord_member_choice, AT(odata2), "v4|v2"},
 	{"key_names", concord_member_choice, AT(key_names), "auto|always"},
+	{"message_path", concord_member_paths, AT(message_paths)},
 	{"outcomes", concord_member_outcomes},
 	{"limits", concord_member_limits},
 };
@@ -83,6 +96,7 @@ static const char *const row_paths[CONCORD_VERBS] = {
 };
 
 PG_FUNCTION_INFO_V1(concord_connector_check);
+PG_FUNCTION_INFO_V1(concord_connector_check_all);
 
 /* row_default_verbs completes verbs that a row says nothing of. */
 static void
@@ -113,11 +127,19 @@ row_default_verbs(ConcordConnector *connector)
 	}
 }
 
-/* row_parse makes a connector of a row's parts, in the current context. */
-static ConcordConnector *
-row_parse(const char *name, const char *protocol, Jsonb *definition)
+/* row_extends checks that the name of another row is a text; see row_base. */
+static void
+row_extends(ConcordConnector *connector, const ConcordMember *member,
+			JsonbValue *value)
 {
-	const char *names[lengthof(row_members)];
+	if (value->type != jbvString)
+		concord_member_bad(member->name, "is not the name of a connector");
+}
+
+/* row_start makes a connector with its protocol's defaults. */
+static ConcordConnector *
+row_start(const char *name, const char *protocol)
+{
 	ConcordConnector *connector = palloc0(sizeof(ConcordConnector));
 
 	connector->name = pstrdup(name);
@@ -129,20 +151,28 @@ row_parse(const char *name, const char *protocol, Jsonb *definition)
 				 errmsg("protocol \"%s\" of connector \"%s\" is not known",
 						protocol, name),
 				 errhint("This version has rest, odata and webhook.")));
+	connector->suppress_default = true;
+	connector->upsert_default = "post";
+	connector->if_match_default = "etag";
+	connector->idempotency_header = "Idempotency-Key";
+	return connector;
+}
+
+/* row_apply takes the members of a definition over that are not null. */
+static void
+row_apply(ConcordConnector *connector, const char *name, Jsonb *definition)
+{
+	const char *names[lengthof(row_members)];
+
 	if (!JB_ROOT_IS_OBJECT(definition))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("invalid connector definition"),
 				 errdetail("It is not a JSON object.")));
-
-	connector->suppress_default = true;
-	connector->upsert_default = "post";
-	connector->if_match_default = "etag";
-	connector->idempotency_header = "Idempotency-Key";
-
 	for (int i = 0; i < lengthof(row_members); i++)
 		names[i] = row_members[i].name;
 	concord_member_names(&definition->root, names, lengthof(row_members));
+	connector->parsing = pstrdup(name);
 	for (int i = 0; i < lengthof(row_members); i++)
 	{
 		const ConcordMember *member = &row_members[i];
@@ -152,8 +182,6 @@ row_parse(const char *name, const char *protocol, Jsonb *definition)
 			v.type != jbvNull)
 			member->parse(connector, member, &v);
 	}
-	row_default_verbs(connector);
-	return connector;
 }
 
 /* row_missing raises that no connector has this name. */
@@ -176,46 +204,161 @@ row_missing(const char *name, List *names)
 			 errhint("Table concord.connector lists the connectors.")));
 }
 
-/* concord_connector_load reads and parses the row of that name. */
-ConcordConnector *
-concord_connector_load(const char *name, bool missing_ok,
-					   MemoryContext context)
+/* A row as it is read. */
+typedef struct RowTuple
+{
+	char	   *name;
+	char	   *protocol;
+	Jsonb	   *definition;
+} RowTuple;
+
+/* row_take copies what a tuple has. */
+static void
+row_take(RowTuple *row, HeapTuple tup, TupleDesc desc)
+{
+	bool		isnull;
+
+	row->name = pstrdup(NameStr(*DatumGetName(heap_getattr(tup, Anum_connector_name,
+														   desc, &isnull))));
+	row->protocol = TextDatumGetCString(heap_getattr(tup, Anum_connector_protocol,
+													 desc, &isnull));
+	row->definition = DatumGetJsonbPCopy(heap_getattr(tup, Anum_connector_definition,
+													  desc, &isnull));
+}
+
+/* row_all reads all rows, of which there are a few dozen. */
+static List *
+row_all(void)
 {
 	Oid			relid = get_relname_relid("connector",
 										  get_namespace_oid("concord", false));
 	Relation	rel = table_open(relid, AccessShareLock);
 	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
-	ConcordConnector *connector = NULL;
-	List	   *names = NIL;
+	List	   *rows = NIL;
 	HeapTuple	tup;
 
-	while (connector == NULL && HeapTupleIsValid(tup = systable_getnext(scan)))
+	while (HeapTupleIsValid(tup = systable_getnext(scan)))
 	{
-		TupleDesc	desc = RelationGetDescr(rel);
-		bool		isnull;
-		char	   *this_name;
-		MemoryContext old;
+		RowTuple   *row = palloc(sizeof(RowTuple));
 
-		this_name = NameStr(*DatumGetName(heap_getattr(tup, Anum_connector_name,
-													   desc, &isnull)));
-		if (strcmp(this_name, name) != 0)
-		{
-			names = lappend(names, pstrdup(this_name));
-			continue;
-		}
-		old = MemoryContextSwitchTo(context);
-		connector = row_parse(name,
-							  TextDatumGetCString(heap_getattr(tup, Anum_connector_protocol,
-															   desc, &isnull)),
-							  DatumGetJsonbPCopy(heap_getattr(tup, Anum_connector_definition,
-															  desc, &isnull)));
-		MemoryContextSwitchTo(old);
+		row_take(row, tup, RelationGetDescr(rel));
+		rows = lappend(rows, row);
 	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
+	return rows;
+}
 
-	if (connector == NULL && !missing_ok)
+/* row_find returns the row of a name or NULL. */
+static RowTuple *
+row_find(List *rows, const char *name)
+{
+	ListCell   *lc;
+
+	foreach(lc, rows)
+	{
+		RowTuple   *row = lfirst(lc);
+
+		if (strcmp(row->name, name) == 0)
+			return row;
+	}
+	return NULL;
+}
+
+/* row_base returns the row that a row extends, or NULL; raises if it is wrong. */
+static RowTuple *
+row_base(List *rows, const RowTuple *row)
+{
+	RowTuple   *base;
+	char	   *name;
+
+	if (!JB_ROOT_IS_OBJECT(row->definition))
+		return NULL;			/* row_apply says so */
+	name = concord_member_of(&row->definition->root, "extends");
+	if (name == NULL)
+		return NULL;
+	base = row_find(rows, name);
+	if (base == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("connector \"%s\" extends \"%s\", which does not exist",
+						row->name, name)));
+	if (strcmp(base->protocol, row->protocol) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("connector \"%s\" extends \"%s\", which has another protocol",
+						row->name, name),
+				 errdetail("They are \"%s\" and \"%s\".", row->protocol,
+						   base->protocol)));
+	return base;
+}
+
+/* row_success says whether a rule may hold for an answer of success. */
+static bool
+row_success(const ConcordOutcomeRule *rule)
+{
+	for (int i = 0; i < rule->nstatuses; i++)
+	{
+		if (rule->statuses[i].low < 300 && rule->statuses[i].high >= 200)
+			return true;
+	}
+	return rule->nstatuses == 0;
+}
+
+/* row_load makes a connector of its row and those that it extends. */
+static ConcordConnector *
+row_load(List *rows, const RowTuple *row)
+{
+	const RowTuple *chain[ROW_MAX_EXTENDS];
+	ConcordConnector *connector = row_start(row->name, row->protocol);
+	int			n = 0;
+	ListCell   *lc;
+
+	for (const RowTuple *at = row; at != NULL; at = row_base(rows, at))
+	{
+		if (n == ROW_MAX_EXTENDS)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("connector \"%s\" extends itself, or more than %d others in a row",
+							row->name, ROW_MAX_EXTENDS - 1)));
+		chain[n++] = at;
+	}
+	while (n-- > 0)
+		row_apply(connector, chain[n]->name, chain[n]->definition);
+	row_default_verbs(connector);
+	foreach(lc, connector->rules)
+		connector->rules_of_success |= row_success(lfirst(lc));
+	connector->rules = list_concat(connector->rules, concord_rules_default());
+	return connector;
+}
+
+/* concord_connector_load reads and parses the row of that name. */
+ConcordConnector *
+concord_connector_load(const char *name, bool missing_ok,
+					   MemoryContext context)
+{
+	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext,
+												  "concord connectors",
+												  ALLOCSET_SMALL_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(scratch);
+	List	   *rows = row_all();
+	RowTuple   *row = row_find(rows, name);
+	ConcordConnector *connector = NULL;
+
+	if (row == NULL && !missing_ok)
+	{
+		List	   *names = NIL;
+		ListCell   *lc;
+
+		foreach(lc, rows)
+			names = lappend(names, ((RowTuple *) lfirst(lc))->name);
 		row_missing(name, names);
+	}
+	MemoryContextSwitchTo(context);
+	if (row != NULL)
+		connector = row_load(rows, row);
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(scratch);
 	return connector;
 }
 
@@ -228,8 +371,9 @@ concord_connector_check(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigdata = (TriggerData *) fcinfo->context;
 	TupleDesc	desc;
+	ConcordConnector *connector;
 	HeapTuple	tup;
-	bool		isnull;
+	RowTuple	row;
 
 	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_BEFORE(trigdata->tg_event) ||
 		!TRIGGER_FIRED_FOR_ROW(trigdata->tg_event))
@@ -248,11 +392,34 @@ concord_connector_check(PG_FUNCTION_ARGS)
 		heap_attisnull(tup, Anum_connector_protocol, desc) ||
 		heap_attisnull(tup, Anum_connector_definition, desc))
 		return PointerGetDatum(tup);	/* NOT NULL refuses it, by name */
-	row_parse(NameStr(*DatumGetName(heap_getattr(tup, Anum_connector_name,
-												 desc, &isnull))),
-			  TextDatumGetCString(heap_getattr(tup, Anum_connector_protocol,
-											   desc, &isnull)),
-			  DatumGetJsonbPCopy(heap_getattr(tup, Anum_connector_definition,
-											  desc, &isnull)));
+	row_take(&row, tup, desc);
+	connector = row_start(row.name, row.protocol);
+	row_apply(connector, row.name, row.definition);
+	row_default_verbs(connector);
 	return PointerGetDatum(tup);
+}
+
+/*
+ * concord_connector_check_all is the statement trigger of concord.connector:
+ * what a row extends must be there, also after a change of that, and with all
+ * rows of a restored dump in.
+ */
+Datum
+concord_connector_check_all(PG_FUNCTION_ARGS)
+{
+	List	   *rows;
+	ListCell   *lc;
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function \"%s\" was not called by its trigger",
+						"connector_check_all")));
+	CommandCounterIncrement();	/* see what the statement has done */
+	rows = row_all();
+	foreach(lc, rows)
+	{
+		row_load(rows, lfirst(lc));
+	}
+	return PointerGetDatum(NULL);
 }

@@ -10,6 +10,7 @@
 #include "connector/template.h"
 
 #include "catalog/server_options.h"
+#include "connector/answer.h"
 
 static const char *const def_methods[] = {
 	"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "MERGE",
@@ -45,9 +46,9 @@ concord_member_of(JsonbContainer *object, const char *name)
 	return pnstrdup(v.val.string.val, v.val.string.len);
 }
 
-/* concord_member_names refuses members that are none of n names. */
-void
-concord_member_names(JsonbContainer *object, const char *const *names, int n)
+/* concord_member_unknown returns a member that is none of n names, or NULL. */
+char *
+concord_member_unknown(JsonbContainer *object, const char *const *names, int n)
 {
 	JsonbIterator *it = JsonbIteratorInit(object);
 	JsonbValue	v;
@@ -56,7 +57,6 @@ concord_member_names(JsonbContainer *object, const char *const *names, int n)
 	while ((token = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
 	{
 		char	   *name;
-		const char *closest;
 		bool		known = false;
 
 		if (token != WJB_KEY)
@@ -64,15 +64,27 @@ concord_member_names(JsonbContainer *object, const char *const *names, int n)
 		name = pnstrdup(v.val.string.val, v.val.string.len);
 		for (int i = 0; i < n; i++)
 			known |= strcmp(names[i], name) == 0;
-		if (known)
-			continue;
-		closest = concord_option_closest(name, names, n);
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("invalid connector definition"),
-				 errdetail("Member \"%s\" is not known.", name),
-				 closest ? errhint("Perhaps you meant \"%s\".", closest) : 0));
+		if (!known)
+			return name;
 	}
+	return NULL;
+}
+
+/* concord_member_names refuses members that are none of n names. */
+void
+concord_member_names(JsonbContainer *object, const char *const *names, int n)
+{
+	char	   *name = concord_member_unknown(object, names, n);
+	const char *closest;
+
+	if (name == NULL)
+		return;
+	closest = concord_option_closest(name, names, n);
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("invalid connector definition"),
+			 errdetail("Member \"%s\" is not known.", name),
+			 closest ? errhint("Perhaps you meant \"%s\".", closest) : 0));
 }
 
 /* concord_member_choose returns which of a|b|c a text is, or -1. */
@@ -187,4 +199,43 @@ concord_member_choice(ConcordConnector *connector, const ConcordMember *member,
 
 	def_choose(member, value, &which);
 	*(bool *) ((char *) connector + member->offset) = which == 1;
+}
+
+/* concord_member_path takes the text of a path in answers over. */
+void
+concord_member_path(ConcordConnector *connector, const ConcordMember *member,
+					JsonbValue *value)
+{
+	const char *why;
+	int			which;
+	char	   *text = def_choose(member, value, &which);
+
+	if (concord_path_parse(text, &why) == NULL)
+		concord_member_bad(member->name, why);
+	*(char **) ((char *) connector + member->offset) = text;
+}
+
+/* concord_member_paths takes an array of paths over, or one. */
+void
+concord_member_paths(ConcordConnector *connector, const ConcordMember *member,
+					 JsonbValue *value)
+{
+	JsonbContainer *array = value->type == jbvBinary ? value->val.binary.data : NULL;
+	bool		many = array != NULL && JsonContainerIsArray(array);
+	List	   *paths = NIL;
+
+	for (int i = 0; i < (many ? JsonContainerSize(array) : 1); i++)
+	{
+		const char *why;
+		int			which;
+		ConcordPath *path =
+			concord_path_parse(def_choose(member, many ?
+										  getIthJsonbValueFromContainer(array, i) :
+										  value, &which), &why);
+
+		if (path == NULL)
+			concord_member_bad(member->name, why);
+		paths = lappend(paths, path);
+	}
+	*(List **) ((char *) connector + member->offset) = paths;
 }

@@ -21,7 +21,8 @@ typedef struct ConcordMember
 
 	/*
 	 * parse takes a value that is not null over, in the current context;
-	 * raises by concord_member_bad() where it is of no use.
+	 * raises by concord_member_bad() where it is of no use.  Where the
+	 * definition extends another, it was called for that one before.
 	 */
 	void		(*parse) (ConcordConnector *connector,
 						  const struct ConcordMember *member,
@@ -43,6 +44,12 @@ extern void concord_member_choice(ConcordConnector *connector,
 								  const ConcordMember *member,
 								  JsonbValue *value);
 
+extern void concord_member_path(ConcordConnector *connector,
+								const ConcordMember *member, JsonbValue *value);
+extern void concord_member_paths(ConcordConnector *connector,
+								 const ConcordMember *member,
+								 JsonbValue *value);
+
 /* rules.c */
 extern void concord_member_outcomes(ConcordConnector *connector,
 									const ConcordMember *member,
@@ -53,7 +60,7 @@ extern void concord_member_limits(ConcordConnector *connector,
 								  const ConcordMember *member,
 								  JsonbValue *value);
 
-/* concord_member_bad raises: member is a name or a path of names. */
+/* concord_member_bad raises: member is a name, or a path of names. */
 extern void concord_member_bad(const char *member, const char *why)
 			pg_attribute_noreturn();
 
@@ -67,6 +74,10 @@ extern char *concord_member_of(JsonbContainer *object, const char *name);
 /* concord_member_names refuses members of an object that are none of n. */
 extern void concord_member_names(JsonbContainer *object,
 								 const char *const *names, int n);
+
+/* concord_member_unknown returns the first member that is none of n, or NULL. */
+extern char *concord_member_unknown(JsonbContainer *object,
+									const char *const *names, int n);
 
 /* concord_member_choose returns which of "a|b|c" a text is, or -1. */
 extern int	concord_member_choose(const char *choices, const char *text);

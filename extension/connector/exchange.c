@@ -19,8 +19,11 @@
 
 #include "auth/auth.h"
 #include "connector/template.h"
+#include "mb/pg_wchar.h"
 #include "port/pg_bswap.h"
 #include "utils/memutils.h"
+
+#define EXC_MAX_ERROR		500
 
 /*
  * exc_key hashes pieces into a text that looks like a UUID (version 8).
@@ -77,6 +80,7 @@ concord_exchange_begin(const ConcordServer *server,
 	exchange->mapped = mapped;
 	exchange->context = context;
 	exchange->retry_after_ms = -1;
+	exchange->verb = CONCORD_VERB_SEND;
 	if (link != NULL)
 		exchange->link = *link;
 	return exchange;
@@ -115,6 +119,44 @@ exc_complete(ConcordExchange *exchange, ConcordRequest *request,
 		concord_auth_apply(auth, request);
 }
 
+/* concord_request_text shows a request as a person would write it down. */
+char *
+concord_request_text(const ConcordRequest *request)
+{
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	appendStringInfo(&buf, "%s %s", request->method, request->url);
+	if (request->body != NULL && request->body_len > 0)
+		appendStringInfo(&buf, "\n\n%s",
+						 concord_safe_text(request->body, request->body_len,
+										   CONCORD_EVIDENCE_REQUEST));
+	return buf.data;
+}
+
+/* exc_trail notes a request that was answered and that another one follows. */
+static void
+exc_trail(ConcordExchange *exchange, const char *method, const char *url,
+		  int status)
+{
+	if (exchange->trail == NULL)
+		exchange->trail = makeStringInfo();
+	else
+		appendStringInfoString(exchange->trail, "; ");
+	appendStringInfo(exchange->trail, "%s %s: %d", method, url, status);
+}
+
+/* exc_error makes the error what may be shown of it: redacted, then cut. */
+static char *
+exc_error(const ConcordAuth *auth, const char *error)
+{
+	char	   *text = concord_auth_redact(auth, error);
+
+	if (strlen(text) > EXC_MAX_ERROR)
+		text[pg_mbcliplen(text, strlen(text), EXC_MAX_ERROR)] = '\0';
+	return text;
+}
+
 /*
  * concord_exchange_next takes an answer (NULL at first) and gives the next
  * request, or NULL with the exchange's outcome set.
@@ -124,6 +166,7 @@ concord_exchange_next(ConcordExchange *exchange,
 					  const ConcordResponse *response, const ConcordAuth *auth)
 {
 	MemoryContext old = MemoryContextSwitchTo(exchange->context);
+	const ConcordRequest *before = exchange->request;
 	ConcordRequest *request = NULL;
 
 	exchange->outcome = CONCORD_OUTCOME_NONE;
@@ -139,9 +182,12 @@ concord_exchange_next(ConcordExchange *exchange,
 	{
 		exchange->outcome = CONCORD_OUTCOME_NONE;
 		exc_complete(exchange, request, auth);
+		if (response != NULL && before != NULL)
+			exc_trail(exchange, before->method, before->url, response->status);
+		exchange->request = request;
 	}
 	else if (exchange->error != NULL)
-		exchange->error = concord_auth_redact(auth, exchange->error);
+		exchange->error = exc_error(auth, exchange->error);
 	MemoryContextSwitchTo(old);
 	return request;
 }

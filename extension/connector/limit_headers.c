@@ -171,6 +171,7 @@ concord_member_limits(ConcordConnector *connector, const ConcordMember *member,
 		connector->limits = list_make1(lim_form(container));
 		return;
 	}
+	connector->limits = NIL;	/* those of a definition that this extends */
 	for (int i = 0; i < JsonContainerSize(container); i++)
 	{
 		JsonbValue *item = getIthJsonbValueFromContainer(container, i);

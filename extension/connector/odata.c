@@ -256,6 +256,7 @@ odata_request(ConcordExchange *exchange, ConcordVerb verb,
 			break;
 		case CONCORD_VERB_DELETE:
 		case CONCORD_VERB_PROBE:
+		case CONCORD_VERB_SEND:
 			break;
 	}
 	MemoryContextSwitchTo(old);

@@ -89,7 +89,12 @@ extern char *concord_location_id(const ConcordResponse *response);
 extern void concord_odata2_value(StringInfo buf, const ConcordValue *value);
 extern void concord_odata2_literal(StringInfo buf, const ConcordValue *value);
 
-/* outcome.c */
+/*
+ * outcome.c: concord_outcome_judge sets outcome, effect, rule and error of an
+ * exchange from an answer; exchange->verb says to what.  Where the effect is
+ * CONCORD_EFFECT_EXISTS or _GONE, the outcome is what follows if the caller
+ * does not act on it (a deletion of what is gone is done).
+ */
 extern void concord_outcome_judge(ConcordExchange *exchange,
 								  const ConcordResponse *response);
 extern void concord_outcome_set(ConcordExchange *exchange,

@@ -5,42 +5,46 @@
  *
  * Shared by the protocols that address records; a dialect writes the requests.
  *
- *	START ──► CREATE ◄────────────┐ 404
+ *	START ──► CREATE ◄────────────┐ gone
  *	  │         │ may exist       │
  *	  │         ▼                 │
- *	  ├─────► PROBE ──exists──► UPDATE ◄──► TAG (412: read the tag again)
- *	  ├─────────────────────────► │ ──key changed──► MOVED ──404──► RECREATE
+ *	  ├─────► PROBE ──exists──► UPDATE ◄──► TAG (conflict: read the tag again)
+ *	  ├─────────────────────────► │ ──key changed──► MOVED ──gone──► RECREATE
  *	  ├─────► RECREATE (delete the old key) ──► CREATE
  *	  └─────► DELETE ◄──► TAG
  *
+ * What an answer means (done, exists, gone, conflict, ...) is said by outcome
+ * rules; here is what follows from it.
+ *
  * - A create whose earlier attempt may have arrived, and one that is refused
- *   as if the record existed (409, 500, or 400 with a text that says so),
- *   looks before it writes: a GET by key decides between update and create.
+ *   as if the record existed, looks before it writes: a GET by key decides
+ *   between update and create.
  * - An update of a record that no link knows is tried first when the event is
- *   an update, for the row may be older than the mapping; 404 makes a create.
- * - A tag that is missing where the system wants one (428) is replaced by "*";
- *   one that is stale (412) is read again: what is pushed is ours to overwrite.
- * - A deletion of what is not there (404, 410) is done.
+ *   an update, for the row may be older than the mapping; gone makes a create.
+ * - A tag that is missing where the system wants one (428) is replaced by "*".
+ * - Conflict: a tag that is stale (412) is read again and the write repeated,
+ *   for what is pushed is ours to overwrite; REC_MAX_CONFLICTS times, then the
+ *   delivery is tried again later, which counts.  So is a conflict of a request
+ *   that had no tag.
+ * - A deletion of what is gone is done.
  * - An update that changed the key is followed by a look at the new key: a
  *   system that took the fields and kept the key gets delete and create.
+ * - Where the system gives ids, a create is done when its id is known.  What
+ *   is no JSON is nobody's answer: unknown.  Without an id in it the record is
+ *   dead, because another attempt would make a second one.
+ * - An answer that names another record than the one asked for is no answer.
  *
  * The number of requests is bounded by REC_MAX_REQUESTS; a system that sends
  * us round in circles ends as a retry.
  *
  *-------------------------------------------------------------------------
  */
-#include "connector/protocols.h"
+#include "connector/answer.h"
 
-#include "catalog/pg_collation.h"
-#include "regex/regex.h"
-#include "utils/builtins.h"
 #include "utils/memutils.h"
 
-#define REC_MAX_REQUESTS	10
-
-/* Words of a refusal that means: this record exists already. */
-#define REC_EXISTS_REGEX \
-	"unique|already[ _]?exist|exists already|duplicate|-2035|ENTITY_ALREADY"
+#define REC_MAX_REQUESTS	12
+#define REC_MAX_CONFLICTS	3
 
 /* exchange->phase: what the request in flight is for. */
 typedef enum RecPhase
@@ -62,6 +66,7 @@ typedef struct RecState
 	const ConcordValue *keys;	/* the record's key as the system has it */
 	const char *if_match;		/* tag to send, or NULL */
 	bool		star;			/* the system wanted a tag and took "*" */
+	int			conflicts;
 	RecPhase	after_tag;
 	bool		created;		/* a create was tried */
 	bool		updated;		/* an update was tried */
@@ -72,22 +77,32 @@ typedef struct RecState
 	char	   *refused_rule;
 	char	   *refused_error;
 	int			refused_status;
+	char	   *refused_request;
+	char	   *refused_answer;
 } RecState;
 
-/* rec_gone says whether an answer says that there is no such record. */
+/* rec_judge judges an answer and says whether the request was carried out. */
 static bool
-rec_gone(const ConcordResponse *response)
+rec_judge(ConcordExchange *exchange, const ConcordResponse *response)
 {
-	return response->transfer == CONCORD_TRANSFER_OK &&
-		(response->status == 404 || response->status == 410);
+	concord_outcome_judge(exchange, response);
+	return exchange->outcome == CONCORD_OUTCOME_DONE;
 }
 
-/* rec_success says whether a request was carried out. */
+/* rec_gone says whether the answer says that there is no such record. */
 static bool
-rec_success(const ConcordResponse *response)
+rec_gone(const ConcordExchange *exchange)
 {
-	return response->transfer == CONCORD_TRANSFER_OK &&
-		response->status >= 200 && response->status < 300;
+	return exchange->effect == CONCORD_EFFECT_GONE;
+}
+
+/* rec_end_gone ends an exchange about a record that is not to be there. */
+static ConcordRequest *
+rec_end_gone(ConcordExchange *exchange)
+{
+	concord_outcome_set(exchange, CONCORD_OUTCOME_DONE, "gone", NULL);
+	exchange->etag = "";
+	return NULL;
 }
 
 /* rec_if_match says what option if_match is for this mapping. */
@@ -139,6 +154,7 @@ rec_send(ConcordExchange *exchange, RecPhase phase,
 		default:
 			break;
 	}
+	exchange->verb = verb;
 	return dialect->request(exchange, verb, keys,
 							verb == CONCORD_VERB_UPDATE ||
 							verb == CONCORD_VERB_DELETE ?
@@ -218,24 +234,98 @@ rec_start(ConcordExchange *exchange, const ConcordDialect *dialect)
 	return rec_send(exchange, REC_CREATE, dialect);
 }
 
-/*
- * rec_remote_id reads the id that an answer gives the record.  One that would
- * name another address, such as the collection, is none.
- */
-static char *
-rec_remote_id(const ConcordResponse *response, const char *path)
+/* rec_is_id: one that would name another address, such as the collection, is none. */
+static bool
+rec_is_id(const char *id)
 {
-	char	   *id = concord_answer_path(response, path);
-	Size		len;
+	Size		len = id == NULL ? 0 : strlen(id);
 
-	/* OData 2 wraps its answers */
-	if (id == NULL)
-		id = concord_answer_path(response, psprintf("d.%s", path));
-	len = id == NULL ? 0 : strlen(id);
+	return len > 0 && !(len <= 2 && strspn(id, ".") == len);
+}
 
-	if (len == 0 || (len <= 2 && strspn(id, ".") == len))
+/* rec_answer_id reads the id that an answer's body has of the record, or NULL. */
+static char *
+rec_answer_id(const ConcordExchange *exchange, const ConcordResponse *response)
+{
+	const char *path = exchange->mapping->options.remote_id_path;
+	char	   *id;
+
+	if (path == NULL)
+		path = exchange->server->connector->remote_id_path;
+	if (path == NULL)
 		return NULL;
+	id = concord_answer_path(response, path);
+	/* OData 2 wraps its answers */
+	if (id == NULL && exchange->server->connector->odata2)
+		id = concord_answer_path(response, psprintf("d.%s", path));
+	return rec_is_id(id) ? id : NULL;
+}
+
+/* rec_remote_id reads the id that an answer gives the record, or NULL. */
+static char *
+rec_remote_id(const ConcordExchange *exchange, const ConcordResponse *response)
+{
+	char	   *id = rec_answer_id(exchange, response);
+
+	if (id == NULL && exchange->phase == REC_CREATE &&
+		exchange->mapping->options.remote_id_assigned)
+		id = concord_location_id(response);
 	return id;
+}
+
+/*
+ * rec_other_record returns the id of an update's answer where it is not that
+ * of the record.  An id that equals the key's text was not learned from the
+ * system, which may have ids of its own.
+ */
+static const char *
+rec_other_record(const ConcordExchange *exchange,
+				 const ConcordResponse *response)
+{
+	const char *known = exchange->link.remote_id;
+	const char *id;
+
+	if (known == NULL || exchange->mapped->old_keys != NULL)
+		return NULL;
+	if (!exchange->mapping->options.remote_id_assigned &&
+		strcmp(known, concord_key_text(exchange->mapping,
+									   exchange->mapped->keys)) == 0)
+		return NULL;
+	id = rec_answer_id(exchange, response);
+	return id != NULL && strcmp(id, known) != 0 ? id : NULL;
+}
+
+/*
+ * rec_check_id looks whether a carried out create or update is about our
+ * record; false with another outcome where it is not known to be.
+ */
+static bool
+rec_check_id(ConcordExchange *exchange, const ConcordResponse *response)
+{
+	const char *other;
+
+	if (exchange->phase == REC_UPDATE)
+	{
+		other = rec_other_record(exchange, response);
+		if (other != NULL)
+			concord_outcome_set(exchange, CONCORD_OUTCOME_UNKNOWN,
+								"another record",
+								psprintf("the answer is about record \"%s\", not \"%s\"",
+										 other, exchange->link.remote_id));
+		return other == NULL;
+	}
+	if (!exchange->mapping->options.remote_id_assigned ||
+		rec_remote_id(exchange, response) != NULL)
+		return true;
+	if (response->body_len > 0 && !concord_answer_is_json(response))
+		concord_outcome_set(exchange, CONCORD_OUTCOME_UNKNOWN, "not an answer",
+							psprintf("HTTP status %d with something that is not whole JSON, where the new record's id was to be",
+									 response->status));
+	else
+		concord_outcome_set(exchange, CONCORD_OUTCOME_DEAD, "no id",
+							psprintf("HTTP status %d: the record was created, and the answer does not say with which id (remote_id_path)",
+									 response->status));
+	return false;
 }
 
 /* rec_done ends an exchange well, with what the answer says of the record. */
@@ -244,7 +334,6 @@ rec_done(ConcordExchange *exchange, const ConcordResponse *response,
 		 const ConcordDialect *dialect)
 {
 	RecState   *state = exchange->state;
-	const ConcordConnector *connector = exchange->server->connector;
 	MemoryContext old = MemoryContextSwitchTo(exchange->context);
 	char	   *tag = dialect->tag != NULL ? dialect->tag(response) : NULL;
 
@@ -252,15 +341,9 @@ rec_done(ConcordExchange *exchange, const ConcordResponse *response,
 		exchange->etag = "";
 	else
 	{
-		const char *path = exchange->mapping->options.remote_id_path;
-
-		if (path == NULL)
-			path = connector->remote_id_path;
-		if (exchange->phase == REC_CREATE && path != NULL)
-			exchange->remote_id = rec_remote_id(response, path);
-		if (exchange->phase == REC_CREATE && exchange->remote_id == NULL &&
-			exchange->mapping->options.remote_id_assigned)
-			exchange->remote_id = concord_location_id(response);
+		if (exchange->phase == REC_CREATE || exchange->phase == REC_PROBE ||
+			exchange->link.remote_id == NULL)
+			exchange->remote_id = rec_remote_id(exchange, response);
 		if (exchange->remote_id == NULL && !exchange->mapping->options.remote_id_assigned)
 			exchange->remote_id = concord_key_text(exchange->mapping,
 												   exchange->mapped->keys);
@@ -275,28 +358,6 @@ rec_done(ConcordExchange *exchange, const ConcordResponse *response,
 	return NULL;
 }
 
-/* rec_may_exist says whether a refused create may mean: exists already. */
-static bool
-rec_may_exist(const ConcordExchange *exchange, const ConcordResponse *response)
-{
-	char	   *text;
-	bool		found;
-
-	if (response->transfer != CONCORD_TRANSFER_OK ||
-		exchange->mapping->options.remote_id_assigned)
-		return false;
-	if (response->status == 409 || response->status == 500)
-		return true;
-	if (response->status != 400 && response->status != 422)
-		return false;
-	text = concord_response_text(response, response->body_len);
-	found = RE_compile_and_execute(cstring_to_text(REC_EXISTS_REGEX), text,
-								   strlen(text), REG_ADVANCED | REG_ICASE,
-								   C_COLLATION_OID, 0, NULL);
-	pfree(text);
-	return found;
-}
-
 /* rec_refused goes back to the verdict on a create that was refused. */
 static ConcordRequest *
 rec_refused(ConcordExchange *exchange)
@@ -307,6 +368,8 @@ rec_refused(ConcordExchange *exchange)
 	exchange->rule = state->refused_rule;
 	exchange->error = state->refused_error;
 	exchange->status = state->refused_status;
+	exchange->blamed_request = state->refused_request;
+	exchange->blamed_answer = state->refused_answer;
 	return NULL;
 }
 
@@ -317,17 +380,21 @@ rec_after_create(ConcordExchange *exchange, const ConcordResponse *response,
 {
 	RecState   *state = exchange->state;
 
-	concord_outcome_judge(exchange, response);
-	if (exchange->outcome == CONCORD_OUTCOME_DONE)
-		return rec_done(exchange, response, dialect);
+	if (rec_judge(exchange, response))
+		return rec_check_id(exchange, response) ?
+			rec_done(exchange, response, dialect) : NULL;
 	if (state->refused || state->updated ||
-		!rec_may_exist(exchange, response))
+		exchange->effect != CONCORD_EFFECT_EXISTS ||
+		exchange->mapping->options.remote_id_assigned)
 		return NULL;
 	state->refused = true;
 	state->refused_outcome = exchange->outcome;
 	state->refused_rule = exchange->rule;
 	state->refused_error = exchange->error;
 	state->refused_status = exchange->status;
+	state->refused_request = concord_request_text(exchange->request);
+	state->refused_answer = concord_response_text(response,
+												  CONCORD_EVIDENCE_ANSWER);
 	return rec_send(exchange, REC_PROBE, dialect);
 }
 
@@ -353,28 +420,26 @@ rec_after_probe(ConcordExchange *exchange, const ConcordResponse *response,
 {
 	RecState   *state = exchange->state;
 	const char *mode = rec_if_match(exchange);
+	bool		there = rec_judge(exchange, response);
 
-	if (rec_success(response) && rec_holds(exchange, response))
+	if (there && rec_holds(exchange, response))
 	{
-		exchange->status = response->status;
 		concord_outcome_set(exchange, CONCORD_OUTCOME_DONE, "already there", NULL);
 		return rec_done(exchange, response, dialect);
 	}
-	if (rec_success(response) ||
-		(response->transfer == CONCORD_TRANSFER_TOO_LARGE &&
-		 response->status >= 200 && response->status < 300))
+	if (there || (response->transfer == CONCORD_TRANSFER_TOO_LARGE &&
+				  response->status >= 200 && response->status < 300))
 	{
 		if (dialect->tag != NULL && strcmp(mode, "etag") == 0)
 			state->if_match = dialect->tag(response);
 		return rec_send(exchange, REC_UPDATE, dialect);
 	}
-	if (rec_gone(response))
+	if (rec_gone(exchange))
 	{
 		if (state->refused)
 			return rec_refused(exchange);
 		return rec_send(exchange, REC_CREATE, dialect);
 	}
-	concord_outcome_judge(exchange, response);
 	if (exchange->outcome != CONCORD_OUTCOME_DEAD)
 		return NULL;
 	/* a system that cannot be asked: its own idempotency has to do */
@@ -385,27 +450,28 @@ rec_after_probe(ConcordExchange *exchange, const ConcordResponse *response,
 }
 
 /*
- * rec_precondition treats 428 and 412 of an update or deletion; true where the
- * request is to be made again in some way.
+ * rec_again makes an update or deletion again that wants a tag, or another
+ * one; false where it is not about that.  The answer has been judged.
  */
 static bool
-rec_precondition(ConcordExchange *exchange, const ConcordResponse *response,
-				 const ConcordDialect *dialect, RecPhase again,
-				 ConcordRequest **request)
+rec_again(ConcordExchange *exchange, const ConcordResponse *response,
+		  const ConcordDialect *dialect, RecPhase again,
+		  ConcordRequest **request)
 {
 	RecState   *state = exchange->state;
 
-	if (response->transfer != CONCORD_TRANSFER_OK || dialect->tag == NULL ||
-		strcmp(rec_if_match(exchange), "none") == 0)
+	if (dialect->tag == NULL || strcmp(rec_if_match(exchange), "none") == 0)
 		return false;
-	if (response->status == 428 && state->if_match == NULL)
+	if (response->status == 428 && state->if_match == NULL &&
+		exchange->outcome == CONCORD_OUTCOME_DEAD)
 	{
 		state->if_match = "*";
 		state->star = true;
 		*request = rec_send(exchange, again, dialect);
 		return true;
 	}
-	if (response->status == 412 && state->if_match != NULL)
+	if (exchange->outcome == CONCORD_OUTCOME_CONFLICT &&
+		state->if_match != NULL && state->conflicts++ < REC_MAX_CONFLICTS)
 	{
 		state->after_tag = again;
 		*request = rec_send(exchange, REC_TAG, dialect);
@@ -422,25 +488,22 @@ rec_after_update(ConcordExchange *exchange, const ConcordResponse *response,
 	RecState   *state = exchange->state;
 	ConcordRequest *request;
 
-	if (rec_precondition(exchange, response, dialect, REC_UPDATE, &request))
-		return request;
-	concord_outcome_judge(exchange, response);
-	if (exchange->outcome == CONCORD_OUTCOME_DONE)
+	if (rec_judge(exchange, response))
 	{
+		if (!rec_check_id(exchange, response))
+			return NULL;
 		rec_done(exchange, response, dialect);
 		if (state->keys == exchange->mapped->keys ||
 			exchange->mapping->options.remote_id_assigned)
 			return NULL;
 		return rec_send(exchange, REC_MOVED, dialect);
 	}
-	if (rec_gone(response))
+	if (rec_again(exchange, response, dialect, REC_UPDATE, &request))
+		return request;
+	if (rec_gone(exchange))
 	{
 		if (exchange->mapped->deleting)
-		{
-			concord_outcome_set(exchange, CONCORD_OUTCOME_DONE, "gone", NULL);
-			exchange->etag = "";
-			return NULL;
-		}
+			return rec_end_gone(exchange);
 		if (!state->created)
 			return rec_send(exchange, REC_CREATE, dialect);
 	}
@@ -455,13 +518,12 @@ rec_after_delete(ConcordExchange *exchange, const ConcordResponse *response,
 	RecPhase	phase = exchange->phase;
 	ConcordRequest *request;
 
-	if (rec_precondition(exchange, response, dialect, phase, &request))
-		return request;
-	concord_outcome_judge(exchange, response);
-	if (rec_gone(response))
-		concord_outcome_set(exchange, CONCORD_OUTCOME_DONE, "gone", NULL);
-	if (exchange->outcome != CONCORD_OUTCOME_DONE)
+	if (!rec_judge(exchange, response))
+	{
+		if (rec_again(exchange, response, dialect, phase, &request))
+			return request;
 		return NULL;
+	}
 	if (phase == REC_RECREATE)
 		return rec_send(exchange, REC_CREATE, dialect);
 	return rec_done(exchange, response, dialect);
@@ -474,22 +536,17 @@ rec_after_tag(ConcordExchange *exchange, const ConcordResponse *response,
 {
 	RecState   *state = exchange->state;
 
-	if (rec_success(response))
+	if (rec_judge(exchange, response))
 	{
 		state->if_match = dialect->tag(response);
 		return rec_send(exchange, state->after_tag, dialect);
 	}
-	if (rec_gone(response))
+	if (rec_gone(exchange))
 	{
-		if (state->after_tag == REC_DELETE)
-		{
-			concord_outcome_set(exchange, CONCORD_OUTCOME_DONE, "gone", NULL);
-			exchange->etag = "";
-			return NULL;
-		}
+		if (state->after_tag == REC_DELETE || exchange->mapped->deleting)
+			return rec_end_gone(exchange);
 		return rec_send(exchange, REC_CREATE, dialect);
 	}
-	concord_outcome_judge(exchange, response);
 	return NULL;
 }
 
@@ -498,9 +555,10 @@ static ConcordRequest *
 rec_after_moved(ConcordExchange *exchange, const ConcordResponse *response,
 				const ConcordDialect *dialect)
 {
-	if (rec_gone(response))
+	if (rec_judge(exchange, response))
+		return NULL;
+	if (rec_gone(exchange))
 		return rec_send(exchange, REC_RECREATE, dialect);
-	concord_outcome_judge(exchange, response);
 	/* a system that cannot be asked is believed */
 	if (exchange->outcome == CONCORD_OUTCOME_DEAD)
 		concord_outcome_set(exchange, CONCORD_OUTCOME_DONE, "2xx", NULL);

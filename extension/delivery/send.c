@@ -27,8 +27,6 @@
 
 #define SEND_ROUNDS			4
 #define SEND_ROUND_LIMIT	256
-#define SEND_ANSWER_MAX		8192
-#define SEND_REQUEST_MAX	(64 * 1024)
 
 /* concord_delivery_end ends a delivery; the next commit makes it so. */
 void
@@ -63,20 +61,25 @@ send_clean(const ConcordDelivery *d, const char *text, Size len, Size max)
 							   concord_safe_text(text, len, max));
 }
 
-/* send_request_text shows a request: method, address, body. */
+/*
+ * send_request_text shows what was sent: the request that the verdict is
+ * about, and which others the exchange has made.
+ */
 static char *
 send_request_text(const ConcordDelivery *d)
 {
-	const ConcordRequest *request = d->request;
-	StringInfoData buf;
+	const ConcordExchange *x = d->exchange;
+	char	   *text = x->blamed_request ? x->blamed_request :
+		concord_request_text(d->request);
 
-	initStringInfo(&buf);
-	appendStringInfo(&buf, "%s %s", request->method, request->url);
-	if (request->body != NULL && request->body_len > 0)
-		appendStringInfo(&buf, "\n\n%s",
-						 concord_safe_text(request->body, request->body_len,
-										   SEND_REQUEST_MAX));
-	return concord_auth_redact(d->access->auth, buf.data);
+	if (x->trail != NULL)
+		text = psprintf("%s\n\n%s %s%s", text,
+						x->blamed_request ? "All requests:" : "Before it:",
+						x->trail->data, x->blamed_request ?
+						psprintf("; %s %s: %d", d->request->method,
+								 d->request->url, d->request->response.status) :
+						"");
+	return concord_auth_redact(d->access->auth, text);
 }
 
 /* send_note keeps what a person will want to know of a failed attempt. */
@@ -88,14 +91,19 @@ send_note(ConcordDelivery *d)
 
 	d->status = x->status;
 	d->rule = x->rule;
-	d->error = x->error ? send_clean(d, x->error, strlen(x->error), SEND_ANSWER_MAX)
-		: NULL;
+	d->error = x->error ? send_clean(d, x->error, strlen(x->error),
+									 CONCORD_EVIDENCE_ANSWER) : NULL;
 	if (d->request != NULL)
 	{
 		const ConcordResponse *response = &d->request->response;
 
-		d->answer = send_clean(d, response->body, response->body_len,
-							   SEND_ANSWER_MAX);
+		if (x->blamed_answer != NULL)
+			d->answer = send_clean(d, x->blamed_answer,
+								   strlen(x->blamed_answer),
+								   CONCORD_EVIDENCE_ANSWER);
+		else
+			d->answer = send_clean(d, response->body, response->body_len,
+								   CONCORD_EVIDENCE_ANSWER);
 		d->sent = send_request_text(d);
 	}
 	MemoryContextSwitchTo(old);

@@ -16,6 +16,14 @@ CREATE TRIGGER connector_check
 	BEFORE INSERT OR UPDATE OR DELETE ON concord.connector
 	FOR EACH ROW EXECUTE FUNCTION concord.connector_check();
 
+-- What a definition extends is looked for when all rows of a statement are in.
+CREATE FUNCTION concord.connector_check_all() RETURNS trigger
+	LANGUAGE c
+	AS 'MODULE_PATHNAME', 'concord_connector_check_all';
+CREATE TRIGGER connector_check_all
+	AFTER INSERT OR UPDATE OR DELETE ON concord.connector
+	FOR EACH STATEMENT EXECUTE FUNCTION concord.connector_check_all();
+
 INSERT INTO concord.connector (name, protocol, description, definition, builtin) VALUES
 	('rest', 'rest', 'JSON over plain HTTP verbs: POST object, PATCH object/key, DELETE object/key',
 	 '{"create": {"method": "POST", "path": "{object}"},
@@ -40,3 +48,27 @@ CREATE FUNCTION concord.ping(server name, role name DEFAULT CURRENT_USER,
 	AS 'MODULE_PATHNAME', 'concord_ping';
 COMMENT ON FUNCTION concord.ping(name, name) IS
 	'one authenticated request to a server; tells whether it answers';
+
+-- Which rules decide about answers, in the order in which they are tried.
+CREATE FUNCTION concord.outcome_rules(connector name,
+	OUT ord int, OUT rule text, OUT defined_by name, OUT outcome text, OUT definition jsonb)
+	RETURNS SETOF record
+	LANGUAGE c STRICT STABLE
+	AS 'MODULE_PATHNAME', 'concord_outcome_rules';
+COMMENT ON FUNCTION concord.outcome_rules(name) IS
+	'the outcome rules of a connector: its own, those it extends, the defaults (defined_by null)';
+
+CREATE VIEW concord.outcome_rule AS
+	SELECT c.name AS connector, r.ord AS "position", r.rule, r.defined_by, r.outcome, r.definition
+	FROM concord.connector c
+	CROSS JOIN LATERAL concord.outcome_rules(c.name) r;
+COMMENT ON VIEW concord.outcome_rule IS 'what answers mean: the outcome rules of each connector in their order';
+
+CREATE FUNCTION concord.explain_outcome(connector name, status int, headers jsonb DEFAULT NULL,
+	body text DEFAULT NULL, method text DEFAULT NULL, operation text DEFAULT NULL,
+	OUT rule text, OUT outcome text, OUT otherwise text, OUT retry_after interval, OUT message text)
+	RETURNS record
+	LANGUAGE c STABLE
+	AS 'MODULE_PATHNAME', 'concord_explain_outcome';
+COMMENT ON FUNCTION concord.explain_outcome(name, int, jsonb, text, text, text) IS
+	'what a connector makes of an answer, and by which rule; operation is create, update, delete, read or send';
