@@ -191,15 +191,14 @@ out_found(const ConcordFound *found, void *arg)
 	bool		equal = false;
 	ListCell   *lc;
 
-	if (rule->equals == NIL)
-	{
-		if (found->empty)
-			return false;
-		return rule->match == NULL || out_match(rule->match, found->text);
-	}
+	if (rule->equals == NIL && rule->match == NULL)
+		return !found->empty;
 	foreach(lc, rule->equals)
 		equal |= out_equal(found, lfirst(lc));
-	return equal && (rule->match == NULL || out_match(rule->match, found->text));
+	if (rule->equals != NIL && !equal)
+		return false;
+	return rule->match == NULL ||
+		(found->kind != 'n' && out_match(rule->match, found->text));
 }
 
 /*
