@@ -10,6 +10,9 @@
 #include "json_event.h"
 #include "protocol.h"
 
+/* Bytes of {"op":"insert"; update and delete have as many. */
+#define JS_OP_LENGTH	14
+
 /* relation: a definition, where it is to be told once. */
 static void
 js_relation(DecoderState *state, ConcordRel *rel)
@@ -167,16 +170,16 @@ js_change(DecoderState *state, ConcordRel *rel, const ConcordChange *change)
 {
 	StringInfo	buf = &state->buf;
 	int			start;
+	char	   *p;
 
 	js_relation(state, rel);
 	start = concord_json_begin(state);
-	if (change->kind == CONCORD_MSG_INSERT)
-		concord_buf_literal(buf, "{\"op\":\"insert\"");
-	else if (change->kind == CONCORD_MSG_UPDATE)
-		concord_buf_literal(buf, "{\"op\":\"update\"");
-	else
-		concord_buf_literal(buf, "{\"op\":\"delete\"");
-	concord_buf_append(buf, rel->json_head, rel->json_head_len);
+	p = concord_buf_reserve(buf, JS_OP_LENGTH + rel->json_head_len);
+	memcpy(p, change->kind == CONCORD_MSG_INSERT ? "{\"op\":\"insert\"" :
+		   change->kind == CONCORD_MSG_UPDATE ? "{\"op\":\"update\"" :
+		   "{\"op\":\"delete\"", JS_OP_LENGTH);
+	memcpy(p + JS_OP_LENGTH, rel->json_head, rel->json_head_len);
+	buf->len += JS_OP_LENGTH + rel->json_head_len;
 	concord_json_position(state);
 	if (unlikely(!concord_json_row(state, rel, change)))
 	{

@@ -22,6 +22,9 @@
 #include "origin.h"
 #include "protocol.h"
 
+/* The most bytes of members ordinal and id. */
+#define EVENT_POSITION_ROOM	(CONCORD_ID_MAX + 40)
+
 /* An event is complete. */
 void
 concord_json_end(DecoderState *state, int start)
@@ -61,19 +64,24 @@ concord_json_time(StringInfo buf, const char *name, TimestampTz time)
 	concord_json_plain(buf, name, text);
 }
 
+/* Write the current event's id as a member. */
+static inline char *
+ev_put_id(DecoderState *state, char *p)
+{
+	memcpy(p, ",\"id\":\"", 7);
+	p = concord_txn_put_id(state, p + 7);
+	*p++ = '"';
+	return p;
+}
+
 /* Append the current event's id. */
 void
 concord_json_id(DecoderState *state)
 {
 	StringInfo	buf = &state->buf;
-	char	   *p;
 
-	if (!state->options.include_id)
-		return;
-	concord_buf_literal(buf, ",\"id\":\"");
-	p = concord_buf_reserve(buf, CONCORD_ID_MAX);
-	concord_buf_advance(buf, concord_txn_put_id(state, p));
-	concord_buf_putc(buf, '"');
+	if (state->options.include_id)
+		concord_buf_advance(buf, ev_put_id(state, concord_buf_reserve(buf, EVENT_POSITION_ROOM)));
 }
 
 /* Append bytes as a string: base 64, or hexadecimal. */
@@ -138,14 +146,19 @@ void
 concord_json_position(DecoderState *state)
 {
 	StringInfo	buf = &state->buf;
+	char	   *p = concord_buf_reserve(buf, state->position.len + EVENT_POSITION_ROOM);
 
-	concord_buf_append(buf, state->position.data, state->position.len);
+	memcpy(p, state->position.data, state->position.len);
+	p += state->position.len;
 	if (state->options.include_ordinal)
 	{
-		concord_buf_literal(buf, ",\"ordinal\":");
-		concord_json_number(buf, state->ordinal);
+		memcpy(p, ",\"ordinal\":", 11);
+		p += 11;
+		p += pg_ultoa_n(state->ordinal, p);
 	}
-	concord_json_id(state);
+	if (state->options.include_id)
+		p = ev_put_id(state, p);
+	concord_buf_advance(buf, p);
 }
 
 /* Append what a truncation says beside the relation. */

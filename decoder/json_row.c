@@ -10,8 +10,12 @@
 #include "utils/builtins.h"
 
 #include "json_event.h"
+#include "json_string.h"
 #include "protocol.h"
 #include "row_repeat.h"
+
+/* Values up to this size are written with their column's name. */
+#define JR_SHORT	512
 
 /* What an image has that cannot be a member of it. */
 typedef struct ImageGaps
@@ -31,6 +35,86 @@ jr_is_json_null(ConcordColumn *column, const char *p)
 	while (*p == ' ' || *p == '\t')
 		p++;
 	return *p == 'n';
+}
+
+/* Append the name of a column, without its comma where it is the first. */
+static inline void
+jr_name(StringInfo buf, const ConcordColumn *column, int comma)
+{
+	int			len = column->json_name_len - comma;
+	char	   *p = concord_buf_reserve(buf, len + CONCORD_NAME_PIECE);
+
+	concord_buf_advance(buf, concord_put_name(p, column->json_name + comma, len));
+}
+
+/* Write a value of a common type at p; NULL where it takes more than size. */
+static inline char *
+jr_put_value(char *p, const ConcordType *type, Datum value, Size size,
+			 const ConcordJsonStyle *style)
+{
+	struct varlena *v = (struct varlena *) DatumGetPointer(value);
+	bool		number = true;
+
+	switch (type->kind)
+	{
+		case CONCORD_VALUE_TEXT:
+			return concord_put_json_string(p, VARDATA_ANY(v), size);
+		case CONCORD_VALUE_NUMERIC:
+			return style->numbers_as_strings ? NULL :
+				concord_put_numeric(p, v, CONCORD_SCALAR_MAX);
+		case CONCORD_VALUE_INT2:
+		case CONCORD_VALUE_INT4:
+			return concord_put_scalar(p, type->kind, value, true, &number);
+		case CONCORD_VALUE_INT8:
+			return style->numbers_as_strings ? NULL :
+				concord_put_scalar(p, type->kind, value, true, &number);
+		case CONCORD_VALUE_UUID:
+		case CONCORD_VALUE_DATE:
+		case CONCORD_VALUE_TIMESTAMP:
+		case CONCORD_VALUE_TIMESTAMPTZ:
+			*p++ = '"';
+			p = concord_put_scalar(p, type->kind, value, true, &number);
+			*p++ = '"';
+			return p;
+		default:
+			return NULL;
+	}
+}
+
+/*
+ * Append name and value of a column at once, where its type is one of the
+ * common ones and the value short and in its place: what most columns of most
+ * rows are.  False, and nothing appended, where it is not.
+ */
+static inline bool
+jr_quick(StringInfo buf, const ConcordColumn *column, int comma, Datum value,
+		 const ConcordJsonStyle *style)
+{
+	int			len = column->json_name_len - comma;
+	Size		size = 0;
+	Size		room;
+	char	   *p;
+
+	if (column->varlena)
+	{
+		if (unlikely(!concord_value_in_place(value)))
+			return false;
+		size = VARSIZE_ANY_EXHDR(DatumGetPointer(value));
+		if (size > JR_SHORT || concord_json_foreign)
+			return false;
+	}
+	room = len + CONCORD_NAME_PIECE + size * 6 + CONCORD_SCALAR_MAX + 2;
+	if (unlikely(!concord_buf_fits(buf, room)))
+	{
+		buf->cursor = 0;
+		return false;
+	}
+	p = concord_put_name(concord_buf_reserve(buf, room), column->json_name + comma, len);
+	p = jr_put_value(p, &column->type, value, size, style);
+	if (p == NULL)
+		return false;
+	concord_buf_advance(buf, p);
+	return true;
 }
 
 /*
@@ -75,10 +159,19 @@ jr_image(DecoderState *state, ConcordRel *rel, bool old, bool key_only,
 				continue;
 			}
 		}
-		concord_buf_append(buf, column->json_name + comma,
-						   column->json_name_len - comma);
+		at = before + column->json_name_len - comma;
+		if (!nulls[n] && (old || key_only || !rel->old_written) &&
+			jr_quick(buf, column, comma, values[n], &style))
+		{
+			comma = 0;
+			if (old && !key_only)
+				concord_repeat_note(state, rel, i, at);
+			if (unlikely(!concord_row_wrote(state, column, before, &left_out[n])))
+				return;
+			continue;
+		}
+		jr_name(buf, column, comma);
 		comma = 0;
-		at = buf->len;
 		if (nulls[n])
 			concord_buf_literal(buf, "null");
 		else if (old || key_only || !concord_repeat(state, rel, i))

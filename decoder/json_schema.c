@@ -205,8 +205,12 @@ concord_json_describe_columns(ConcordRel *rel)
 		concord_buf_putc(&buf, ',');
 		concord_json_string(&buf, column->name, strlen(column->name));
 		concord_buf_putc(&buf, ':');
-		column->json_name = pnstrdup(buf.data, buf.len);
 		column->json_name_len = buf.len;
+		/* concord_put_name() reads beyond its end */
+		enlargeStringInfo(&buf, CONCORD_NAME_PIECE);
+		memset(buf.data + buf.len, 0, CONCORD_NAME_PIECE);
+		column->json_name = memcpy(palloc(buf.len + CONCORD_NAME_PIECE), buf.data,
+								   buf.len + CONCORD_NAME_PIECE);
 		rel->json_has_key |= column->key;
 	}
 	pfree(buf.data);

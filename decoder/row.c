@@ -196,6 +196,33 @@ row_warn(DecoderState *state, const ConcordRel *rel, const ConcordColumn *column
 			 errhint("Events say so instead of giving such a value; this is reported once.")));
 }
 
+/* Sixteen bytes that are worked on at once, on processors that can. */
+typedef uint8 RowBytes __attribute__((vector_size(16)));
+
+/* Are bytes ASCII, and none of them NUL? */
+static inline bool
+row_is_ascii(const char *p, int len)
+{
+	const char *last = p + len - sizeof(RowBytes);
+	RowBytes	seen = {0};
+	RowBytes	v;
+	uint64		halves[2];
+
+	if (len < (int) sizeof(RowBytes))
+		return false;
+
+	/* a byte that is zero, or beyond ASCII, sets its high bit */
+	for (; p < last; p += sizeof(RowBytes))
+	{
+		memcpy(&v, p, sizeof(v));
+		seen |= v | (v - 1);
+	}
+	memcpy(&v, last, sizeof(v));
+	seen |= v | (v - 1);
+	memcpy(halves, &seen, sizeof(halves));
+	return ((halves[0] | halves[1]) & UINT64CONST(0x8080808080808080)) == 0;
+}
+
 /*
  * Is what was written from from on text of the database's encoding?  A value
  * may not be: PostgreSQL checks what comes in, but not what functions and casts
@@ -206,7 +233,7 @@ concord_row_is_text(DecoderState *state, int from)
 {
 	int			len = state->buf.len - from;
 
-	if (concord_json_foreign ||
+	if (concord_json_foreign || row_is_ascii(state->buf.data + from, len) ||
 		likely(pg_encoding_verifymbstr(PG_UTF8, state->buf.data + from, len) == len))
 		return true;
 	state->verifying = true;

@@ -40,22 +40,10 @@
 /* The most bytes that a number other than numeric takes. */
 #define NUMBER_MAX	32
 
-/* Give a value with its bytes in place; a short header is left as it is. */
-struct varlena *
-concord_value_detoast(Datum value)
-{
-	return PG_DETOAST_DATUM_PACKED(value);
-}
-
-/* Is a variable-length value larger than max bytes? */
+/* Is a value that does not lie in the row as it is larger than max bytes? */
 bool
-concord_value_too_large(Datum value, Size max)
+concord_value_toasted_too_large(Datum value, Size max)
 {
-	struct varlena *v = (struct varlena *) DatumGetPointer(value);
-
-	/* an external one looks short, too */
-	if (!VARATT_IS_EXTERNAL(v) && VARATT_IS_SHORT(v))
-		return VARSIZE_SHORT(v) - VARHDRSZ_SHORT > max;
 	return toast_raw_datum_size(value) - VARHDRSZ > max;
 }
 
@@ -83,16 +71,35 @@ val_puts(char *p, const char *s)
 	return p;
 }
 
-/* Write the date of a Julian day; the caller adds BC where it returns true. */
+/* Write a number. */
+static inline char *
+val_put_int(char *p, uint32 v)
+{
+	return p + pg_ultoa_n(v, p);
+}
+
+/*
+ * Write the date of a Julian day; the caller adds BC where it returns true.
+ * Rows that are written together often have times of one day: the last day of
+ * four digits is kept as text.
+ */
 static inline bool
 val_put_day(char **p, int julian)
 {
+	static int	last_julian = -1;
+	static char last_day[10];
 	int			year,
 				month,
 				day;
 	bool		bc;
 	char	   *q = *p;
 
+	if (likely(julian == last_julian))
+	{
+		memcpy(q, last_day, sizeof(last_day));
+		*p = q + sizeof(last_day);
+		return false;
+	}
 	j2date(julian, &year, &month, &day);
 	bc = year <= 0;
 	if (bc)
@@ -108,6 +115,11 @@ val_put_day(char **p, int julian)
 	q = val_put2(q, month);
 	*q++ = '-';
 	q = val_put2(q, day);
+	if (!bc && q - *p == sizeof(last_day))
+	{
+		memcpy(last_day, *p, sizeof(last_day));
+		last_julian = julian;
+	}
 	*p = q;
 	return bc;
 }
@@ -239,6 +251,112 @@ val_put4(char *p, int v)
 	return val_put2(val_put2(p, v / 100), v % 100);
 }
 
+/* A numeric that is a number, taken apart. */
+typedef struct NumericParts
+{
+	bool		negative;
+	int			weight;
+	int			scale;
+	int			ndigits;
+	const char *digits;
+} NumericParts;
+
+/* Take a numeric apart; false where it is NaN or infinite. */
+static inline bool
+val_numeric_parts(const struct varlena *v, NumericParts *parts)
+{
+	const char *data = VARDATA_ANY(v);
+	int			size = VARSIZE_ANY_EXHDR(v);
+	uint16		header;
+	int16		long_weight;
+
+	memcpy(&header, data, sizeof(header));
+	if ((header & 0xC000) == 0xC000)
+		return false;
+	if (header & 0x8000)
+	{
+		parts->negative = (header & 0x2000) != 0;
+		parts->scale = (header & 0x1F80) >> 7;
+		parts->weight = (int) (header & 0x003F) - ((header & 0x0040) ? 64 : 0);
+		data += sizeof(uint16);
+		size -= sizeof(uint16);
+	}
+	else
+	{
+		memcpy(&long_weight, data + sizeof(uint16), sizeof(long_weight));
+		parts->negative = (header & 0xC000) == 0x4000;
+		parts->scale = header & 0x3FFF;
+		parts->weight = long_weight;
+		data += 2 * sizeof(uint16);
+		size -= 2 * sizeof(uint16);
+	}
+	parts->ndigits = size / (int) sizeof(int16);
+	parts->digits = data;
+	return true;
+}
+
+/* The room that a numeric needs. */
+static inline Size
+val_numeric_room(const NumericParts *parts)
+{
+	return (Size) Max(parts->weight + 1, 1) * 4 + parts->scale + 16;
+}
+
+/* Give four decimal digits of a numeric as a number. */
+static inline int
+val_numeric_digit(const NumericParts *parts, int n)
+{
+	int16		digit;
+
+	if (n < 0 || n >= parts->ndigits)
+		return 0;
+	memcpy(&digit, parts->digits + n * sizeof(int16), sizeof(int16));
+	return digit;
+}
+
+/* Write a numeric digit for digit. */
+static char *
+val_put_numeric(char *p, const NumericParts *parts)
+{
+	int			d = parts->weight + 1;
+
+	if (parts->negative)
+		*p++ = '-';
+	if (parts->weight < 0)
+		*p++ = '0';
+	else
+	{
+		p = val_put_int(p, (uint32) val_numeric_digit(parts, 0));
+		for (int i = 1; i <= parts->weight; i++)
+			p = val_put4(p, val_numeric_digit(parts, i));
+	}
+	if (parts->scale > 0)
+	{
+		char	   *end;
+
+		*p++ = '.';
+		end = p + parts->scale;
+		for (; p < end; d++)
+			p = val_put4(p, val_numeric_digit(parts, d));
+		p = end;
+	}
+	return p;
+}
+
+/*
+ * Write a numeric with its bytes in place digit for digit; NULL where it is
+ * not a number, or needs more than room.
+ */
+char *
+concord_put_numeric(char *p, const struct varlena *v, Size room)
+{
+	NumericParts parts;
+
+	if (!val_numeric_parts(v, &parts) || val_numeric_room(&parts) > room)
+		return NULL;
+	return val_put_numeric(p, &parts);
+}
+
 /*
  * Append a numeric digit for digit.  Returns false where it is NaN or
  * infinite, which is not a number in JSON.
@@ -246,92 +364,25 @@ val_put4(char *p, int v)
 bool
 concord_value_numeric(StringInfo buf, Datum value)
 {
-	struct varlena *v = PG_DETOAST_DATUM_PACKED(value);
-	const char *data = VARDATA_ANY(v);
-	int			size = VARSIZE_ANY_EXHDR(v);
-	uint16		header;
-	int			weight,
-				scale,
-				ndigits,
-				d;
-	bool		negative;
-	char	   *p;
+	struct varlena *v = concord_value_detoast(value);
+	NumericParts parts;
+	Size		room;
 
-	memcpy(&header, data, sizeof(header));
-	if ((header & 0xC000) == 0xC000)
+	if (unlikely(!val_numeric_parts(v, &parts)))
 	{
-		p = concord_buf_reserve(buf, NUMBER_MAX);
+		char	   *p = concord_buf_reserve(buf, NUMBER_MAX);
+		uint16		header;
+
+		memcpy(&header, VARDATA_ANY(v), sizeof(header));
 		p = val_puts(p, (header & 0xF000) == 0xD000 ? "Infinity" :
 					 (header & 0xF000) == 0xF000 ? "-Infinity" : "NaN");
 		concord_buf_advance(buf, p);
 		return false;
 	}
-	if (header & 0x8000)
-	{
-		negative = (header & 0x2000) != 0;
-		scale = (header & 0x1F80) >> 7;
-		weight = (int) (header & 0x003F) - ((header & 0x0040) ? 64 : 0);
-		data += sizeof(uint16);
-		size -= sizeof(uint16);
-	}
-	else
-	{
-		int16		long_weight;
-
-		memcpy(&long_weight, data + sizeof(uint16), sizeof(long_weight));
-		negative = (header & 0xC000) == 0x4000;
-		scale = header & 0x3FFF;
-		weight = long_weight;
-		data += 2 * sizeof(uint16);
-		size -= 2 * sizeof(uint16);
-	}
-	ndigits = size / (int) sizeof(int16);
-
-	if (!concord_buf_fits(buf, (Size) Max(weight + 1, 1) * 4 + scale + 16))
+	room = val_numeric_room(&parts);
+	if (!concord_buf_fits(buf, room))
 		return true;
-	p = concord_buf_reserve(buf, (Size) Max(weight + 1, 1) * 4 + scale + 16);
-	if (negative)
-		*p++ = '-';
-
-#define NUMERIC_DIGIT(n, to) \
-	do { \
-		int16		digit_ = 0; \
-		if ((n) >= 0 && (n) < ndigits) \
-			memcpy(&digit_, data + (n) * sizeof(int16), sizeof(int16)); \
-		(to) = digit_; \
-	} while (0)
-
-	d = weight + 1;
-	if (weight < 0)
-		*p++ = '0';
-	else
-	{
-		int			digit;
-
-		NUMERIC_DIGIT(0, digit);
-		p += pg_ultoa_n((uint32) digit, p);
-		for (int i = 1; i <= weight; i++)
-		{
-			NUMERIC_DIGIT(i, digit);
-			p = val_put4(p, digit);
-		}
-	}
-	if (scale > 0)
-	{
-		char	   *end;
-
-		*p++ = '.';
-		end = p + scale;
-		for (; p < end; d++)
-		{
-			int			digit;
-
-			NUMERIC_DIGIT(d, digit);
-			p = val_put4(p, digit);
-		}
-		p = end;
-	}
-	concord_buf_advance(buf, p);
+	concord_buf_advance(buf, val_put_numeric(concord_buf_reserve(buf, room), &parts));
 	if ((Pointer) v != DatumGetPointer(value))
 		pfree(v);
 	return true;
@@ -341,7 +392,7 @@ concord_value_numeric(StringInfo buf, Datum value)
 void
 concord_value_bytea_hex(StringInfo buf, Datum value, bool json)
 {
-	struct varlena *v = PG_DETOAST_DATUM_PACKED(value);
+	struct varlena *v = concord_value_detoast(value);
 	Size		size = VARSIZE_ANY_EXHDR(v);
 	char	   *p;
 
@@ -359,15 +410,14 @@ concord_value_bytea_hex(StringInfo buf, Datum value, bool json)
 }
 
 /*
- * Append a scalar of fixed size.  Returns false where the value is not a JSON
- * number although its type is one of numbers.
+ * Write a scalar of fixed size, which takes CONCORD_SCALAR_MAX bytes at most.
+ * *number is set to false where the value is not a JSON number although its
+ * type is one of numbers.
  */
-bool
-concord_value_scalar(StringInfo buf, ConcordValueKind kind, Datum value, bool json)
+char *
+concord_put_scalar(char *p, ConcordValueKind kind, Datum value, bool json,
+				   bool *number)
 {
-	char	   *p = concord_buf_reserve(buf, 2 * CONCORD_TIMESTAMP_MAX);
-	bool		number = true;
-
 	switch (kind)
 	{
 		case CONCORD_VALUE_INT2:
@@ -383,11 +433,11 @@ concord_value_scalar(StringInfo buf, ConcordValueKind kind, Datum value, bool js
 			p += pg_ultoa_n(DatumGetObjectId(value), p);
 			break;
 		case CONCORD_VALUE_FLOAT4:
-			number = isfinite(DatumGetFloat4(value));
+			*number = isfinite(DatumGetFloat4(value));
 			p = val_put_float4(p, DatumGetFloat4(value));
 			break;
 		case CONCORD_VALUE_FLOAT8:
-			number = isfinite(DatumGetFloat8(value));
+			*number = isfinite(DatumGetFloat8(value));
 			p = val_put_float8(p, DatumGetFloat8(value));
 			break;
 		case CONCORD_VALUE_MONEY:
@@ -413,7 +463,17 @@ concord_value_scalar(StringInfo buf, ConcordValueKind kind, Datum value, bool js
 		default:
 			elog(ERROR, "unexpected value kind %d", (int) kind);
 	}
-	concord_buf_advance(buf, p);
+	return p;
+}
+
+/* Append a scalar of fixed size; false where it is not a JSON number, as above. */
+bool
+concord_value_scalar(StringInfo buf, ConcordValueKind kind, Datum value, bool json)
+{
+	char	   *p = concord_buf_reserve(buf, CONCORD_SCALAR_MAX);
+	bool		number = true;
+
+	concord_buf_advance(buf, concord_put_scalar(p, kind, value, json, &number));
 	return number;
 }
 
@@ -432,7 +492,7 @@ concord_value_text(StringInfo buf, ConcordType *type, Datum value)
 		case CONCORD_VALUE_TEXT:
 		case CONCORD_VALUE_JSON:
 			{
-				struct varlena *v = PG_DETOAST_DATUM_PACKED(value);
+				struct varlena *v = concord_value_detoast(value);
 
 				if (concord_buf_fits(buf, VARSIZE_ANY_EXHDR(v)))
 					concord_buf_append(buf, VARDATA_ANY(v), VARSIZE_ANY_EXHDR(v));

@@ -108,10 +108,12 @@ extern void concord_type_init(ConcordType *type, Oid typid, List **rowtypes);
 
 /* in value.c */
 extern void concord_value_text(StringInfo buf, ConcordType *type, Datum value);
-extern struct varlena *concord_value_detoast(Datum value);
-extern bool concord_value_too_large(Datum value, Size max);
+extern bool concord_value_toasted_too_large(Datum value, Size max);
 extern char *concord_put_timestamp(char *p, int64 timestamp, char separator,
 								   const char *zone);
+extern char *concord_put_numeric(char *p, const struct varlena *v, Size room);
+extern char *concord_put_scalar(char *p, ConcordValueKind kind, Datum value,
+								bool json, bool *number);
 extern bool concord_value_numeric(StringInfo buf, Datum value);
 extern bool concord_value_scalar(StringInfo buf, ConcordValueKind kind,
 								 Datum value, bool json);
@@ -156,8 +158,38 @@ extern void concord_json_base64(StringInfo buf, const char *data, Size size);
 /* The most bytes that concord_put_timestamp() writes. */
 #define CONCORD_TIMESTAMP_MAX	48
 
+/* The most bytes that concord_put_scalar() writes. */
+#define CONCORD_SCALAR_MAX	(2 * CONCORD_TIMESTAMP_MAX)
+
 /* The most bytes that an event may take, far enough from what palloc() gives. */
 #define CONCORD_EVENT_MAX	((Size) 512 * 1024 * 1024)
+
+/* Does a variable-length value lie where it is, as it is? */
+static inline bool
+concord_value_in_place(Datum value)
+{
+	struct varlena *v = (struct varlena *) DatumGetPointer(value);
+
+	return !VARATT_IS_EXTERNAL(v) && !VARATT_IS_COMPRESSED(v);
+}
+
+/* Give a value with its bytes in place; a short header is left as it is. */
+static inline struct varlena *
+concord_value_detoast(Datum value)
+{
+	if (likely(concord_value_in_place(value)))
+		return (struct varlena *) DatumGetPointer(value);
+	return PG_DETOAST_DATUM_PACKED(value);
+}
+
+/* Is a variable-length value larger than max bytes? */
+static inline bool
+concord_value_too_large(Datum value, Size max)
+{
+	if (likely(concord_value_in_place(value)))
+		return VARSIZE_ANY_EXHDR(DatumGetPointer(value)) > max;
+	return concord_value_toasted_too_large(value, max);
+}
 
 /* Make room for size bytes more and return where they go. */
 static inline char *
@@ -205,6 +237,23 @@ static inline bool
 concord_buf_going(StringInfo buf)
 {
 	return buf->cursor == 0 && concord_buf_fits(buf, 1);
+}
+
+/*
+ * Copy a column's name as it stands in JSON to p, where there is room for
+ * CONCORD_NAME_PIECE bytes more, as there are behind the name.  A short one is
+ * copied with them, without a call.
+ */
+#define CONCORD_NAME_PIECE	32
+
+static inline char *
+concord_put_name(char *p, const char *name, int len)
+{
+	if (likely(len <= CONCORD_NAME_PIECE))
+		memcpy(p, name, CONCORD_NAME_PIECE);
+	else
+		memcpy(p, name, len);
+	return p + len;
 }
 
 /* Append a byte. */

@@ -132,7 +132,7 @@ concord_json_string(StringInfo buf, const char *s, Size len)
 static void
 val_json_json(StringInfo buf, Datum value)
 {
-	struct varlena *v = PG_DETOAST_DATUM_PACKED(value);
+	struct varlena *v = concord_value_detoast(value);
 	Size		len = VARSIZE_ANY_EXHDR(v);
 	char	   *p;
 
@@ -179,7 +179,7 @@ concord_json_base64(StringInfo buf, const char *data, Size size)
 static void
 val_json_base64(StringInfo buf, Datum value)
 {
-	struct varlena *v = PG_DETOAST_DATUM_PACKED(value);
+	struct varlena *v = concord_value_detoast(value);
 
 	concord_json_base64(buf, VARDATA_ANY(v), VARSIZE_ANY_EXHDR(v));
 	if ((Pointer) v != DatumGetPointer(value))
@@ -239,7 +239,7 @@ val_json_is_ambiguous(ConcordType *type, Datum value, bool arrays)
 	}
 	else if (type->kind == CONCORD_VALUE_JSON)
 	{
-		struct varlena *v = PG_DETOAST_DATUM_PACKED(value);
+		struct varlena *v = concord_value_detoast(value);
 		const char *p = VARDATA_ANY(v);
 		const char *end = p + VARSIZE_ANY_EXHDR(v);
 
@@ -462,7 +462,7 @@ concord_value_json(StringInfo buf, ConcordType *type, Datum value,
 			break;
 		case CONCORD_VALUE_TEXT:
 			{
-				struct varlena *v = PG_DETOAST_DATUM_PACKED(value);
+				struct varlena *v = concord_value_detoast(value);
 
 				concord_json_string(buf, VARDATA_ANY(v), VARSIZE_ANY_EXHDR(v));
 				if ((Pointer) v != DatumGetPointer(value))

@@ -6,7 +6,9 @@
  * Core's JsonbToCString() walks with an iterator that is allocated for each
  * level, calls numeric_out() for each number and looks at each byte of each
  * string; it took more time than all other columns of a usual row together.
- * Here the stored form is walked by recursion straight into the buffer.
+ * Here the stored form is walked by recursion straight into the buffer.  For
+ * small values, which most are, room is made once and nothing but the place to
+ * write at is kept (jb_put); others make room as they go (jb_container).
  *
  *-------------------------------------------------------------------------
  */
@@ -21,7 +23,14 @@
 /* Strings up to this size are written in line. */
 #define JSONB_SHORT		128
 
+/* Values up to this size are written in one go, */
+#define JSONB_SMALL		4096
+
+/* with this room for each byte. */
+#define JSONB_GROWTH	6
+
 static void jb_container(StringInfo buf, JsonbContainer *container);
+static char *jb_put(char *p, JsonbContainer *container);
 
 /* Append the name of a member, and what stands around it. */
 static inline void
@@ -140,13 +149,115 @@ jb_container(StringInfo buf, JsonbContainer *container)
 		jb_array(buf, container);
 }
 
+/* Write the child whose data begins at offset from base; NULL: see jb_put(). */
+static inline char *
+jb_put_child(char *p, char *base, JEntry entry, uint32 offset)
+{
+	if (JBE_ISSTRING(entry))
+	{
+		uint32		len = JBE_OFFLENFLD(entry);
+
+		if (JBE_HAS_OFF(entry))
+			len -= offset;
+		return concord_put_json_string(p, base + offset, len);
+	}
+	if (JBE_ISNUMERIC(entry))
+	{
+		struct varlena *v = (struct varlena *) (base + INTALIGN(offset));
+
+		return concord_put_numeric(p, v, VARSIZE_ANY(v) * JSONB_GROWTH);
+	}
+	if (JBE_ISCONTAINER(entry))
+		return jb_put(p, (JsonbContainer *) (base + INTALIGN(offset)));
+	if (JBE_ISBOOL_TRUE(entry))
+	{
+		memcpy(p, "true", 4);
+		return p + 4;
+	}
+	if (JBE_ISBOOL_FALSE(entry))
+	{
+		memcpy(p, "false", 5);
+		return p + 5;
+	}
+	if (!JBE_ISNULL(entry))
+		return NULL;
+	memcpy(p, "null", 4);
+	return p + 4;
+}
+
+/*
+ * Write an object or an array at p, where there is room for JSONB_GROWTH times
+ * its size: each of its bytes is one escape at most, and an entry's own four
+ * bytes pay for quotes, brackets and separators.  NULL where a number needs
+ * more, because of all its zeros.
+ */
+static char *
+jb_put(char *p, JsonbContainer *container)
+{
+	uint32		count = JsonContainerSize(container);
+	bool		object = JsonContainerIsObject(container);
+	bool		scalar = JsonContainerIsScalar(container);
+	uint32		first = object ? count : 0;
+	char	   *base = (char *) &container->children[first + count];
+	uint32		key_offset = 0;
+	uint32		offset = object ? getJsonbOffset(container, count) : 0;
+
+	check_stack_depth();
+	if (!scalar)
+		*p++ = object ? '{' : '[';
+	for (uint32 i = 0; i < count; i++)
+	{
+		JEntry		entry = container->children[first + i];
+
+		if (i > 0)
+		{
+			memcpy(p, ", ", 2);
+			p += 2;
+		}
+		if (object)
+		{
+			uint32		start = key_offset;
+
+			JBE_ADVANCE_OFFSET(key_offset, container->children[i]);
+			p = concord_put_json_string(p, base + start, key_offset - start);
+			memcpy(p, ": ", 2);
+			p += 2;
+		}
+		p = jb_put_child(p, base, entry, offset);
+		if (unlikely(p == NULL))
+			return NULL;
+		JBE_ADVANCE_OFFSET(offset, entry);
+	}
+	if (!scalar)
+		*p++ = object ? '}' : ']';
+	return p;
+}
+
+/* Append a value of a few kilobytes in one go; false where it needs more room. */
+static inline bool
+jb_small(StringInfo buf, Jsonb *jb)
+{
+	Size		room = (Size) VARSIZE(jb) * JSONB_GROWTH;
+	char	   *p;
+
+	if (unlikely(VARSIZE(jb) > JSONB_SMALL || concord_json_foreign ||
+				 !concord_buf_fits(buf, room)))
+		return false;
+	p = jb_put(concord_buf_reserve(buf, room), &jb->root);
+	if (unlikely(p == NULL))
+		return false;
+	concord_buf_advance(buf, p);
+	return true;
+}
+
 /* Append the text of a jsonb value. */
 void
 concord_value_jsonb(StringInfo buf, Datum value)
 {
 	Jsonb	   *jb = DatumGetJsonbP(value);
 
-	jb_container(buf, &jb->root);
+	if (!jb_small(buf, jb))
+		jb_container(buf, &jb->root);
 	if ((Pointer) jb != DatumGetPointer(value))
 		pfree(jb);
 }
