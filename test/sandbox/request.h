@@ -81,6 +81,8 @@ typedef struct Request
 	bool		acted;			/* the ERP's state reflects it */
 	json_t	   *action;			/* of the fault rule that fired, or NULL */
 	int			rule_id;
+	int64_t		budget_left;	/* of action budget; below 0: refused */
+	int64_t		budget_reset_us;
 	Delivery	delivery;
 	Answer		answer;
 	Buf			raw;			/* DELIVER_RAW */

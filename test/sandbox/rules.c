@@ -28,7 +28,7 @@ typedef struct Rule
 	int64_t		matched;
 	int64_t		fired;
 	int64_t		limit;			/* how often it fires, -1: always */
-	int64_t		window_start;	/* of action.limit, monotonic */
+	int64_t		window_start;	/* of action.limit or budget, monotonic */
 	int64_t		window_used;
 	struct Rule *next;
 } Rule;
@@ -45,7 +45,7 @@ static const char *const match_members[] = {
 static const char *const action_members[] = {
 	"latency_ms", "act", "act_first", "status", "headers", "body", "body_hex",
 	"reset", "torn", "slow", "endless", "hang", "raw", "nul", "invalid_utf8",
-	"auth", "limit", NULL
+	"auth", "limit", "budget", NULL
 };
 
 /* Returns the first member of an object that is not in the list. */
@@ -248,25 +248,37 @@ auth_missing(const json_t *auth, Request *req)
 	return true;
 }
 
+/* Counts a request in a rule's window; how many are left after it. */
+static int64_t
+window_use(Rule *rule, const json_t *limit)
+{
+	int64_t		now = mono_us();
+
+	if (now - rule->window_start > get_int(limit, "window_ms", 1000) * 1000)
+	{
+		rule->window_start = now;
+		rule->window_used = 0;
+	}
+	return get_int(limit, "requests", 1) - ++rule->window_used;
+}
+
 /* Says whether an action fires although its rule matches. */
 static bool
 action_fires(Rule *rule, Request *req)
 {
 	json_t	   *auth = json_object_get(rule->action, "auth");
 	json_t	   *limit = json_object_get(rule->action, "limit");
+	json_t	   *budget = json_object_get(rule->action, "budget");
 
 	if (auth != NULL)
 		return auth_missing(auth, req);
 	if (limit != NULL)
+		return window_use(rule, limit) < 0;
+	if (budget != NULL)
 	{
-		int64_t		now = mono_us();
-
-		if (now - rule->window_start > get_int(limit, "window_ms", 1000) * 1000)
-		{
-			rule->window_start = now;
-			rule->window_used = 0;
-		}
-		return ++rule->window_used > get_int(limit, "requests", 1);
+		req->budget_left = window_use(rule, budget);
+		req->budget_reset_us = rule->window_start - mono_us() +
+			get_int(budget, "window_ms", 1000) * 1000;
 	}
 	return true;
 }
@@ -368,7 +380,26 @@ rule_prevents_acting(const Request *req)
 	return (reset && strcmp(reset, "after") != 0) ||
 		(json_object_get(action, "reset") && reset == NULL) ||
 		json_object_get(action, "status") || json_object_get(action, "auth") ||
-		json_object_get(action, "limit") || json_object_get(action, "hang");
+		json_object_get(action, "limit") || json_object_get(action, "hang") ||
+		(json_object_get(action, "budget") && req->budget_left < 0);
+}
+
+/* Tells how much of a budget is left, in headers. */
+static void
+answer_budget(Request *req)
+{
+	const json_t *budget = json_object_get(req->action, "budget");
+	char		number[32];
+
+	if (req->budget_left < 0)
+		answer_error(&req->answer, 429, "429", "Too Many Requests");
+	snprintf(number, sizeof(number), "%lld", (long long) get_int(budget, "requests", 1));
+	answer_header(&req->answer, "X-RateLimit-Limit", number);
+	snprintf(number, sizeof(number), "%lld",
+			 (long long) (req->budget_left < 0 ? 0 : req->budget_left));
+	answer_header(&req->answer, "X-RateLimit-Remaining", number);
+	snprintf(number, sizeof(number), "%lld", (long long) (req->budget_reset_us / 1000 + 1));
+	answer_header(&req->answer, "X-RateLimit-Reset-Ms", number);
 }
 
 /* Replaces the answer by what the rule states. */
@@ -392,6 +423,8 @@ rule_alter_answer(Request *req)
 		answer_error(answer, 401, "401", "Unauthorized");
 	else if (json_object_get(action, "limit"))
 		answer_error(answer, 429, "429", "Too Many Requests");
+	else if (json_object_get(action, "budget"))
+		answer_budget(req);
 	if (json_object_get(action, "status"))
 	{
 		int			status = (int) get_int(action, "status", 500);
