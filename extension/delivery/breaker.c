@@ -90,6 +90,7 @@ concord_system_begins(ConcordSystem *system)
 {
 	Assert(system->place);
 	system->place = false;
+	system->served = true;
 	system->in_flight++;
 }
 

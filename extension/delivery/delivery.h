@@ -118,6 +118,7 @@ typedef struct ConcordSystem
 	ConcordLimits limits;		/* from the options */
 	bool		moving;			/* it has another account now: drain first */
 	bool		place;			/* taken, and nothing chosen for it yet */
+	bool		served;			/* something was sent since its last turn */
 	int64		ask_at;			/* microseconds of concord_account_now(): when
 								 * to ask for a place again; -1: our latch is
 								 * set then */
@@ -516,6 +517,7 @@ extern const char *concord_breaker_name(ConcordBreaker breaker);
 extern ConcordSystem *concord_system_get(ConcordCourier *courier,
 										 const ConcordServer *server);
 extern void concord_systems_check(ConcordCourier *courier);
+extern void concord_systems_turn(ConcordCourier *courier);
 
 /* backoff.c */
 extern int	concord_backoff_ms(int attempt, int base_ms, int cap_ms);

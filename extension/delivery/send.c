@@ -493,6 +493,7 @@ concord_send_ready(ConcordCourier *courier)
 		memset(round, 0, sizeof(SendRound));
 		concord_links_fetch(courier);
 		concord_resync_look(courier);
+		concord_systems_turn(courier);
 		dlist_foreach(iter, &courier->systems)
 			send_pick(courier, dlist_container(ConcordSystem, node, iter.cur),
 					  round);

@@ -153,3 +153,24 @@ concord_systems_check(ConcordCourier *courier)
 		concord_breaker_look(system);
 	}
 }
+
+/*
+ * concord_systems_turn puts systems that were sent something behind the
+ * others: those of one account take turns at what it may send.
+ */
+void
+concord_systems_turn(ConcordCourier *courier)
+{
+	dlist_mutable_iter iter;
+
+	dlist_foreach_modify(iter, &courier->systems)
+	{
+		ConcordSystem *system = dlist_container(ConcordSystem, node, iter.cur);
+
+		if (!system->served)
+			continue;
+		system->served = false;
+		dlist_delete(&system->node);
+		dlist_push_tail(&courier->systems, &system->node);
+	}
+}

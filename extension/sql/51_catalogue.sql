@@ -15,6 +15,7 @@ INSERT INTO concord.connector (name, protocol, description, definition, builtin)
 	   "delete": {"path": "sobjects/{object}/{key.name}/{key}"},
 	   "probe": {"path": "sobjects/{object}/{key.name}/{key}"},
 	   "remote_id_path": "id", "idempotency_header": "",
+	   "limits": {"form": "ratio", "header": "Sforce-Limit-Info", "name": "api-usage", "window": "1d"},
 	   "outcomes": [
 		 {"name": "daily limit", "status": 403, "match": "REQUEST_LIMIT_EXCEEDED", "outcome": "throttle"},
 		 {"name": "session expired", "status": 401, "outcome": "down"},

@@ -226,7 +226,8 @@ is(sql("SELECT sum(dead) || ' ' || sum(retried) FROM concord.status WHERE mappin
 sql(q(INSERT INTO concord.connector (name, protocol, definition) VALUES ('told', 'webhook',
 	'{"limits": {"remaining": "X-RateLimit-Remaining", "limit": "X-RateLimit-Limit", "reset": "X-RateLimit-Reset-Ms", "reset_form": "milliseconds"}}')));
 server('told', "concurrency '4'", undef, 'told');
-server('untold', "concurrency '4'");
+sql("INSERT INTO concord.connector (name, protocol, definition) VALUES ('deaf', 'webhook', '{}')");
+server('untold', "concurrency '4'", undef, 'deaf');
 mappings(told_a => 'told', told_b => 'told');
 mapping('untold', 'untold');
 foreach my $path ('told', 'untold')
@@ -284,6 +285,37 @@ foreach my $form (@forms)
 	like(sql("SELECT error FROM concord.ping('$name')"), qr/nothing was sent: the system has hardly any requests left/, "$label: nothing is sent till then")
 	  if $seconds;
 }
+
+# what the shipped connectors read by themselves
+foreach my $connector ('rest', 'odata', 'webhook')
+{
+	my $name = "shipped_$connector";
+	server($name, '', $erp->url("/rest/$name/"), $connector);
+	my $rule = $erp->rule({ path => "/rest/$name/" }, { headers => { 'X-RateLimit-Limit' => '100', 'X-RateLimit-Remaining' => '41', 'X-RateLimit-Reset' => "$hour" } });
+	sql("SELECT concord.ping('$name')");
+	is(system_is($name, 'budget_left'), '41', "$connector: X-RateLimit");
+	$erp->drop_rule($rule);
+	$erp->rule({ path => "/rest/$name/" }, { headers => { RateLimit => '"default";r=7;t=1' } });
+	sql("SELECT concord.ping('$name')");
+	is(system_is($name, 'budget_left'), '7', "$connector: RateLimit");
+}
+
+# --- servers of one courier that share an account take turns
+server('turn_a', "account 'turns', rate '20/s'");
+server('turn_b', "account 'turns', rate '20/s'");
+mapping('turn_a', 'turn_a');
+mapping('turn_c', 'untold');
+mapping('turn_b', 'turn_b');
+is(sql("SELECT count(DISTINCT id % 2) FROM concord.mapping WHERE name IN ('turn_a', 'turn_b')"), '1', 'one courier serves turn_a and turn_b');
+insert('turn_a', 1, 60);
+insert('turn_b', 1, 60);
+ok($erp->wait_until(sub { scalar(arrivals('/hook/turn_')) >= 40 }), 'turns: forty requests');
+@times = arrivals('/hook/turn_');
+foreach my $server ('turn_a', 'turn_b')
+{
+	cmp_ok(scalar(grep { $_->[2] =~ /$server/ } @times[0 .. 39]), '>=', 15, "turns: $server has its part");
+}
+sql("SELECT concord.drop_mapping('turn_' || c) FROM unnest('{a,b,c}'::text[]) c");
 
 # --- a crash leaves nothing taken
 $hang = $erp->rule({ path => '/hook/places/' }, { hang => JSON::PP::true });
