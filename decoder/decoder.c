@@ -29,6 +29,7 @@
 #include "utils/rel.h"
 
 #include "decoder.h"
+#include "flush.h"
 #include "origin.h"
 #include "protocol.h"
 #include "row.h"
@@ -149,6 +150,7 @@ dec_startup(LogicalDecodingContext *ctx, OutputPluginOptions *opt, bool is_init)
 	dec_start_encoder(state);
 	concord_relcache_start(state);
 	concord_stats_start(state, false);
+	concord_flush_start(state);
 }
 
 /* The context goes away in good order. */
@@ -157,6 +159,7 @@ dec_shutdown(LogicalDecodingContext *ctx)
 {
 	DecoderState *state = ctx->output_plugin_private;
 
+	concord_flush_end(state);
 	concord_relcache_end(state);
 	concord_stats_end(&state->stats);
 }
@@ -165,6 +168,7 @@ dec_shutdown(LogicalDecodingContext *ctx)
 static void
 dec_begin(LogicalDecodingContext *ctx, ReorderBufferTXN *txn)
 {
+	concord_flush_before(txn);
 	concord_txn_start(ctx->output_plugin_private, txn);
 }
 
@@ -176,7 +180,8 @@ dec_commit(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, XLogRecPtr commit
 	bool		begun = state->begun;
 
 	concord_txn_end(state);
-	OutputPluginUpdateProgress(ctx, !begun);
+	if (!begun || concord_flush_progress())
+		OutputPluginUpdateProgress(ctx, !begun);
 }
 
 /* Is a prepared transaction decoded at COMMIT PREPARED? */
@@ -192,6 +197,7 @@ dec_begin_prepare(LogicalDecodingContext *ctx, ReorderBufferTXN *txn)
 {
 	DecoderState *state = ctx->output_plugin_private;
 
+	concord_flush_before(txn);
 	concord_txn_start(state, txn);
 	state->gid = txn->gid;
 }
@@ -231,6 +237,7 @@ dec_rollback_prepared(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 static void
 dec_stream_start(LogicalDecodingContext *ctx, ReorderBufferTXN *txn)
 {
+	concord_flush_now();
 	concord_stream_start(ctx->output_plugin_private, txn);
 }
 

@@ -13,7 +13,8 @@
  * The buffer is empty between transactions and between the blocks of one that
  * is in progress: their ends hand on what is left, and a message outside
  * transactions is handed on at once.  So nothing is held back that the
- * consumer's position already covers.
+ * consumer's position already covers.  What transactions may share is the
+ * flush of what was written (flush.c).
  *
  * The buffer is our own rather than ctx->out because a write's LSN is taken
  * when it is prepared, and because ctx->out may only be touched inside the
@@ -29,6 +30,7 @@
 #include "utils/memutils.h"
 
 #include "decoder.h"
+#include "flush.h"
 #include "protocol.h"
 
 /* A buffer that has grown beyond this shrinks back once it is empty. */
@@ -249,7 +251,9 @@ output_write(DecoderState *state, int len)
 		if (len == state->buf.len)
 			output_reset(&state->buf);
 	}
+	concord_flush_writing(true);
 	OutputPluginWrite(ctx, true);
+	concord_flush_writing(false);
 	if (unlikely(timed))
 		concord_stats_wrote(&state->stats, &begun);
 	CONCORD_COUNT(state, CONCORD_COUNT_WRITES);

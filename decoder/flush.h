@@ -1,0 +1,20 @@
+/*-------------------------------------------------------------------------
+ *
+ * flush.h
+ *	  When a walsender's output leaves the process.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef CONCORD_FLUSH_H
+#define CONCORD_FLUSH_H
+
+#include "encoder.h"
+
+extern void concord_flush_start(DecoderState *state);
+extern void concord_flush_end(DecoderState *state);
+extern void concord_flush_writing(bool writing);
+extern void concord_flush_now(void);
+extern void concord_flush_before(const ReorderBufferTXN *txn);
+extern bool concord_flush_progress(void);
+
+#endif							/* CONCORD_FLUSH_H */
