@@ -30,6 +30,68 @@ INSERT INTO concord.connector VALUES ('doc_put', 'rest', 'updates replace', '{"u
 CREATE SERVER doc_put FOREIGN DATA WRAPPER concord OPTIONS (connector 'doc_put', url 'http://127.0.0.1:9/');
 SELECT try('{"patch": "changed"}', 'doc_put');
 
+-- depends
+CREATE TABLE item (order_id bigint, pos int, product text, PRIMARY KEY (order_id, pos));
+CREATE TABLE note (id int PRIMARY KEY, order_id int, n int);
+CREATE TABLE label (id text PRIMARY KEY, order_id text);
+ALTER TABLE label REPLICA IDENTITY FULL;
+CREATE VIEW item_view AS SELECT * FROM item;
+SELECT try('{"depends": ["item"]}');
+SELECT try('{"depends": {"item": "order_id"}}');
+SELECT try('{"depends": {"item": {}}}');
+SELECT try('{"depends": {"item": {"id": 1}}}');
+SELECT try('{"depends": {"itme": {"id": "order_id"}}}');
+SELECT try('{"depends": {"nowhere.item": {"id": "order_id"}}}');
+SELECT try('{"depends": {"item_view": {"id": "order_id"}}}');
+SELECT try('{"depends": {"orders": {"id": "id"}}}');
+SELECT try('{"depends": {"item": {"customer": "order_id"}}}');
+SELECT try('{"depends": {"item": {"id": "order_id", "customer": "product"}}}');
+SELECT try('{"depends": {"item": {"id": "order"}}}');
+SELECT try('{"depends": {"note": {"id": "order_id"}}}');
+SELECT try('{"depends": {"label": {"id": "order_id"}}}');
+SELECT try('{"depends": {"item": {"id": "order_id"}, "doc.item": {"id": "order_id"}}}');
+SELECT concord.create_topic_mapping('doc_try', 'doc.topic', 'doc_erp', 'X', '{"A": "payload"}', key => '{"ID": "key"}', options => '{"depends": {"item": {"id": "order_id"}}}');
+-- rights on those tables too
+CREATE ROLE doc_user;
+GRANT USAGE ON SCHEMA concord, doc TO doc_user;
+GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA concord, doc TO doc_user;
+GRANT USAGE ON FOREIGN SERVER doc_erp TO doc_user;
+ALTER TABLE orders OWNER TO doc_user;
+SET ROLE doc_user;
+SELECT try('{"depends": {"item": {"id": "order_id"}}}');
+RESET ROLE;
+ALTER TABLE orders OWNER TO CURRENT_USER;
+-- what is captured
+CREATE FUNCTION captured() RETURNS text LANGUAGE sql AS $$
+	SELECT string_agg(relid::regclass::text, ', ' ORDER BY relid::regclass::text) FROM concord.captured
+	WHERE relid IN (SELECT oid FROM pg_class WHERE relnamespace = 'doc'::regnamespace) $$;
+ALTER TABLE note REPLICA IDENTITY FULL;
+SELECT try('{"depends": {"item": {"id": "order_id"}, "doc.note": {"id": "order_id"}}}');
+SELECT captured();
+SELECT concord.alter_mapping('doc_try', options => '{"depends": {"item": null}}');
+SELECT captured();
+SELECT concord.revert_mapping('doc_try', 1);
+SELECT captured();
+SELECT d.name, d.source FROM concord.mapping_depends d JOIN concord.mapping m ON m.id = d.mapping WHERE m.name = 'doc_try' ORDER BY 1;
+-- renamed: known by its OID; under its old name it is not found any more
+ALTER TABLE item RENAME TO line;
+SELECT method FROM concord.preview('doc_try');
+SELECT concord.alter_mapping('doc_try', fields => '{"Customer": "customer"}');
+ALTER TABLE line RENAME TO item;
+-- dropped
+DROP TABLE note;
+SELECT state, state_reason FROM concord.mapping WHERE name = 'doc_try';
+SELECT concord.resume('doc_try');
+SELECT concord.alter_mapping('doc_try', options => '{"depends": {"doc.note": null}}');
+SELECT state, state_reason FROM concord.mapping WHERE name = 'doc_try';
+SELECT captured();
+SELECT concord.drop_mapping('doc_try');
+SELECT captured();
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA concord, doc FROM doc_user;
+REVOKE ALL ON SCHEMA concord, doc FROM doc_user;
+REVOKE ALL ON FOREIGN SERVER doc_erp FROM doc_user;
+DROP ROLE doc_user;
+
 RESET search_path;
 DROP SERVER doc_erp, doc_hook, doc_api, doc_put CASCADE;
 DELETE FROM concord.connector WHERE name = 'doc_put';

@@ -154,6 +154,8 @@ concord_captured_release(Oid relid)
 	concord_catalog_enter(&scope);
 	(void) cap_execute("DELETE FROM concord.captured WHERE relid = $1"
 					   " AND NOT EXISTS (SELECT FROM concord.mapping"
+					   " WHERE source = $1)"
+					   " AND NOT EXISTS (SELECT FROM concord.mapping_depends"
 					   " WHERE source = $1)", relid);
 	concord_catalog_leave(&scope);
 }

@@ -31,6 +31,7 @@
 #include "foreign/foreign.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/guc.h"
@@ -48,13 +49,18 @@ enum
 {
 	MAP_ID = 1, MAP_NAME, MAP_STATE, MAP_REASON, MAP_SOURCE, MAP_TOPIC,
 	MAP_SERVERID, MAP_SERVER, MAP_OBJECT, MAP_DEFINER, MAP_DEFINER_OID,
-	MAP_SEARCH_PATH, MAP_HOME, MAP_VERSION, MAP_DEFINITION
+	MAP_SEARCH_PATH, MAP_HOME, MAP_VERSION, MAP_DEFINITION,
+	MAP_DEPENDS_NAMES, MAP_DEPENDS_TABLES
 };
 
 #define MAP_QUERY \
 	"SELECT m.id, m.name::text, m.state, m.state_reason, m.source::oid," \
 	" m.topic, m.serverid, m.server::text, m.object, m.definer::text," \
-	" m.definer_oid, m.search_path, m.home, m.version, v.definition" \
+	" m.definer_oid, m.search_path, m.home, m.version, v.definition," \
+	" (SELECT array_agg(d.name ORDER BY d.name) FROM concord.mapping_depends d" \
+	"  WHERE d.mapping OPERATOR(pg_catalog.=) m.id)," \
+	" (SELECT array_agg(d.source::oid ORDER BY d.name) FROM concord.mapping_depends d" \
+	"  WHERE d.mapping OPERATOR(pg_catalog.=) m.id)" \
 	" FROM concord.mapping m LEFT JOIN concord.mapping_version v" \
 	" ON v.mapping OPERATOR(pg_catalog.=) m.id" \
 	" AND v.version OPERATOR(pg_catalog.=) m.version"
@@ -322,6 +328,61 @@ map_parse(ConcordMapping *mapping, Jsonb *definition)
 	PG_END_TRY();
 }
 
+/* map_array reads an array that has no nulls; 0 elements where it is NULL. */
+static int
+map_array(HeapTuple tuple, TupleDesc desc, int column, Oid type,
+		  Datum **elements)
+{
+	bool		isnull;
+	Datum		value = SPI_getbinval(tuple, desc, column, &isnull);
+	int16		len;
+	bool		byval;
+	char		align;
+	int			n = 0;
+
+	if (isnull)
+		return 0;
+	get_typlenbyvalalign(type, &len, &byval, &align);
+	deconstruct_array(DatumGetArrayTypeP(value), type, len, byval, align,
+					  elements, NULL, &n);
+	return n;
+}
+
+/*
+ * map_depends says which tables those are that a mapping depends on: they are
+ * named when it is defined, and may have been renamed since.
+ */
+static void
+map_depends(ConcordMapping *mapping, HeapTuple tuple, TupleDesc desc)
+{
+	Datum	   *names;
+	Datum	   *tables;
+	int			n;
+	ListCell   *lc;
+
+	if (mapping->options.depends == NIL)
+		return;
+	n = map_array(tuple, desc, MAP_DEPENDS_NAMES, TEXTOID, &names);
+	if (map_array(tuple, desc, MAP_DEPENDS_TABLES, OIDOID, &tables) != n)
+		n = 0;
+	foreach(lc, mapping->options.depends)
+	{
+		ConcordDepend *depend = lfirst(lc);
+
+		for (int i = 0; i < n; i++)
+		{
+			if (strcmp(TextDatumGetCString(names[i]), depend->table) == 0)
+				depend->relid = DatumGetObjectId(tables[i]);
+		}
+		if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(depend->relid)))
+		{
+			depend->relid = InvalidOid;
+			map_broken(mapping, psprintf("table %s, on which it depends, is gone",
+										 depend->table));
+		}
+	}
+}
+
 /*
  * map_row makes a mapping of a row of MAP_QUERY, in the current context.  The
  * OIDs of definer and server are another database's where the home is.
@@ -369,6 +430,7 @@ map_row(HeapTuple tuple, TupleDesc desc)
 		map_broken(mapping, "the definition is missing");
 	else
 		map_parse(mapping, DatumGetJsonbPCopy(value));
+	map_depends(mapping, tuple, desc);
 	if (mapping->object == NULL)
 		mapping->object = object;
 

@@ -52,6 +52,21 @@ typedef struct ConcordCheck
 	char	   *expression;
 } ConcordCheck;
 
+/* A pair of columns: what theirs is, the key column own of the row is. */
+typedef struct ConcordDependColumn
+{
+	char	   *own;
+	char	   *theirs;
+} ConcordDependColumn;
+
+/* A table whose changes are updates of the mapping's rows. */
+typedef struct ConcordDepend
+{
+	char	   *table;			/* as given */
+	Oid			relid;			/* InvalidOid: it is gone, or not looked up */
+	List	   *columns;		/* of ConcordDependColumn * */
+} ConcordDepend;
+
 /* Delivery options of CONTRACT.md, parsed; text where a connector decides. */
 typedef struct ConcordMappingOptions
 {
@@ -60,6 +75,7 @@ typedef struct ConcordMappingOptions
 	bool		suppress_unchanged; /* unchanged */
 	bool		unchanged_given;	/* or else the connector's default holds */
 	bool		omit_nulls;		/* nulls */
+	List	   *depends;		/* of ConcordDepend * */
 	bool		patch_changed;	/* patch: an update has what differs only */
 	bool		coalesce;		/* only the newest pending image of a key */
 	enum

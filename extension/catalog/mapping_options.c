@@ -36,6 +36,8 @@ static void mop_word(const MopOption *option, const JsonbValue *value,
 					 ConcordMappingOptions *options);
 static void mop_flag(const MopOption *option, const JsonbValue *value,
 					 ConcordMappingOptions *options);
+static void mop_depends(const MopOption *option, const JsonbValue *value,
+						ConcordMappingOptions *options);
 static void mop_truth(const MopOption *option, const JsonbValue *value,
 					  ConcordMappingOptions *options);
 static void mop_text_word(const MopOption *option, const JsonbValue *value,
@@ -76,6 +78,7 @@ static const MopOption mop_options[] = {
 	{"audit", mop_word, MOP_AT(audit), mop_audit, 0},
 	{"cloudevents", mop_text_word, MOP_AT(cloudevents), mop_cloudevents, 0},
 	{"coalesce", mop_truth, MOP_AT(coalesce), NULL, 0},
+	{"depends", mop_depends, 0, NULL, 0},
 	{"if_match", mop_text_word, MOP_AT(if_match), mop_if_match, 0},
 	{"nulls", mop_flag, MOP_AT(omit_nulls), mop_nulls, 0},
 	{"numbers", mop_flag, MOP_AT(numbers_as_strings), mop_numbers, 0},
@@ -101,7 +104,7 @@ static const MopOption mop_options[] = {
 
 /* Known, but of a later version. */
 static const char *const mop_later[] = {
-	"batch_bytes", "batch_size", "depends", "linger",
+	"batch_bytes", "batch_size", "linger",
 	"match", "parent", "path", "pull", "receive", "route", "sla",
 	"unit",
 };
@@ -253,6 +256,55 @@ mop_on_delete(const MopOption *option, const JsonbValue *value,
 	}
 	mop_invalid(option,
 				"Valid values are \"delete\", \"ignore\" and an object of fields to write, as {\"IsDeleted\": \"true\"}.");
+}
+
+/* mop_pairs reads {"own": "theirs"}; NIL where it is nothing of the kind. */
+static List *
+mop_pairs(const JsonbValue *value)
+{
+	List	   *pairs = NIL;
+	ListCell   *lc;
+
+	if (value->type != jbvBinary ||
+		!JsonContainerIsObject(value->val.binary.data))
+		return NIL;
+	foreach(lc, concord_definition_members(value->val.binary.data, "columns"))
+	{
+		ConcordJsonMember *member = lfirst(lc);
+		ConcordDependColumn *pair = palloc(sizeof(ConcordDependColumn));
+
+		if (member->value.type != jbvString)
+			return NIL;
+		pair->own = member->name;
+		pair->theirs = concord_definition_text(&member->value);
+		pairs = lappend(pairs, pair);
+	}
+	return pairs;
+}
+
+/* mop_depends reads which other tables' changes are updates. */
+static void
+mop_depends(const MopOption *option, const JsonbValue *value,
+			ConcordMappingOptions *options)
+{
+	const char *hint = "It is an object of tables and how they refer to the key, as {\"sales.item\": {\"id\": \"order_id\"}}.";
+	ListCell   *lc;
+
+	options->depends = NIL;
+	if (value->type != jbvBinary ||
+		!JsonContainerIsObject(value->val.binary.data))
+		mop_invalid(option, hint);
+	foreach(lc, concord_definition_members(value->val.binary.data, "depends"))
+	{
+		ConcordJsonMember *member = lfirst(lc);
+		ConcordDepend *depend = palloc0(sizeof(ConcordDepend));
+
+		depend->table = member->name;
+		depend->columns = mop_pairs(&member->value);
+		if (depend->columns == NIL)
+			mop_invalid(option, hint);
+		options->depends = lappend(options->depends, depend);
+	}
 }
 
 /* mop_count reads a number of attempts. */

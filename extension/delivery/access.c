@@ -57,6 +57,7 @@ concord_access_denied(const ConcordMapping *mapping, char **denial)
 	Oid			source = mapping->source;
 	char	   *role = GetUserNameFromId(definer, true);
 	ForeignServer *server;
+	ListCell   *lc;
 
 	if (role == NULL)
 	{
@@ -77,6 +78,16 @@ concord_access_denied(const ConcordMapping *mapping, char **denial)
 	{
 		*denial = psprintf("role \"%s\" does not own table \"%s\"", role,
 						   get_rel_name(source));
+		return true;
+	}
+	foreach(lc, mapping->options.depends)
+	{
+		Oid			relid = ((const ConcordDepend *) lfirst(lc))->relid;
+
+		if (get_rel_name(relid) == NULL || concord_table_owner(relid, definer))
+			continue;
+		*denial = psprintf("role \"%s\" does not own table \"%s\"", role,
+						   get_rel_name(relid));
 		return true;
 	}
 	return false;

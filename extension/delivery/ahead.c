@@ -67,9 +67,12 @@ struct ConcordAhead
  * the event of a row
  * ------------------------------------------------------------------- */
 
-/* ahd_relation describes the columns of a mapping's local key. */
-static ConcordRelation *
-ahd_relation(const ConcordMapping *mapping)
+/*
+ * concord_row_relation describes the columns of a mapping's local key, in the
+ * current context; NULL where they are not there.  Needs a transaction.
+ */
+const ConcordRelation *
+concord_row_relation(const ConcordMapping *mapping)
 {
 	ConcordRelation *relation = palloc0(sizeof(ConcordRelation));
 	int			n = 0;
@@ -148,7 +151,7 @@ concord_resync_row(ConcordCourier *courier, const ConcordLane *lane,
 				   ConcordEvent *event, MemoryContext context)
 {
 	MemoryContext old = MemoryContextSwitchTo(context);
-	const ConcordRelation *relation = ahd_relation(lane->definition->mapping);
+	const ConcordRelation *relation = concord_row_relation(lane->definition->mapping);
 	StringInfoData image;
 
 	if (relation != NULL && event->payload != NULL)

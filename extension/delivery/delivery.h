@@ -306,6 +306,7 @@ typedef struct ConcordLane
 	int			nparked;
 	int			nactive;		/* parked ones that are deliveries now */
 	int			nresyncs;		/* deliveries in memory that are resyncs */
+	struct ConcordDependsSeen *depends_seen;	/* depends.c */
 	struct ConcordAhead *ahead; /* what is newer than they are; ahead.c */
 	pairingheap *due;
 	bool		more_parked;	/* the table has more than we have loaded */
@@ -455,7 +456,22 @@ extern void concord_take_map(ConcordCourier *courier);
 extern const ConcordRelation *concord_take_relation(ConcordCourier *courier,
 													const ConcordRelation *relation);
 
+/* depends.c */
+extern const ConcordDepend *concord_depends_find(const ConcordMapping *mapping,
+												 const ConcordEvent *event);
+extern Oid *concord_depends_sources(const ConcordMapping *mapping, int *n);
+extern int	concord_depends_expand(const ConcordMapping *mapping,
+								   const ConcordDepend *depend,
+								   const ConcordEvent *event,
+								   ConcordEvent **updates, bool *unknown);
+extern void concord_depends_begin(ConcordLane *lane,
+								  const ConcordEvent *events, int nevents);
+extern void concord_depends_take(ConcordCourier *courier, ConcordLane *lane,
+								 ConcordBatch *batch,
+								 const ConcordEvent *event);
+
 /* ahead.c */
+extern const ConcordRelation *concord_row_relation(const ConcordMapping *mapping);
 extern bool concord_resync_row(ConcordCourier *courier, const ConcordLane *lane,
 							   ConcordEvent *event, MemoryContext context);
 extern void concord_resync_mapped(ConcordLane *lane, ConcordDelivery **ds,

@@ -172,6 +172,7 @@ lane_reset(ConcordLane *lane)
 	lane->nparked = lane->nactive = 0;
 	lane->nresyncs = 0;
 	lane->ahead = NULL;
+	lane->depends_seen = NULL;
 	lane->window_bytes = 0;
 	lane->reader = NULL;
 	lane->due = NULL;

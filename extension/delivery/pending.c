@@ -14,6 +14,7 @@
 #include "base/json.h"
 #include "catalog/pg_type.h"
 #include "decoder/protocol.h"
+#include "delivery/delivery.h"
 #include "delivery/pending.h"
 #include "executor/spi.h"
 #include "fmgr.h"
@@ -50,6 +51,22 @@ pend_wants(const ConcordMapping *mapping, const ConcordEvent *event)
 		event->relation->relid == mapping->source;
 }
 
+/* pend_depends passes on what a change of another table stands for. */
+static bool
+pend_depends(const ConcordMapping *mapping, const ConcordDepend *depend,
+			 const ConcordEvent *event, ConcordScanEvent callback, void *arg)
+{
+	ConcordEvent *updates[2];
+	bool		unknown;
+	bool		more = true;
+	int			n = concord_depends_expand(mapping, depend, event, updates,
+										   &unknown);
+
+	for (int i = 0; i < n && more; i++)
+		more = callback(updates[i], arg);
+	return more;
+}
+
 /* concord_scan_events reads the outbox for one mapping. */
 void
 concord_scan_events(const ConcordMapping *mapping, int64 after_seq,
@@ -58,12 +75,17 @@ concord_scan_events(const ConcordMapping *mapping, int64 after_seq,
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
 												  "concord scan",
 												  ALLOCSET_DEFAULT_SIZES);
-	Oid			sources[] = {mapping->source, InvalidOid};
+	MemoryContext old = MemoryContextSwitchTo(context);
+	int			nsources;
+	Oid		   *sources = concord_depends_sources(mapping, &nsources);
 	ConcordOutboxReader *reader = concord_outbox_open(context, after_seq,
-													  sources, lengthof(sources));
+													  sources, nsources);
+	MemoryContext scratch = AllocSetContextCreate(context, "concord scan depends",
+												  ALLOCSET_DEFAULT_SIZES);
 	int64		position = after_seq;
 	bool		more = true;
 
+	MemoryContextSwitchTo(old);
 	while (more && position < last_seq)
 	{
 		int			n;
@@ -74,8 +96,21 @@ concord_scan_events(const ConcordMapping *mapping, int64 after_seq,
 
 		CHECK_FOR_INTERRUPTS();
 		for (int i = 0; i < n && more; i++)
-			if (events[i].seq <= last_seq && pend_wants(mapping, &events[i]))
+		{
+			const ConcordDepend *depend;
+
+			if (events[i].seq > last_seq)
+				continue;
+			if (pend_wants(mapping, &events[i]))
 				more = callback(&events[i], arg);
+			else if ((depend = concord_depends_find(mapping, &events[i])) != NULL)
+			{
+				old = MemoryContextSwitchTo(scratch);
+				more = pend_depends(mapping, depend, &events[i], callback, arg);
+				MemoryContextSwitchTo(old);
+				MemoryContextReset(scratch);
+			}
+		}
 		if (n == 0 && read_up_to <= position)
 			break;
 		position = read_up_to;

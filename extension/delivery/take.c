@@ -98,7 +98,8 @@ take_wants(const ConcordLane *lane, const ConcordEvent *event)
 		return mapping->topic != NULL && event->topic != NULL &&
 			strcmp(mapping->topic, event->topic) == 0;
 	return OidIsValid(mapping->source) && event->relation != NULL &&
-		event->relation->relid == mapping->source;
+		(event->relation->relid == mapping->source ||
+		 concord_depends_find(mapping, event) != NULL);
 }
 
 /* take_batch gives a lane its events of one read. */
@@ -106,8 +107,11 @@ static void
 take_batch(ConcordCourier *courier, ConcordLane *lane,
 		   const ConcordEvent *events, int nevents, int64 read_up_to)
 {
+	const ConcordMapping *mapping = lane->definition->mapping;
 	ConcordBatch *batch = NULL;
 
+	if (mapping->options.depends != NIL)
+		concord_depends_begin(lane, events, nevents);
 	for (int i = 0; i < nevents; i++)
 	{
 		ConcordEvent *copy;
@@ -116,6 +120,11 @@ take_batch(ConcordCourier *courier, ConcordLane *lane,
 			continue;
 		if (batch == NULL)
 			batch = concord_batch_create(lane->memory);
+		if (concord_depends_find(mapping, &events[i]) != NULL)
+		{
+			concord_depends_take(courier, lane, batch, &events[i]);
+			continue;
+		}
 		copy = concord_event_copy(&events[i], batch->context);
 		copy->relation = concord_take_relation(courier, events[i].relation);
 		if (copy->op == CONCORD_OP_RESYNC &&
@@ -181,11 +190,13 @@ take_own(ConcordCourier *courier, ConcordLane *lane)
 
 	if (lane->reader == NULL)
 	{
-		/* its table, and messages: emitted events and resyncs */
-		Oid			sources[] = {lane->definition->mapping->source, InvalidOid};
+		/* its tables, and messages: emitted events and resyncs */
+		int			nsources;
+		Oid		   *sources = concord_depends_sources(lane->definition->mapping,
+													  &nsources);
 
 		lane->reader = concord_outbox_open(lane->memory, lane->read_pos,
-										   sources, lengthof(sources));
+										   sources, nsources);
 	}
 	events = concord_outbox_read(lane->reader, CONCORD_READ_EVENTS,
 								 CONCORD_READ_BYTES, &nevents, &read_up_to);

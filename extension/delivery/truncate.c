@@ -18,7 +18,6 @@
 
 #include "base/bookkeeping.h"
 #include "catalog/pg_type.h"
-#include "common/hashfn.h"
 #include "decoder/protocol.h"
 #include "delivery/delivery.h"
 #include "executor/spi.h"
@@ -56,24 +55,6 @@ trn_image(const ConcordRelation *relation, char **names, char **values, int n,
 	}
 }
 
-/* trn_id makes an id of its own for the delete of one record. */
-static void
-trn_id(const ConcordEvent *event, const char *key, pg_uuid_t *id)
-{
-	for (int half = 0; half < 2; half++)
-	{
-		uint64		seed;
-		uint64		hash;
-
-		memcpy(&seed, event->id.data + 8 * half, sizeof(seed));
-		hash = DatumGetUInt64(hash_any_extended((const unsigned char *) key,
-												strlen(key), seed));
-		memcpy(id->data + 8 * half, &hash, sizeof(hash));
-	}
-	id->data[6] = (id->data[6] & 0x0F) | 0x80;	/* version 8 */
-	id->data[8] = (id->data[8] & 0x3F) | 0x80;	/* variant */
-}
-
 /* trn_insert writes the delete of one record. */
 static void
 trn_insert(const ConcordDelivery *d, const char *key, char **names,
@@ -86,7 +67,7 @@ trn_insert(const ConcordDelivery *d, const char *key, char **names,
 	StringInfoData image;
 
 	trn_image(event.relation, names, values, n, &image);
-	trn_id(d->event, key, &event.id);
+	concord_event_derive_id(&d->event->id, key, strlen(key), &event.id);
 	event.op = CONCORD_OP_DELETE;
 	event.flags = CONCORD_ROW_OLD | CONCORD_ROW_OLD_IS_KEY;
 	event.old_image = image.data;

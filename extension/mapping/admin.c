@@ -76,6 +76,7 @@ concord_drop_mapping(PG_FUNCTION_ARGS)
 	concord_store_delete(mapping->id);
 	if (OidIsValid(mapping->source))
 		concord_captured_release(mapping->source);
+	concord_depends_release(mapping, NULL);
 	concord_history_add("drop_mapping", mapping->name, mapping->server, NULL, -1);
 	PG_RETURN_VOID();
 }
@@ -126,6 +127,7 @@ concord_mapping_require_usable(ConcordMapping *mapping, Oid definer)
 				 errhint("Use concord.drop_mapping().")));
 	if (mapping->topic == NULL)
 		concord_source_check(mapping->source, definer);
+	concord_depends_usable(mapping);
 	(void) concord_source_server(mapping->server, definer);
 	concord_compile_check(mapping);
 }
@@ -143,6 +145,7 @@ adm_begin(const ConcordMapping *mapping)
 		concord_captured_lock(mapping->source);
 		concord_captured_add(mapping->source);
 	}
+	concord_depends_capture(NULL, mapping);
 	concord_store_update("DELETE FROM concord.lane WHERE mapping = $1"
 						 " AND $2 IS NULL", mapping->id, NULL);
 	concord_store_start(mapping->id, mapping->version);

@@ -332,6 +332,9 @@ def_create(DefRequest *request)
 		mapping->id = concord_store_mapping(mapping, request->comment);
 	mapping->version = concord_store_version(mapping, definition,
 											 request->comment);
+	concord_depends_capture(existing, mapping);
+	concord_depends_store(mapping);
+	concord_depends_release(existing, mapping);
 	if (existing == NULL)
 	{
 		if (request->topic == NULL)
@@ -410,15 +413,23 @@ static int32
 def_new_version(ConcordMapping *mapping, Jsonb *definition,
 				const char *comment)
 {
+	ConcordMapping old;
+	int32		version;
+
 	if (mapping->topic == NULL &&
 		!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(mapping->source)))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("the table of mapping \"%s\" is gone", mapping->name),
 				 errhint("Use concord.drop_mapping().")));
+	old = *mapping;
 	mapping->local_key = NIL;
 	def_parse(mapping, definition);
-	return concord_store_version(mapping, definition, comment);
+	version = concord_store_version(mapping, definition, comment);
+	concord_depends_capture(&old, mapping);
+	concord_depends_store(mapping);
+	concord_depends_release(&old, mapping);
+	return version;
 }
 
 /* def_object returns an object member of a definition as jsonb, or NULL. */

@@ -37,6 +37,16 @@ extern void concord_source_at_home(const ConcordMapping *mapping);
 /* Raises where they cannot work; sets defaults of the connector before. */
 extern void concord_documents_check(ConcordMapping *mapping);
 
+/* ---------- depends.c: tables whose changes are updates ---------- */
+
+extern void concord_depends_check(ConcordMapping *mapping);
+extern void concord_depends_usable(const ConcordMapping *mapping);
+extern void concord_depends_capture(const ConcordMapping *old,
+									const ConcordMapping *mapping);
+extern void concord_depends_release(const ConcordMapping *old,
+									const ConcordMapping *mapping);
+extern void concord_depends_store(const ConcordMapping *mapping);
+
 /* ---------- store.c: rows of definitions ---------- */
 
 /* Returns a version's definition (0: the current one), or raises. */

@@ -50,4 +50,5 @@ concord_documents_check(ConcordMapping *mapping)
 		concord_mapping_defaults_hook(mapping);
 	doc_coalesce(mapping);
 	doc_patch(mapping);
+	concord_depends_check(mapping);
 }

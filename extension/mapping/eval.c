@@ -144,7 +144,8 @@ ev_decode(const ConcordRelation *relation, const char *image, uint32 len)
 /*
  * ev_truncated settles a truncation as option truncate says.  Where only
  * partitions were emptied nobody knows which rows went with them, so delete
- * means alert: the rest of the table's records must stay.
+ * means alert: the rest of the table's records must stay.  Nor do they where a
+ * table that the mapping depends on was emptied.
  */
 static void
 ev_truncated(EvalBatch *batch, EvalItem *item)
@@ -153,7 +154,8 @@ ev_truncated(EvalBatch *batch, EvalItem *item)
 	bool		partition = (item->event->flags & CONCORD_TRUNCATE_PARTITION) != 0;
 	int			truncate = batch->mapping->options.truncate;
 
-	if (partition && truncate == CONCORD_TRUNCATE_DELETE)
+	if ((partition || relation->relid != batch->mapping->source) &&
+		truncate == CONCORD_TRUNCATE_DELETE)
 		truncate = CONCORD_TRUNCATE_ALERT;
 	switch (truncate)
 	{
@@ -214,7 +216,8 @@ ev_prepare(EvalBatch *batch, EvalItem *item)
 	if (new == NULL)
 		ev_settle(item, CONCORD_FAIL, "expression",
 				  pstrdup("the event has no new image"));
-	else if (event->op == CONCORD_OP_RESYNC &&
+	else if ((event->op == CONCORD_OP_RESYNC ||
+			  (event->flags & CONCORD_EVENT_DEPENDS) != 0) &&
 			 !concord_rows_present(batch->compiled, &item->row))
 		ev_settle(item, CONCORD_SKIP, NULL, NULL);
 }

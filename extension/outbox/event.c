@@ -10,6 +10,8 @@
 #include "common/sha2.h"
 #include "decoder/protocol.h"
 #include "outbox/event.h"
+
+#include "common/hashfn.h"
 #include "port/pg_bswap.h"
 #include "utils/builtins.h"
 
@@ -152,6 +154,26 @@ evt_copy_bytes(const char *bytes, uint32 len)
 
 	memcpy(copy, bytes, len);
 	return copy;
+}
+
+/* concord_event_derive_id makes an id of another. */
+void
+concord_event_derive_id(const pg_uuid_t *of, const char *what, Size len,
+						pg_uuid_t *id)
+{
+	pg_uuid_t	source = *of;
+
+	for (int half = 0; half < 2; half++)
+	{
+		uint64		seed;
+		uint64		hash;
+
+		memcpy(&seed, source.data + 8 * half, sizeof(seed));
+		hash = hash_bytes_extended((const unsigned char *) what, len, seed);
+		memcpy(id->data + 8 * half, &hash, sizeof(hash));
+	}
+	id->data[6] = (id->data[6] & 0x0F) | 0x80;	/* version 8 */
+	id->data[8] = (id->data[8] & 0x3F) | 0x80;	/* variant */
 }
 
 /* concord_event_copy copies an event with all it points to but the relation. */

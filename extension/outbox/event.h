@@ -31,6 +31,9 @@ typedef enum ConcordOp
 								 * mapping's id and payload the row's key */
 } ConcordOp;
 
+/* In flags beside those of protocol.h: made of a change of another table */
+#define CONCORD_EVENT_DEPENDS	0x80
+
 /* A column of a stored definition. */
 typedef struct ConcordColumn
 {
@@ -120,6 +123,13 @@ extern char *concord_image_failure(const ConcordImageValue *value, char *sqlstat
  */
 extern void concord_event_uuid(int32 epoch, XLogRecPtr lsn, uint32 ordinal,
 							   pg_uuid_t *id);
+
+/*
+ * concord_event_derive_id makes an id of its own for one of several events that
+ * come of one: of its id and what tells them apart.
+ */
+extern void concord_event_derive_id(const pg_uuid_t *of, const char *what,
+									Size len, pg_uuid_t *id);
 
 /* concord_event_copy copies an event with all it points to but the relation. */
 extern ConcordEvent *concord_event_copy(const ConcordEvent *event,

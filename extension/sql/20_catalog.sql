@@ -57,7 +57,18 @@ CREATE TABLE concord.mapping_version (
 	comment text,
 	PRIMARY KEY (mapping, version)
 );
+-- Tables that the current versions depend on, under the names given there.
+CREATE TABLE concord.mapping_depends (
+	mapping int NOT NULL REFERENCES concord.mapping ON DELETE CASCADE,
+	name text NOT NULL,
+	source regclass NOT NULL,
+	PRIMARY KEY (mapping, name)
+);
+CREATE INDEX mapping_depends_source_idx ON concord.mapping_depends (source);
+COMMENT ON TABLE concord.mapping_depends IS 'tables whose changes are updates of a mapping''s rows (option depends)';
+
 SELECT pg_catalog.pg_extension_config_dump('concord.mapping', '');
+SELECT pg_catalog.pg_extension_config_dump('concord.mapping_depends', '');
 SELECT pg_catalog.pg_extension_config_dump('concord.mapping_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('concord.mapping_version', '');
 

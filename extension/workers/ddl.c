@@ -50,6 +50,14 @@ static const char *const ddl_on_drop[] = {
 	" RETURNING m.name, m.state_reason",
 
 	"UPDATE concord.mapping AS m SET state = 'broken',"
+	" state_reason = pg_catalog.format('table %s, on which it depends, was dropped', d.object_identity)"
+	" FROM pg_catalog.pg_event_trigger_dropped_objects() AS d,"
+	"  concord.mapping_depends AS p"
+	" WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass"
+	" AND d.objsubid = 0 AND p.source::pg_catalog.oid = d.objid AND m.id = p.mapping"
+	" RETURNING m.name, m.state_reason",
+
+	"UPDATE concord.mapping AS m SET state = 'broken',"
 	" state_reason = pg_catalog.format('server %s was dropped', d.object_identity)"
 	" FROM pg_catalog.pg_event_trigger_dropped_objects() AS d"
 	" WHERE d.classid = 'pg_catalog.pg_foreign_server'::pg_catalog.regclass"
@@ -70,6 +78,14 @@ static const char *const ddl_on_end[] = {
 	" JOIN pg_catalog.pg_class AS c ON c.oid = d.objid"
 	" WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass"
 	" AND m.source::pg_catalog.oid = c.oid AND c.relpersistence <> 'p'",
+
+	"UPDATE concord.mapping AS m SET state = 'stale',"
+	" state_reason = pg_catalog.format('table %s, on which it depends, is not logged any more', p.source)"
+	" FROM pg_catalog.pg_event_trigger_ddl_commands() AS d"
+	" JOIN pg_catalog.pg_class AS c ON c.oid = d.objid"
+	" JOIN concord.mapping_depends AS p ON p.source::pg_catalog.oid = c.oid"
+	" WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass"
+	" AND m.id = p.mapping AND c.relpersistence <> 'p'",
 };
 
 /* True where couriers must look again though no mapping's row changed. */
