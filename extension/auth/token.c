@@ -27,8 +27,7 @@
  */
 #include "auth/token.h"
 
-#include <time.h>
-
+#include "base/clock.h"
 #include "base/shmem.h"
 #include "catalog/pg_authid.h"
 #include "fmgr.h"
@@ -77,16 +76,6 @@ static shmem_startup_hook_type token_prev_startup = NULL;
 
 /* This process gives its claims back when it exits. */
 static bool token_exit_registered = false;
-
-/* token_now returns microseconds since the machine was started. */
-static int64
-token_now(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_BOOTTIME, &now);
-	return (int64) now.tv_sec * 1000000 + now.tv_nsec / 1000;
-}
 
 static void
 token_request(void)
@@ -237,7 +226,7 @@ concord_token_get(const ConcordTokenKey *key, ConcordToken *token,
 				  MemoryContext context, int claim_ms, bool eager,
 				  const char **why)
 {
-	int64		now = token_now();
+	int64		now = concord_clock_steady();
 	ConcordTokenState state = CONCORD_TOKEN_BUSY;
 	char		copy[CONCORD_TOKEN_MAX];
 	TokenSlot  *slot;
@@ -285,7 +274,7 @@ bool
 concord_token_store(const ConcordTokenKey *key, const char *value,
 					double seconds)
 {
-	int64		now = token_now();
+	int64		now = concord_clock_steady();
 	double		left = seconds - Min(seconds / 10, TOKEN_SKEW_S);
 	TokenSlot  *slot;
 
@@ -313,7 +302,7 @@ concord_token_store(const ConcordTokenKey *key, const char *value,
 void
 concord_token_fail(const ConcordTokenKey *key, const char *why, bool refused)
 {
-	int64		now = token_now();
+	int64		now = concord_clock_steady();
 	TokenSlot  *slot;
 
 	LWLockAcquire(token_shmem->lock, LW_EXCLUSIVE);
@@ -385,7 +374,7 @@ concord_token_expiry(PG_FUNCTION_ARGS)
 	Oid			serverid = PG_GETARG_OID(0);
 	Oid			roles[TOKEN_SLOTS];
 	int64		expires[TOKEN_SLOTS];
-	int64		now = token_now();
+	int64		now = concord_clock_steady();
 	int64		first = PG_INT64_MAX;
 	int			n = 0;
 

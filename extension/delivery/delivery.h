@@ -371,6 +371,8 @@ typedef struct ConcordCourier
 	TimestampTz chores_at;		/* next time for what is done once a second */
 	TimestampTz hold_check_at;	/* ... and for pg_concord.hold_limit */
 	TimestampTz now;
+	int64		clock_steady;	/* clock.c: when now was read; 0: never */
+	bool		clock_jumped;	/* ... and the tables do not know yet */
 } ConcordCourier;
 
 /* fsm.c */
@@ -557,5 +559,10 @@ extern void concord_delivery_init(void);
 extern ConcordCourier *concord_courier_create(ConcordDatabase *db, int index);
 extern void concord_courier_turn(ConcordCourier *courier);
 extern void concord_courier_stop(ConcordCourier *courier);
+
+/* clock.c: every time that a courier goes by is read with the first */
+extern void concord_clock_read(ConcordCourier *courier);
+extern void concord_clock_book(ConcordCourier *courier);
+extern bool concord_clock_far(const ConcordCourier *courier, TimestampTz due);
 
 #endif							/* CONCORD_DELIVERY_DELIVERY_H */

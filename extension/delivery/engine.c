@@ -186,7 +186,7 @@ eng_steps(ConcordCourier *courier)
 	concord_take_map(courier);
 	concord_send_ready(courier);
 	concord_http_drive(courier->http);
-	courier->now = GetCurrentTimestamp();
+	concord_clock_read(courier);
 	if (concord_book_wanted(courier))
 	{
 		concord_book_turn(courier);
@@ -200,8 +200,9 @@ eng_steps(ConcordCourier *courier)
 void
 concord_courier_turn(ConcordCourier *courier)
 {
-	courier->now = GetCurrentTimestamp();
+	concord_clock_read(courier);
 	MemoryContextSwitchTo(courier->turn);
+	concord_clock_book(courier);
 	eng_steps(courier);
 	MemoryContextSwitchTo(courier->context);
 	MemoryContextReset(courier->turn);
@@ -218,7 +219,7 @@ concord_courier_turn(ConcordCourier *courier)
 void
 concord_courier_stop(ConcordCourier *courier)
 {
-	courier->now = GetCurrentTimestamp();
+	concord_clock_read(courier);
 	MemoryContextSwitchTo(courier->turn);
 	concord_send_collect(courier);
 	if (courier->nended > 0)

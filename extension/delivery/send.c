@@ -371,7 +371,8 @@ send_choose(ConcordCourier *courier, ConcordLane *lane, SendRound *round)
 
 	if (d == NULL)
 		return false;
-	if (courier->now - d->mapped_at > CONCORD_FRESH_MS * INT64CONST(1000))
+	if (courier->now - d->mapped_at > CONCORD_FRESH_MS * INT64CONST(1000) ||
+		d->mapped_at > courier->now)
 	{
 		concord_delivery_forget_mapped(d);
 		concord_delivery_become(d, CONCORD_DELIVERY_NEW);

@@ -37,7 +37,7 @@
 #define REQ_HEADER_STEP		16
 
 /* How long an address and a connection are used, in seconds. */
-#define REQ_DNS_S			60
+#define REQ_DNS_S			30
 #define REQ_CONNECTION_S	300
 
 /* Buffers beyond this are given back after use. */
