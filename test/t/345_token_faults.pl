@@ -42,7 +42,7 @@ is(ping('shop'), 't|', 'a token');
 # --- when it is over, and who may know
 is(sql("SELECT token_expiry BETWEEN now() + '59min' AND now() + '61min' FROM concord.system"), 't', 'token_expiry');
 sql(q{CREATE ROLE viewer; CREATE ROLE watcher; GRANT pg_read_all_stats TO watcher; GRANT USAGE ON SCHEMA concord TO viewer, watcher;
-	GRANT SELECT ON concord.system TO viewer, watcher; GRANT EXECUTE ON FUNCTION concord.token_expiry(oid) TO viewer, watcher});
+	GRANT SELECT ON concord.system TO viewer, watcher; GRANT EXECUTE ON FUNCTION concord.token_expiry(oid), concord.account_state(oid) TO viewer, watcher});
 is(sql('SET ROLE viewer; SELECT token_expiry IS NULL FROM concord.system'), 't', 'not of a role whose rights one has not');
 is(sql('SET ROLE watcher; SELECT token_expiry IS NULL FROM concord.system'), 'f', 'but to pg_read_all_stats');
 $erp->control('POST', 'tokens', { life => 120 });
