@@ -39,6 +39,7 @@ static const struct
 	{"object", TPL_OBJECT, false},
 	{"key", TPL_KEY, false},
 	{"key.name", TPL_KEY_NAME, false},
+	{"remote_id", TPL_REMOTE_ID, false},
 	{"body", TPL_BODY, true},
 	{"fields", TPL_FIELDS, true},
 	{"record", TPL_RECORD, true},
@@ -53,7 +54,7 @@ static const struct
 	{"event.time", TPL_EVENT_TIME, false},
 };
 
-static const char *const tpl_forms[] = {"", "text", "base64", "json"};
+static const char *const tpl_forms[] = {"", "text", "base64", "capital", "json"};
 
 /* What parsing needs at hand. */
 typedef struct TplParser
@@ -91,7 +92,7 @@ tpl_unknown(const TplParser *parser, const char *name)
 					   parser->member, name),
 			 closest != NULL ?
 			 errhint("Perhaps you meant {%s}.", closest) :
-			 errhint("Places are {object}, {key}, {body} and others; forms are text, base64 and json.")));
+			 errhint("Places are {object}, {key}, {body} and others; forms are text, base64, capital and json.")));
 }
 
 /* tpl_add appends a piece. */
@@ -326,7 +327,7 @@ tpl_member(TplParser *parser, const char *name, int len, JsonbValue *value,
 	initStringInfo(&quoted);
 	concord_json_string(&quoted, name, len);
 	appendStringInfoChar(&quoted, ':');
-	if (value->type == jbvString &&
+	if (value->type == jbvString && memchr(name, '{', len) == NULL &&
 		tpl_is_place(value->val.string.val, value->val.string.len))
 	{
 		TplPiece   *piece;
@@ -340,7 +341,9 @@ tpl_member(TplParser *parser, const char *name, int len, JsonbValue *value,
 	}
 	tpl_flush(parser);
 	tpl_add(parser->template, TPL_COMMA);
-	appendBinaryStringInfo(&parser->literal, quoted.data, quoted.len);
+	appendStringInfoChar(&parser->literal, '"');
+	tpl_text(parser, name, len);
+	appendStringInfoString(&parser->literal, "\":");
 	tpl_value(parser, value, depth + 1);
 }
 

@@ -17,6 +17,7 @@ typedef enum TplPlace
 	TPL_OBJECT,
 	TPL_KEY,
 	TPL_KEY_NAME,
+	TPL_REMOTE_ID,
 	TPL_BODY,
 	TPL_FIELDS,
 	TPL_RECORD,
@@ -36,6 +37,7 @@ typedef enum TplForm
 	TPL_PLAIN,
 	TPL_TEXT,					/* JSON as a text */
 	TPL_BASE64,
+	TPL_CAPITAL,				/* with its first letter in upper case */
 	TPL_JSON,					/* a text that is a number: without quotes */
 } TplForm;
 

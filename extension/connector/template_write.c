@@ -58,6 +58,8 @@ tpl_plain(const ConcordTemplateScope *scope, TplPlace place)
 			return mapping->object + strspn(mapping->object, "/");
 		case TPL_KEY:
 			return tpl_key(scope);
+		case TPL_REMOTE_ID:
+			return exchange->link.remote_id;
 		case TPL_KEY_NAME:
 			return mapping->key == NIL ? NULL :
 				((ConcordField *) linitial(mapping->key))->name;
@@ -102,17 +104,6 @@ tpl_plain(const ConcordTemplateScope *scope, TplPlace place)
 	}
 }
 
-/* tpl_quote appends a place's value as a JSON string. */
-static void
-tpl_quote(StringInfo buf, const TplPiece *piece, const char *text)
-{
-	/* what is JSON is in UTF-8, whatever the database's encoding is */
-	if (concord_place_is_json(piece->place))
-		concord_json_quote(buf, text, strlen(text));
-	else
-		concord_json_string(buf, text, strlen(text));
-}
-
 /* tpl_base64 codes a text. */
 static char *
 tpl_base64(const char *text)
@@ -126,6 +117,31 @@ tpl_base64(const char *text)
 		elog(ERROR, "could not encode base64");
 	coded[used] = '\0';
 	return coded;
+}
+
+/* tpl_formed gives a text in the form that a place asks for. */
+static char *
+tpl_formed(char *text, TplForm form)
+{
+	if (form == TPL_BASE64)
+		return tpl_base64(text);
+	if (form == TPL_CAPITAL)
+	{
+		text = pstrdup(text);
+		text[0] = pg_ascii_toupper((unsigned char) text[0]);
+	}
+	return text;
+}
+
+/* tpl_quote appends a place's value as a JSON string. */
+static void
+tpl_quote(StringInfo buf, const TplPiece *piece, const char *text)
+{
+	/* what is JSON is in UTF-8, whatever the database's encoding is */
+	if (concord_place_is_json(piece->place))
+		concord_json_quote(buf, text, strlen(text));
+	else
+		concord_json_string(buf, text, strlen(text));
 }
 
 /* tpl_is_number says whether a text may stand in JSON without quotes. */
@@ -185,7 +201,7 @@ tpl_alone(const TplPiece *piece, const ConcordTemplateScope *scope,
 	else if (piece->form == TPL_JSON && tpl_is_number(text))
 		appendStringInfoString(buf, text);
 	else
-		tpl_quote(buf, piece, piece->form == TPL_BASE64 ? tpl_base64(text) : text);
+		tpl_quote(buf, piece, tpl_formed(text, piece->form));
 }
 
 /* tpl_inside writes a place within a text, escaped for what that is. */
@@ -198,8 +214,7 @@ tpl_inside(const TplPiece *piece, ConcordTemplateUse use,
 
 	if (text == NULL)
 		return;
-	if (piece->form == TPL_BASE64)
-		text = tpl_base64(text);
+	text = tpl_formed(text, piece->form);
 	switch (use)
 	{
 		case CONCORD_TEMPLATE_PATH:

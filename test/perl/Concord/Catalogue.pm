@@ -23,7 +23,7 @@ sub new
 	my $name = $self->{connector};
 	my $dialect = $self->{dialect} //= $name;
 	my $url = $systems->url($dialect, $args{url});
-	my $options = $args{options} // '{}';
+	my ($fields, $key, $options) = map { my $text = $_ // '{}'; $text =~ s/'/''/g; $text } @args{qw(fields key options)};
 	my $more = $args{server_options} ? ", $args{server_options}" : '';
 
 	$self->{server} = $args{server} // "s_$name";
@@ -37,7 +37,7 @@ sub new
 			retry_base '20ms', retry_cap '100ms', breaker_cooldown '100ms', timeout '5s'$more);
 		CREATE USER MAPPING FOR CURRENT_USER SERVER $self->{server} OPTIONS ($user_mapping);
 		SELECT concord.create_mapping('$self->{mapping}', '$self->{table}', '$self->{server}', '$args{object}',
-			'$args{fields}', '$args{key}', options => '$options')});
+			'$fields', '$key', options => '$options')});
 	return $self;
 }
 
