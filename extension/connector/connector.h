@@ -77,10 +77,11 @@ typedef enum ConcordVerb
 	CONCORD_VERB_UPDATE,
 	CONCORD_VERB_DELETE,
 	CONCORD_VERB_PROBE,			/* to look whether a record exists */
+	CONCORD_VERB_FIND,			/* to look by our key where ids are theirs */
 	CONCORD_VERB_SEND,			/* tells of an event; has no row of its own */
 } ConcordVerb;
 
-#define CONCORD_VERBS	(CONCORD_VERB_PROBE + 1)
+#define CONCORD_VERBS	(CONCORD_VERB_FIND + 1)
 
 struct ConcordTemplate;			/* connector/template.h */
 typedef struct ConcordShape ConcordShape;
@@ -106,6 +107,8 @@ typedef struct ConcordConnector
 	char	   *idempotency_header; /* "": the system has none */
 	char	   *remote_id_path; /* path of the id in an answer, or NULL */
 	bool		remote_id_assigned; /* the system gives ids: {key} is that */
+	bool		create_repeats; /* a create that is repeated is an update */
+	char	   *find_path;		/* dotted path of the id in the answer to find */
 	char	   *remote_id_type; /* of OData: text, number, uuid; NULL: by its
 								 * looks */
 	bool		odata2;			/* version 2 of OData rather than 4 */

@@ -55,6 +55,9 @@ static const ConcordMember row_members[] = {
 	{"update", concord_member_request, AT(verbs[CONCORD_VERB_UPDATE])},
 	{"delete", concord_member_request, AT(verbs[CONCORD_VERB_DELETE])},
 	{"probe", concord_member_request, AT(verbs[CONCORD_VERB_PROBE])},
+	{"find", concord_member_request, AT(verbs[CONCORD_VERB_FIND])},
+	{"create_repeats", concord_member_choice, AT(create_repeats), "no|yes"},
+	{"find_path", concord_member_text, AT(find_path)},
 	{"extends", row_extends},
 	{"remote_id_path", concord_member_path, AT(remote_id_path)},
 	{"remote_id", concord_member_choice, AT(remote_id_assigned), "key|assigned"},
@@ -78,6 +81,7 @@ static const char *const row_methods[CONCORD_VERBS] = {
 	[CONCORD_VERB_UPDATE] = "PATCH",
 	[CONCORD_VERB_DELETE] = "DELETE",
 	[CONCORD_VERB_PROBE] = "GET",
+	[CONCORD_VERB_FIND] = "GET",
 };
 
 static const char *const row_names[CONCORD_VERBS] = {
@@ -85,6 +89,7 @@ static const char *const row_names[CONCORD_VERBS] = {
 	[CONCORD_VERB_UPDATE] = "update",
 	[CONCORD_VERB_DELETE] = "delete",
 	[CONCORD_VERB_PROBE] = "probe",
+	[CONCORD_VERB_FIND] = "find",
 };
 
 /* Paths of protocol "rest"; the others address records in their own way. */
@@ -93,6 +98,7 @@ static const char *const row_paths[CONCORD_VERBS] = {
 	[CONCORD_VERB_UPDATE] = "{object}/{key}",
 	[CONCORD_VERB_DELETE] = "{object}/{key}",
 	[CONCORD_VERB_PROBE] = "{object}/{key}",
+	/* find: where a row has none, the system cannot be asked by our key */
 };
 
 PG_FUNCTION_INFO_V1(concord_connector_check);
@@ -102,6 +108,9 @@ PG_FUNCTION_INFO_V1(concord_connector_check_all);
 static void
 row_default_verbs(ConcordConnector *connector)
 {
+	if ((connector->verbs[CONCORD_VERB_FIND].path != NULL) !=
+		(connector->find_path != NULL))
+		concord_member_bad("find", "needs a path and \"find_path\" beside it");
 	for (int i = 0; i < CONCORD_VERBS; i++)
 	{
 		ConcordVerbRow *row = &connector->verbs[i];
@@ -115,7 +124,7 @@ row_default_verbs(ConcordConnector *connector)
 			(row->path != NULL || row->shape != NULL))
 			concord_member_bad(row_names[i],
 							   "has more than a method: protocol \"odata\" writes its requests itself");
-		if (row->path != NULL ||
+		if (row->path != NULL || row_paths[i] == NULL ||
 			connector->protocol != &concord_protocol_rest)
 			continue;
 		path.type = jbvString;

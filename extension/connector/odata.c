@@ -14,6 +14,7 @@
  *
  * Where the system assigns ids, a record is addressed by the id it gave, which
  * is quoted by option remote_id_type or by its looks: a GUID is none to quote.
+ * The mapping's key is then a property by which it can be found again.
  *
  * Answers are asked for without a body (Prefer: return=minimal) unless an id
  * has to be read from it; the tag comes from the header ETag or, in a body,
@@ -202,6 +203,45 @@ odata_body(ConcordExchange *exchange, ConcordRequest *request, int flags)
 							   "return=representation" : "return=minimal");
 }
 
+/* odata_find appends the search for a record by the mapping's key. */
+static char *
+odata_find(const ConcordExchange *exchange, const char *url,
+		   const ConcordValue *keys)
+{
+	const ConcordMapping *mapping = exchange->mapping;
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	appendStringInfo(&buf, "%s?$top=2&$filter=", url);
+	for (int i = 0; i < list_length(mapping->key); i++)
+	{
+		const ConcordField *part = list_nth(mapping->key, i);
+
+		if (i > 0)
+			appendStringInfoString(&buf, "%20and%20");
+		concord_url_escape(&buf, part->name, "/");
+		appendStringInfoString(&buf, "%20eq%20");
+		if (exchange->server->connector->odata2)
+			concord_odata2_literal(&buf, &keys[i]);
+		else
+			odata_literal(&buf, &keys[i]);
+	}
+	return buf.data;
+}
+
+/* odata_finds says where the answer to that has the id. */
+static const char *
+odata_finds(const ConcordExchange *exchange)
+{
+	const ConcordConnector *connector = exchange->server->connector;
+	const char *path = exchange->mapping->options.remote_id_path;
+
+	if (path == NULL)
+		path = connector->remote_id_path;
+	return path == NULL ? NULL :
+		psprintf("%s.0.%s", connector->odata2 ? "d.results" : "value", path);
+}
+
 /* odata_headers adds what tells the version. */
 static void
 odata_headers(const ConcordExchange *exchange, ConcordRequest *request)
@@ -234,7 +274,8 @@ odata_request(ConcordExchange *exchange, ConcordVerb verb,
 	bool		posting = verb == CONCORD_VERB_CREATE &&
 		(assigned || strcmp(upsert, "post") == 0);
 
-	request->url = odata_url(exchange, posting ? NULL : keys);
+	request->url = odata_url(exchange, posting || verb == CONCORD_VERB_FIND ?
+							 NULL : keys);
 	request->method = connector->verbs[verb].method;
 	odata_headers(exchange, request);
 	if (if_match != NULL)
@@ -247,12 +288,15 @@ odata_request(ConcordExchange *exchange, ConcordVerb verb,
 				request->method = strcmp(upsert, "put") == 0 ? "PUT" :
 					connector->verbs[CONCORD_VERB_UPDATE].method;
 			odata_body(exchange, request, CONCORD_BODY_CREATING |
-					   (assigned ? 0 : strcmp(upsert, "patch") == 0 ?
+					   (!assigned && strcmp(upsert, "patch") == 0 ?
 						CONCORD_BODY_NO_KEY : CONCORD_BODY_KEY));
 			break;
 		case CONCORD_VERB_UPDATE:
 			odata_body(exchange, request, CONCORD_BODY_CHANGED |
 					   (assigned ? 0 : CONCORD_BODY_NO_KEY));
+			break;
+		case CONCORD_VERB_FIND:
+			request->url = odata_find(exchange, request->url, keys);
 			break;
 		case CONCORD_VERB_DELETE:
 		case CONCORD_VERB_PROBE:
@@ -283,6 +327,7 @@ odata_tag(const ConcordResponse *response)
 static const ConcordDialect odata_dialect = {
 	.request = odata_request,
 	.tag = odata_tag,
+	.finds = odata_finds,
 	.key_is_fixed = true,
 };
 

@@ -116,6 +116,12 @@ typedef struct ConcordDialect
 								const char *if_match);
 	/* tag returns the record's version of an answer, or NULL */
 	char	   *(*tag) (const ConcordResponse *response);
+
+	/*
+	 * finds returns where the answer to CONCORD_VERB_FIND has the first id, a
+	 * path with an index 0; NULL: records cannot be found by our key
+	 */
+	const char *(*finds) (const ConcordExchange *exchange);
 	bool		key_is_fixed;	/* a changed key is another record */
 } ConcordDialect;
 

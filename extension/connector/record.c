@@ -11,6 +11,7 @@
  *	  ├─────► PROBE ──exists──► UPDATE ◄──► TAG (conflict: read the tag again)
  *	  ├─────────────────────────► │ ──key changed──► MOVED ──gone──► RECREATE
  *	  ├─────► RECREATE (delete the old key) ──► CREATE
+ *	  ├─────► FIND ──found──► UPDATE, otherwise CREATE
  *	  └─────► DELETE ◄──► TAG
  *
  * What an answer means (done, exists, gone, conflict, ...) is said by outcome
@@ -32,6 +33,9 @@
  * - Where the system gives ids, a create is done when its id is known.  What
  *   is no JSON is nobody's answer: unknown.  Without an id in it the record is
  *   dead, because another attempt would make a second one.
+ * - There, too, a create that may have arrived looks first, by our key, where
+ *   the system can be asked so (FIND).  Several records with our key are for a
+ *   person to tell apart.
  * - An answer that names another record than the one asked for is no answer.
  *
  * The number of requests is bounded by REC_MAX_REQUESTS; a system that sends
@@ -55,6 +59,7 @@ typedef enum RecPhase
 	REC_DELETE,					/* next: done, TAG, DELETE */
 	REC_RECREATE,				/* next: CREATE, TAG, RECREATE */
 	REC_PROBE,					/* next: done, UPDATE, CREATE */
+	REC_FIND,					/* next: UPDATE, CREATE */
 	REC_TAG,					/* next: what was refused, or CREATE */
 	REC_MOVED,					/* next: done, RECREATE */
 } RecPhase;
@@ -148,13 +153,18 @@ rec_send(ConcordExchange *exchange, RecPhase phase,
 		case REC_RECREATE:
 			verb = CONCORD_VERB_DELETE;
 			break;
+		case REC_FIND:
+			verb = CONCORD_VERB_FIND;
+			keys = exchange->mapped->keys;
+			break;
 		case REC_MOVED:
 			keys = exchange->mapped->keys;
 			break;
 		default:
 			break;
 	}
-	exchange->verb = verb;
+	/* to outcome rules a search is a read like any other */
+	exchange->verb = verb == CONCORD_VERB_FIND ? CONCORD_VERB_PROBE : verb;
 	return dialect->request(exchange, verb, keys,
 							verb == CONCORD_VERB_UPDATE ||
 							verb == CONCORD_VERB_DELETE ?
@@ -177,6 +187,14 @@ rec_first_tag(ConcordExchange *exchange, const ConcordDialect *dialect)
 		state->if_match = exchange->link.etag;
 		state->star = strcmp(state->if_match, "*") == 0;
 	}
+}
+
+/* rec_can_find says whether the system can be asked for a record by our key. */
+static bool
+rec_can_find(const ConcordExchange *exchange, const ConcordDialect *dialect)
+{
+	return exchange->mapping->options.remote_id_assigned &&
+		dialect->finds != NULL && dialect->finds(exchange) != NULL;
 }
 
 /* rec_start decides what comes first. */
@@ -222,11 +240,16 @@ rec_start(ConcordExchange *exchange, const ConcordDialect *dialect)
 						exchange->mapping->options.recreate_on_key_change ?
 						REC_RECREATE : REC_UPDATE, dialect);
 	}
+	if (!addressed && rec_can_find(exchange, dialect) &&
+		(exchange->was_unknown || exchange->link.exists ||
+		 (exchange->event != NULL &&
+		  exchange->event->op == CONCORD_OP_UPDATE && !exchange->inserted)))
+		return rec_send(exchange, REC_FIND, dialect);
 	if (exchange->link.exists || mapped->deleting)
 		return rec_send(exchange, addressed ? REC_UPDATE : REC_CREATE, dialect);
 	if (!addressed)
 		return rec_send(exchange, REC_CREATE, dialect);
-	if (exchange->was_unknown)
+	if (exchange->was_unknown && !exchange->server->connector->create_repeats)
 		return rec_send(exchange, REC_PROBE, dialect);
 	if (exchange->event != NULL && exchange->event->op == CONCORD_OP_UPDATE &&
 		!exchange->inserted)
@@ -243,15 +266,22 @@ rec_is_id(const char *id)
 	return len > 0 && !(len <= 2 && strspn(id, ".") == len);
 }
 
+/* rec_id_path says where an answer has the record's id; NULL: nowhere. */
+static const char *
+rec_id_path(const ConcordExchange *exchange)
+{
+	const char *path = exchange->mapping->options.remote_id_path;
+
+	return path ? path : exchange->server->connector->remote_id_path;
+}
+
 /* rec_answer_id reads the id that an answer's body has of the record, or NULL. */
 static char *
 rec_answer_id(const ConcordExchange *exchange, const ConcordResponse *response)
 {
-	const char *path = exchange->mapping->options.remote_id_path;
+	const char *path = rec_id_path(exchange);
 	char	   *id;
 
-	if (path == NULL)
-		path = exchange->server->connector->remote_id_path;
 	if (path == NULL)
 		return NULL;
 	id = concord_answer_path(response, path);
@@ -344,7 +374,11 @@ rec_done(ConcordExchange *exchange, const ConcordResponse *response,
 		if (exchange->phase == REC_CREATE || exchange->phase == REC_PROBE ||
 			exchange->link.remote_id == NULL)
 			exchange->remote_id = rec_remote_id(exchange, response);
-		if (exchange->remote_id == NULL && !exchange->mapping->options.remote_id_assigned)
+		if (exchange->remote_id == NULL &&
+			!exchange->mapping->options.remote_id_assigned &&
+			!(exchange->link.remote_id != NULL &&
+			  rec_id_path(exchange) != NULL &&
+			  exchange->mapped->old_keys == NULL))
 			exchange->remote_id = concord_key_text(exchange->mapping,
 												   exchange->mapped->keys);
 		if (tag != NULL)
@@ -385,7 +419,9 @@ rec_after_create(ConcordExchange *exchange, const ConcordResponse *response,
 			rec_done(exchange, response, dialect) : NULL;
 	if (state->refused || state->updated ||
 		exchange->effect != CONCORD_EFFECT_EXISTS ||
-		exchange->mapping->options.remote_id_assigned)
+		exchange->server->connector->create_repeats ||
+		(exchange->mapping->options.remote_id_assigned &&
+		 !rec_can_find(exchange, dialect)))
 		return NULL;
 	state->refused = true;
 	state->refused_outcome = exchange->outcome;
@@ -395,7 +431,8 @@ rec_after_create(ConcordExchange *exchange, const ConcordResponse *response,
 	state->refused_request = concord_request_text(exchange->request);
 	state->refused_answer = concord_response_text(response,
 												  CONCORD_EVIDENCE_ANSWER);
-	return rec_send(exchange, REC_PROBE, dialect);
+	return rec_send(exchange, rec_can_find(exchange, dialect) ? REC_FIND :
+					REC_PROBE, dialect);
 }
 
 /* rec_holds says whether an answer shows the record as a create makes it. */
@@ -447,6 +484,62 @@ rec_after_probe(ConcordExchange *exchange, const ConcordResponse *response,
 		return state->refused_status == 409 ?
 			rec_send(exchange, REC_UPDATE, dialect) : rec_refused(exchange);
 	return rec_send(exchange, REC_CREATE, dialect);
+}
+
+/*
+ * rec_second gives the path of a second match: the last index 0 of the path of
+ * the first is 1.  NULL where the path has none.
+ */
+static char *
+rec_second(const char *path)
+{
+	char	   *second = pstrdup(path);
+
+	for (char *p = second + strlen(second) - 1; p >= second; p--)
+	{
+		if (*p == '0' && (p == second || p[-1] == '.' || p[-1] == '[') &&
+			(p[1] == '\0' || p[1] == '.' || p[1] == ']'))
+		{
+			*p = '1';
+			return second;
+		}
+	}
+	return NULL;
+}
+
+/* rec_after_find goes on with the record that has our key, or without. */
+static ConcordRequest *
+rec_after_find(ConcordExchange *exchange, const ConcordResponse *response,
+			   const ConcordDialect *dialect)
+{
+	RecState   *state = exchange->state;
+	const char *path = dialect->finds(exchange);
+	const char *other = rec_second(path);
+	char	   *id;
+
+	if (!rec_judge(exchange, response) && !rec_gone(exchange))
+	{
+		if (exchange->outcome != CONCORD_OUTCOME_DEAD)
+			return NULL;
+		/* a system that cannot be asked: its own idempotency has to do */
+		return state->refused ? rec_refused(exchange) :
+			rec_send(exchange, REC_CREATE, dialect);
+	}
+	id = concord_answer_path(response, path);
+	if (!rec_is_id(id))
+	{
+		if (state->refused)
+			return rec_refused(exchange);
+		return rec_send(exchange, REC_CREATE, dialect);
+	}
+	if (other != NULL && concord_answer_path(response, other) != NULL)
+	{
+		concord_outcome_set(exchange, CONCORD_OUTCOME_DEAD, "several records",
+							"the system has several records with this key");
+		return NULL;
+	}
+	exchange->link.remote_id = exchange->remote_id = id;
+	return rec_send(exchange, REC_UPDATE, dialect);
 }
 
 /*
@@ -585,6 +678,8 @@ concord_record_next(ConcordExchange *exchange, const ConcordResponse *response,
 			return rec_after_delete(exchange, response, dialect);
 		case REC_PROBE:
 			return rec_after_probe(exchange, response, dialect);
+		case REC_FIND:
+			return rec_after_find(exchange, response, dialect);
 		case REC_TAG:
 			return rec_after_tag(exchange, response, dialect);
 		case REC_MOVED:

@@ -73,8 +73,16 @@ rest_request(ConcordExchange *exchange, ConcordVerb verb,
 	return request;
 }
 
+/* rest_finds says where the answer to a search has the id. */
+static const char *
+rest_finds(const ConcordExchange *exchange)
+{
+	return exchange->server->connector->find_path;
+}
+
 static const ConcordDialect rest_dialect = {
 	.request = rest_request,
+	.finds = rest_finds,
 };
 
 /* rest_check refuses a mapping that this protocol cannot carry. */

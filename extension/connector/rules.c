@@ -44,9 +44,13 @@ static const struct
 	{"gone", CONCORD_OUTCOME_NONE, CONCORD_EFFECT_GONE},
 };
 
-/* by ConcordVerb */
+/* A search is a read to rules, so it has no name of its own. */
 static const char *const rul_verbs[] = {
-	"create", "update", "delete", "read", "send",
+	[CONCORD_VERB_CREATE] = "create",
+	[CONCORD_VERB_UPDATE] = "update",
+	[CONCORD_VERB_DELETE] = "delete",
+	[CONCORD_VERB_PROBE] = "read",
+	[CONCORD_VERB_SEND] = "send",
 };
 
 /* concord_outcome_name is how rules call an outcome or effect. */
@@ -239,7 +243,8 @@ rul_operations(RulParse *parse)
 		char	   *text = rul_string(parse, "operation", &values[i]);
 		int			verb = 0;
 
-		while (verb < lengthof(rul_verbs) && strcmp(rul_verbs[verb], text) != 0)
+		while (verb < lengthof(rul_verbs) &&
+			   (rul_verbs[verb] == NULL || strcmp(rul_verbs[verb], text) != 0))
 			verb++;
 		if (verb == lengthof(rul_verbs))
 			rul_bad(parse, "operation",

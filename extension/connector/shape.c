@@ -24,7 +24,8 @@
 /* One named template. */
 typedef struct ShapePart
 {
-	char	   *name;
+	char	   *name;			/* of a header */
+	ConcordTemplate *query_name;	/* of a part of a query: may have places */
 	ConcordTemplate *value;
 	bool		is_json;
 } ShapePart;
@@ -93,6 +94,8 @@ shape_list(const char *path, JsonbValue *object, ConcordTemplateUse use)
 		part->name = pnstrdup(value.val.string.val, value.val.string.len);
 		if (use == CONCORD_TEMPLATE_HEADER)
 			shape_header_name(path, part->name);
+		else
+			part->query_name = concord_template_parse(path, &value, use, false);
 		(void) JsonbIteratorNext(&it, &value, true);
 		part->is_json = use == CONCORD_TEMPLATE_HEADER &&
 			value.type == jbvBinary;
@@ -180,8 +183,7 @@ concord_shape_query(const ConcordShape *shape,
 
 		appendStringInfoChar(url, first ? '?' : '&');
 		first = false;
-		/* OData's own options begin with a dollar sign */
-		concord_url_escape(url, part->name, "$");
+		concord_template_write(part->query_name, scope, url);
 		appendStringInfoChar(url, '=');
 		concord_template_write(part->value, scope, url);
 	}

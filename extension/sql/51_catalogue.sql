@@ -13,7 +13,7 @@ INSERT INTO concord.connector (name, protocol, description, definition, builtin)
 	 '{"create": {"method": "PATCH", "path": "sobjects/{object}/{key.name}/{key}", "body": "{fields}"},
 	   "update": {"method": "PATCH", "path": "sobjects/{object}/{key.name}/{key}", "body": "{fields}"},
 	   "delete": {"path": "sobjects/{object}/{key.name}/{key}"},
-	   "probe": {"path": "sobjects/{object}/{key.name}/{key}"},
+	   "create_repeats": "yes",
 	   "remote_id_path": "id", "idempotency_header": "",
 	   "limits": {"form": "ratio", "header": "Sforce-Limit-Info", "name": "api-usage", "window": "1d"},
 	   "outcomes": [
@@ -28,10 +28,12 @@ INSERT INTO concord.connector (name, protocol, description, definition, builtin)
 -- system gives.  odoo/documentation, external_api.
 INSERT INTO concord.connector (name, protocol, description, definition, builtin) VALUES
 	('odoo', 'rest', 'Odoo JSON-2 API: create, write, unlink',
-	 '{"create": {"path": "json/2/{object}/create", "body": {"vals_list": ["{body}"]}},
+	 '{"create": {"path": "json/2/{object}/create", "body": {"vals_list": ["{record}"]}},
 	   "update": {"method": "POST", "path": "json/2/{object}/write", "body": {"ids": ["{key:json}"], "vals": "{body}"}},
 	   "delete": {"method": "POST", "path": "json/2/{object}/unlink", "body": {"ids": ["{key:json}"]}},
 	   "probe": {"method": "POST", "path": "json/2/{object}/read", "body": {"ids": ["{key:json}"], "fields": ["id"]}},
+	   "find": {"method": "POST", "path": "json/2/{object}/search_read",
+		 "body": {"domain": [["{key.name}", "=", "{key}"]], "fields": ["id"], "limit": 2}}, "find_path": "0.id",
 	   "remote_id": "assigned", "remote_id_path": "0", "idempotency_header": "",
 	   "outcomes": [
 		 {"name": "record is locked", "match": "LockNotAvailable|SerializationFailure|could not serialize access", "outcome": "retry"}]}',

@@ -16,9 +16,7 @@ INSERT INTO concord.connector (name, protocol, description, definition, builtin)
 	   "delete": {"method": "POST", "path": "graphql.json", "body": {
 		 "query": "mutation($input: {object:capital}DeleteInput!) { delete: {object}Delete(input: $input) { userErrors { field message } } }",
 		 "variables": {"input": {"id": "{remote_id}"}}}},
-	   "probe": {"method": "POST", "path": "graphql.json", "body": {
-		 "query": "query($identifier: {object:capital}IdentifierInput!) { record: {object}ByIdentifier(identifier: $identifier) { id } }",
-		 "variables": {"identifier": {"{key.name}": "{key}"}}}},
+	   "create_repeats": "yes",
 	   "remote_id_path": "data.set.record.id", "idempotency_header": "",
 	   "outcomes": [
 		 {"name": "query cost", "status": 200, "match": "\"code\": *\"THROTTLED\"", "outcome": "throttle"},
@@ -39,6 +37,7 @@ INSERT INTO concord.connector (name, protocol, description, definition, builtin)
 	   "update": {"method": "PUT", "path": "v3/{object}/{key}", "body": "{fields}"},
 	   "delete": {"path": "v3/{object}/{key}"},
 	   "probe": {"path": "v3/{object}/{key}"},
+	   "find": {"path": "v3/{object}", "query": {"{key.name}": "{key}", "limit": "2"}}, "find_path": "data.0.id",
 	   "remote_id": "assigned", "remote_id_path": "data.id", "idempotency_header": "",
 	   "outcomes": [
 		 {"name": "access", "status": 403, "outcome": "down"}]}',
@@ -48,6 +47,7 @@ INSERT INTO concord.connector (name, protocol, description, definition, builtin)
 	   "update": {"method": "PUT", "path": "v3/{object}", "body": [{"id": "{remote_id:json}", "...": "{record}"}]},
 	   "delete": {"path": "v3/{object}", "query": {"id:in": "{key}"}},
 	   "probe": {"path": "v3/{object}", "query": {"id:in": "{key}"}},
+	   "find": {"path": "v3/{object}", "query": {"{key.name}:in": "{key}", "limit": "2"}}, "find_path": "data.0.id",
 	   "remote_id": "assigned", "remote_id_path": "data.0.id", "idempotency_header": "",
 	   "outcomes": [
 		 {"name": "access", "status": 403, "outcome": "down"}]}',
@@ -60,7 +60,7 @@ INSERT INTO concord.connector (name, protocol, description, definition, builtin)
 	 '{"create": {"method": "PUT", "path": "V1/{object}s/{key}", "body": {"{object}": "{record}"}},
 	   "update": {"method": "PUT", "path": "V1/{object}s/{key}", "body": {"{object}": "{record}"}},
 	   "delete": {"path": "V1/{object}s/{key}"},
-	   "probe": {"path": "V1/{object}s/{key}"},
+	   "create_repeats": "yes",
 	   "remote_id_path": "id", "idempotency_header": "",
 	   "outcomes": [
 		 {"name": "lock wait timeout", "status": 400, "match": "try restarting transaction|Lock wait timeout|Deadlock found", "outcome": "retry"},
@@ -73,7 +73,7 @@ INSERT INTO concord.connector (name, protocol, description, definition, builtin)
 	 '{"create": {"path": "{object}/createorder", "body": "{record}"},
 	   "update": {"method": "POST", "path": "{object}/createorder", "body": "{record}"},
 	   "delete": {"path": "{object}/{remote_id}"},
-	   "probe": {"path": "{object}/{remote_id}"},
+	   "create_repeats": "yes",
 	   "remote_id_path": "orderId", "idempotency_header": "",
 	   "outcomes": [
 		 {"name": "deleted already", "status": 200, "path": "success", "match": "^false$", "outcome": "dead"}]}',
@@ -86,6 +86,8 @@ INSERT INTO concord.connector (name, protocol, description, definition, builtin)
 	   "update": {"method": "PATCH", "path": "api/now/table/{object}/{key}", "query": {"sysparm_fields": "sys_id"}, "body": "{body}"},
 	   "delete": {"path": "api/now/table/{object}/{key}"},
 	   "probe": {"path": "api/now/table/{object}/{key}", "query": {"sysparm_fields": "sys_id"}},
+	   "find": {"path": "api/now/table/{object}", "query": {"sysparm_query": "{key.name}={key}", "sysparm_fields": "sys_id", "sysparm_limit": "2"}},
+	   "find_path": "result.0.sys_id",
 	   "remote_id": "assigned", "remote_id_path": "result.sys_id", "idempotency_header": "",
 	   "outcomes": [
 		 {"name": "transaction cancelled", "match": "Transaction cancelled", "outcome": "retry"}]}',

@@ -109,6 +109,9 @@ class BigCommerce(Dialect):
 
     def customers(self, request):
         customers = self.collection("customers")
+        if request.method == "GET":
+            found = [c for c in customers.values() if c.get("email") == request.query.get("email:in")]
+            return Answer(200, {"data": found, "meta": {}}, self.limit)
         if request.method == "DELETE":
             for i in request.query.get("id:in", "").split(","):
                 customers.pop(i, None)

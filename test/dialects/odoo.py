@@ -7,7 +7,8 @@ create(vals_list) answers a list of ids, write(ids, vals), unlink(ids), read(ids
 from common import Answer, Dialect, Refuse
 
 TOKEN = "6578616d706c65206a736f6e20617069206b6579"
-SIGNATURES = {"create": {"vals_list"}, "write": {"vals"}, "unlink": set(), "read": {"fields"}}
+SIGNATURES = {"create": {"vals_list"}, "write": {"vals"}, "unlink": set(), "read": {"fields"},
+              "search_read": {"domain", "fields", "limit"}}
 
 
 class Odoo(Dialect):
@@ -37,6 +38,11 @@ class Odoo(Dialect):
 
     def call(self, model, method, ids, arguments):
         records = self.collection(model)
+        if method == "search_read":
+            (field, operator, value), = arguments["domain"]
+            if operator != "=" or ids:
+                raise self.refuse(422, "builtins.TypeError", "domain %s" % arguments["domain"])
+            return Answer(200, [{"id": int(i)} for i, r in records.items() if str(r.get(field)) == value][:arguments["limit"]])
         if method == "create":
             new = []
             for values in arguments["vals_list"]:

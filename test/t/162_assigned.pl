@@ -74,7 +74,8 @@ foreach my $case (@cases)
 	is(join(' ', map { $_->{method} } @sent), "POST $update $update DELETE", "$name: a changed key is none of the system's: an update");
 	is($sent[1]{path}, $address, "$name: the address of the update");
 	is($sent[3]{path}, $address, "$name: and of the deletion");
-	is_deeply(JSON::PP::decode_json($sent[0]{body}), { Name => 'a' }, "$name: a create without our key");
+	is_deeply(JSON::PP::decode_json($sent[0]{body}), { Name => 'a', $server eq 're' ? () : (Ours => 1) },
+		"$name: a create has our key where records can be found by it");
 }
 my %v2 = %{ (grep { $_->{path} =~ /Wrapped/ } @log)[0]{headers} };
 my ($version) = grep { lc $_ eq 'dataserviceversion' } keys %v2;

@@ -41,6 +41,7 @@ my %systems = (
 		url => '/stores/abc/',
 		user_mapping => "auth 'header', header_name 'X-Auth-Token', token 'bc_token'",
 		object => 'catalog/products',
+		collection => 'products',
 		fields => '{"name": "name", "price": "amount", "type": "\'physical\'", "weight": "1"}',
 		key => '{"sku": "id::text"}',
 		held => by('products', 'sku', 'name', 'price'),
@@ -62,6 +63,7 @@ my %systems = (
 		url => '/rest/default/',
 		user_mapping => "auth 'bearer', token 'mg_token'",
 		object => 'product',
+		collection => 'products',
 		fields => '{"name": "name", "price": "amount"}',
 		key => q({"sku": "'item-' || id"}),
 		held => by('products', 'sku', 'name', 'price'),
@@ -99,6 +101,8 @@ foreach my $name (sort keys %systems)
 	$c->lifecycle($s->{held});
 	like($c->sql("SELECT remote_id FROM concord.link WHERE mapping = '$c->{mapping}' AND local_key->>'id' = '2'"),
 		$s->{link}, "$name: the link has the system's id");
+	my $collection = $s->{collection} // $s->{object};
+	$c->once('POST|PUT', 20, sub { scalar grep { /once/ } map { values %$_ } values %{ $_[0]{$collection} } });
 	$c->survives('a limit', { match => '', %{ $s->{throttle} } }, 10) if $s->{throttle};
 	$c->survives('a failure', { times => 2, %{ $s->{retry} } }, 11) if $s->{retry};
 	$c->dead('a refusal', { %{ $s->{dead}[0] } }, 12, @{ $s->{dead} }[ 1 .. $#{ $s->{dead} } ]) if $s->{dead};

@@ -14,6 +14,7 @@ package Concord::Catalogue;
 use strict;
 use warnings;
 
+use JSON::PP ();
 use Test::More;
 
 sub new
@@ -81,7 +82,7 @@ sub dead
 	my $table = $self->{table};
 
 	$self->{systems}->fault($self->{dialect}, %$fault);
-	$self->sql("INSERT INTO $table VALUES ($id, 'x', 1)");
+	$self->sql("INSERT INTO $table VALUES ($id, 'x$id', 1)");
 	$self->{node}->poll_query_until('postgres',
 		"SELECT count(*) = 1 FROM concord.dead_letter WHERE mapping = '$self->{mapping}' AND local_key->>'id' = '$id'");
 	foreach my $column (sort keys %want)
@@ -99,8 +100,22 @@ sub survives
 	my ($self, $label, $fault, $id) = @_;
 
 	$self->{systems}->fault($self->{dialect}, %$fault);
-	$self->sql("INSERT INTO $self->{table} VALUES ($id, 'x', 1)");
+	$self->sql("INSERT INTO $self->{table} VALUES ($id, 'x$id', 1)");
 	$self->settle($label);
+	return;
+}
+
+# once(LABEL, MATCH, ROW, HELD): the answer to a create is lost, and yet there is
+# one record of the row
+sub once
+{
+	my ($self, $match, $id, $held) = @_;
+
+	$self->{systems}->fault($self->{dialect}, match => $match, status => 502, act => JSON::PP::true());
+	$self->sql("INSERT INTO $self->{table} VALUES ($id, 'once', 1)");
+	$self->settle('a lost answer');
+	my $n = $held->($self->{systems}->data($self->{dialect}), $id);
+	is($n, 1, "$self->{connector}: a create whose answer is lost makes one record");
 	return;
 }
 
