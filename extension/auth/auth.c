@@ -13,6 +13,7 @@
 
 #include "access/htup_details.h"
 #include "access/reloptions.h"
+#include "base/json.h"
 #include "catalog/pg_foreign_server.h"
 #include "catalog/pg_user_mapping.h"
 #include "catalog/server_options.h"
@@ -372,9 +373,32 @@ auth_bare(const char *secret)
 		secret + strlen(CONCORD_AUTH_WHSEC) : secret;
 }
 
+/* auth_hide hides a secret as it is, as JSON has it, and as an address has it. */
+static char *
+auth_hide(char *text, const char *secret)
+{
+	StringInfoData form;
+
+	text = concord_encode_hide(text, secret);
+	initStringInfo(&form);
+	concord_json_string(&form, secret, strlen(secret));
+	form.data[form.len - 1] = '\0';
+	if (strcmp(form.data + 1, secret) != 0)
+		text = concord_encode_hide(text, form.data + 1);
+	explicit_bzero(form.data, form.len);
+	resetStringInfo(&form);
+	concord_encode_percent(&form, secret);
+	if (strcmp(form.data, secret) != 0)
+		text = concord_encode_hide(text, form.data);
+	explicit_bzero(form.data, form.len);
+	pfree(form.data);
+	return text;
+}
+
 /*
- * concord_auth_redact hides secrets as they are, without the prefix of
- * Standard Webhooks, and as basic authentication sends them.
+ * concord_auth_redact hides secrets as they are, also within JSON and
+ * addresses, without the prefix of Standard Webhooks, and as basic
+ * authentication sends them.
  */
 char *
 concord_auth_redact(const ConcordAuth *auth, const char *text)
@@ -384,7 +408,7 @@ concord_auth_redact(const ConcordAuth *auth, const char *text)
 	if (auth == NULL)
 		return result;
 	for (int i = 0; i < auth->nsecrets; i++)
-		result = concord_encode_hide(result, auth_bare(auth->secrets[i].value));
+		result = auth_hide(result, auth_bare(auth->secrets[i].value));
 	if (auth->scheme == &concord_auth_basic)
 		result = concord_encode_hide(result,
 									 concord_encode_basic(auth->username,

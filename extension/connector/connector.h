@@ -252,12 +252,25 @@ extern ConcordRequest *concord_exchange_next(ConcordExchange *exchange,
 											 const struct ConcordAuth *auth);
 
 /*
- * concord_request_text shows a request: method, address and body.  What is
- * kept of it and of an answer is bounded; nothing is redacted.
+ * Evidence: what is kept of requests and answers is bounded.  It is taken a
+ * little longer, redacted and cut then: a secret must not be cut in two before
+ * it is looked for.
  */
 #define CONCORD_EVIDENCE_ANSWER		8192
 #define CONCORD_EVIDENCE_REQUEST	(64 * 1024)
+#define CONCORD_EVIDENCE_MORE		8192
+
+/* concord_request_text shows method, address and body; nothing is redacted. */
 extern char *concord_request_text(const ConcordRequest *request);
+
+/*
+ * concord_redact_members hides the values of members that are called like
+ * credentials; concord_evidence does so and hides the secrets of auth, and
+ * cuts at max bytes.
+ */
+extern char *concord_redact_members(const char *text);
+extern char *concord_evidence(const struct ConcordAuth *auth, const char *text,
+							  Size max);
 
 /*
  * concord_body_json writes the mapped fields as one JSON object (names with

@@ -130,7 +130,8 @@ concord_request_text(const ConcordRequest *request)
 	if (request->body != NULL && request->body_len > 0)
 		appendStringInfo(&buf, "\n\n%s",
 						 concord_safe_text(request->body, request->body_len,
-										   CONCORD_EVIDENCE_REQUEST));
+										   CONCORD_EVIDENCE_REQUEST +
+										   CONCORD_EVIDENCE_MORE));
 	return buf.data;
 }
 
@@ -146,15 +147,15 @@ exc_trail(ConcordExchange *exchange, const char *method, const char *url,
 	appendStringInfo(exchange->trail, "%s %s: %d", method, url, status);
 }
 
-/* exc_error makes the error what may be shown of it: redacted, then cut. */
-static char *
-exc_error(const ConcordAuth *auth, const char *error)
+/* concord_evidence makes of a text what may be kept of it. */
+char *
+concord_evidence(const ConcordAuth *auth, const char *text, Size max)
 {
-	char	   *text = concord_auth_redact(auth, error);
+	char	   *clean = concord_redact_members(concord_auth_redact(auth, text));
 
-	if (strlen(text) > EXC_MAX_ERROR)
-		text[pg_mbcliplen(text, strlen(text), EXC_MAX_ERROR)] = '\0';
-	return text;
+	if (strlen(clean) > max)
+		clean[pg_mbcliplen(clean, strlen(clean), max)] = '\0';
+	return clean;
 }
 
 /*
@@ -187,7 +188,8 @@ concord_exchange_next(ConcordExchange *exchange,
 		exchange->request = request;
 	}
 	else if (exchange->error != NULL)
-		exchange->error = exc_error(auth, exchange->error);
+		exchange->error = concord_evidence(auth, exchange->error,
+										   EXC_MAX_ERROR);
 	MemoryContextSwitchTo(old);
 	return request;
 }

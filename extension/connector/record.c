@@ -295,7 +295,8 @@ rec_answer_id(const ConcordExchange *exchange, const ConcordResponse *response)
 static char *
 rec_remote_id(const ConcordExchange *exchange, const ConcordResponse *response)
 {
-	char	   *id = rec_answer_id(exchange, response);
+	char	   *id = concord_answer_is_json(response) ?
+		rec_answer_id(exchange, response) : NULL;
 
 	if (id == NULL && exchange->phase == REC_CREATE &&
 		exchange->mapping->options.remote_id_assigned)
@@ -333,6 +334,7 @@ static bool
 rec_check_id(ConcordExchange *exchange, const ConcordResponse *response)
 {
 	const char *other;
+	bool		whole;
 
 	if (exchange->phase == REC_UPDATE)
 	{
@@ -344,10 +346,14 @@ rec_check_id(ConcordExchange *exchange, const ConcordResponse *response)
 										 other, exchange->link.remote_id));
 		return other == NULL;
 	}
-	if (!exchange->mapping->options.remote_id_assigned ||
-		rec_remote_id(exchange, response) != NULL)
+	if (!exchange->mapping->options.remote_id_assigned)
 		return true;
-	if (response->body_len > 0 && !concord_answer_is_json(response))
+	whole = response->body_len == 0 || concord_answer_is_json(response);
+	/* half an answer may have half an id */
+	if (whole ? rec_remote_id(exchange, response) != NULL :
+		concord_location_id(response) != NULL)
+		return true;
+	if (!whole)
 		concord_outcome_set(exchange, CONCORD_OUTCOME_UNKNOWN, "not an answer",
 							psprintf("HTTP status %d with something that is not whole JSON, where the new record's id was to be",
 									 response->status));
@@ -430,7 +436,8 @@ rec_after_create(ConcordExchange *exchange, const ConcordResponse *response,
 	state->refused_status = exchange->status;
 	state->refused_request = concord_request_text(exchange->request);
 	state->refused_answer = concord_response_text(response,
-												  CONCORD_EVIDENCE_ANSWER);
+												  CONCORD_EVIDENCE_ANSWER +
+												  CONCORD_EVIDENCE_MORE);
 	return rec_send(exchange, rec_can_find(exchange, dialect) ? REC_FIND :
 					REC_PROBE, dialect);
 }

@@ -57,8 +57,10 @@ send_clean(const ConcordDelivery *d, const char *text, Size len, Size max)
 {
 	if (text == NULL)
 		return NULL;
-	return concord_auth_redact(d->access->auth,
-							   concord_safe_text(text, len, max));
+	return concord_evidence(d->access->auth,
+							concord_safe_text(text, len,
+											  max + CONCORD_EVIDENCE_MORE),
+							max);
 }
 
 /*
@@ -69,8 +71,10 @@ static char *
 send_request_text(const ConcordDelivery *d)
 {
 	const ConcordExchange *x = d->exchange;
-	char	   *text = x->blamed_request ? x->blamed_request :
-		concord_request_text(d->request);
+	char	   *text = concord_evidence(d->access->auth, x->blamed_request ?
+										x->blamed_request :
+										concord_request_text(d->request),
+										CONCORD_EVIDENCE_REQUEST);
 
 	if (x->trail != NULL)
 		text = psprintf("%s\n\n%s %s%s", text,

@@ -478,6 +478,7 @@ concord_transfer_prepare(ConcordTransferState *transfer,
 	transfer->begun = false;
 	transfer->refused = false;
 	transfer->refused_address[0] = '\0';
+	transfer->head_ended = false;
 	transfer->too_large = false;
 	transfer->out_of_memory = false;
 	transfer->lost = false;

@@ -57,7 +57,13 @@ concord_response_on_header(char *data, size_t size, size_t n, void *arg)
 
 	/* interim answers (1xx) come before the one that counts */
 	if (len >= 5 && memcmp(data, "HTTP/", 5) == 0)
+	{
 		transfer->headers.len = 0;
+		transfer->head_ended = false;
+	}
+	else if (len > 0 && len <= 2 && data[len - 1] == '\n' &&
+			 (len == 1 || data[0] == '\r'))
+		transfer->head_ended = true;
 	if (transfer->headers.len + len > CONCORD_MAX_HEADERS)
 	{
 		transfer->too_large = true;
@@ -215,6 +221,12 @@ concord_response_take(ConcordTransferState *transfer, CURLcode code)
 	response->body[transfer->body.len] = '\0';
 
 	response->transfer = CONCORD_TRANSFER_OK;
+	if (code == CURLE_OK && !transfer->head_ended)
+	{
+		/* closed within the headers: libcurl takes what came for all of it */
+		code = CURLE_RECV_ERROR;
+		transfer->lost = true;
+	}
 	if (code != CURLE_OK)
 	{
 		curl_easy_getinfo(transfer->easy, CURLINFO_REQUEST_SIZE, &request_size);

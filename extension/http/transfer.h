@@ -49,6 +49,7 @@ typedef struct ConcordTransferState
 	bool		refused;		/* the policy refused an address */
 	bool		refused_always; /* and no setting can allow it */
 	char		refused_address[64];
+	bool		head_ended;		/* the blank line after the headers has come */
 	bool		too_large;
 	bool		out_of_memory;
 	bool		lost;			/* libcurl wanted to send it a second time */
