@@ -166,6 +166,8 @@ concord_member_limits(ConcordConnector *connector, const ConcordMember *member,
 
 	if (value->type != jbvBinary)
 		concord_member_bad(member->name, "is neither an object nor an array of objects");
+	/* those of a connector that this one extends are replaced */
+	connector->limits = NIL;
 	if (JsonContainerIsObject(container))
 	{
 		connector->limits = list_make1(lim_form(container));

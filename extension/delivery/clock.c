@@ -45,9 +45,7 @@ clk_move(TimestampTz *time, int64 by)
 static void
 clk_system(ConcordSystem *system, int64 by)
 {
-	clk_move(&system->since, by);
-	clk_move(&system->until, by);
-	clk_move(&system->throttled_until, by);
+	/* those of its breaker are of the steady clock, see http/account.h */
 	clk_move(&system->shown_at, by);
 	system->dirty = true;
 }

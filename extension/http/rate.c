@@ -18,20 +18,13 @@
  */
 #include "http/rate.h"
 
-#include <time.h>
+#include "base/clock.h"
 
 /* concord_clock returns nanoseconds since the machine was started. */
 int64
 concord_clock(void)
 {
-	struct timespec now;
-
-#ifdef CLOCK_BOOTTIME
-	clock_gettime(CLOCK_BOOTTIME, &now);
-#else
-	clock_gettime(CLOCK_MONOTONIC, &now);
-#endif
-	return (int64) now.tv_sec * CONCORD_NS_PER_S + now.tv_nsec;
+	return concord_clock_steady() * 1000;
 }
 
 /* rate_burst says how much time's worth may be sent at once. */

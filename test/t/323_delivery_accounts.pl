@@ -300,6 +300,13 @@ foreach my $connector ('rest', 'odata', 'webhook')
 	is(system_is($name, 'budget_left'), '7', "$connector: RateLimit");
 }
 
+# limits of a connector that is extended are replaced, not added to
+sql(q(INSERT INTO concord.connector (name, protocol, definition) VALUES ('mute', 'webhook', '{"extends": "webhook", "limits": []}')));
+server('mute', '', undef, 'mute');
+$erp->rule({ path => '/hook/mute/' }, { headers => { 'X-RateLimit-Limit' => '100', 'X-RateLimit-Remaining' => '41' }, act => JSON::PP::true });
+is(sql("SELECT ok FROM concord.ping('mute')"), 't', 'extends: an answer');
+is(system_is('mute', 'budget_left'), '', 'extends: limits are replaced');
+
 # --- servers of one courier that share an account take turns
 server('turn_a', "account 'turns', rate '20/s'");
 server('turn_b', "account 'turns', rate '20/s'");
