@@ -102,6 +102,7 @@ typedef struct ConcordMappingOptions
 		CONCORD_AUDIT_FULL, CONCORD_AUDIT_FAILURES, CONCORD_AUDIT_OFF
 	}			audit;
 	int			wait_limit_ms;	/* -1: a day */
+	int			couriers;		/* lanes that share the mapping by key */
 	int			retry_limit;	/* -1: the server's */
 	int			retry_base_ms;	/* -1: the server's */
 	int			retry_cap_ms;	/* -1: the server's */

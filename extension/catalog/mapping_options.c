@@ -12,6 +12,7 @@
  */
 #include "catalog/mapping_definition.h"
 
+#include "base/shmem.h"
 #include "lib/stringinfo.h"
 #include "utils/builtins.h"
 #include "utils/numeric.h"
@@ -48,6 +49,8 @@ static void mop_on_delete(const MopOption *option, const JsonbValue *value,
 						  ConcordMappingOptions *options);
 static void mop_count(const MopOption *option, const JsonbValue *value,
 					  ConcordMappingOptions *options);
+static void mop_couriers(const MopOption *option, const JsonbValue *value,
+						 ConcordMappingOptions *options);
 static void mop_duration(const MopOption *option, const JsonbValue *value,
 						 ConcordMappingOptions *options);
 static void mop_path(const MopOption *option, const JsonbValue *value,
@@ -78,6 +81,7 @@ static const MopOption mop_options[] = {
 	{"audit", mop_word, MOP_AT(audit), mop_audit, 0},
 	{"cloudevents", mop_text_word, MOP_AT(cloudevents), mop_cloudevents, 0},
 	{"coalesce", mop_truth, MOP_AT(coalesce), NULL, 0},
+	{"couriers", mop_couriers, MOP_AT(couriers), NULL, 0},
 	{"depends", mop_depends, 0, NULL, 0},
 	{"if_match", mop_text_word, MOP_AT(if_match), mop_if_match, 0},
 	{"nulls", mop_flag, MOP_AT(omit_nulls), mop_nulls, 0},
@@ -331,6 +335,57 @@ mop_count(const MopOption *option, const JsonbValue *value,
 	*(int *) ((char *) options + option->offset) = (int) number;
 }
 
+/* mop_couriers reads by how many lanes a mapping is shared. */
+static void
+mop_couriers(const MopOption *option, const JsonbValue *value,
+			 ConcordMappingOptions *options)
+{
+	if (value->type == jbvNumeric)
+	{
+		int64		number = DatumGetInt64(DirectFunctionCall1(numeric_int8,
+															   NumericGetDatum(value->val.numeric)));
+
+		if (number >= 1 && number <= CONCORD_MAX_COURIERS)
+		{
+			options->couriers = (int) number;
+			return;
+		}
+	}
+	mop_invalid(option, psprintf("It is a number from 1 to %d.",
+								 CONCORD_MAX_COURIERS));
+}
+
+/*
+ * mop_check_couriers refuses what couriers that share a mapping by key cannot
+ * keep: an order by anything else, and events of several rows in one.
+ */
+static void
+mop_check_couriers(JsonbContainer *container, const ConcordMappingOptions *options)
+{
+	static const char *const alone[] = {"children", "depends", "parent", "unit"};
+
+	if (options->couriers <= 1)
+		return;
+	if (options->ordering == CONCORD_ORDER_EXPRESSION || options->block_on_dead)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("mapping option \"couriers\" cannot be used with \"%s\"",
+						options->block_on_dead ? "on_dead" : "ordering"),
+				 errdetail("Couriers share a mapping by the key of its rows, which is known before anything is evaluated.")));
+	for (int i = 0; i < lengthof(alone); i++)
+	{
+		JsonbValue	found;
+
+		if (getKeyJsonValueFromContainer(container, alone[i], strlen(alone[i]),
+										 &found) != NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("mapping option \"couriers\" cannot be used with \"%s\"",
+							alone[i]),
+					 errdetail("Rows of different keys belong together there.")));
+	}
+}
+
 /* mop_duration reads an interval into milliseconds. */
 static void
 mop_duration(const MopOption *option, const JsonbValue *value,
@@ -491,6 +546,7 @@ concord_definition_options(JsonbContainer *container,
 	memset(options, 0, sizeof(*options));
 	options->suppress_unchanged = true;
 	options->wait_limit_ms = -1;
+	options->couriers = 1;
 	options->retry_limit = -1;
 	options->retry_base_ms = -1;
 	options->retry_cap_ms = -1;
@@ -513,6 +569,7 @@ concord_definition_options(JsonbContainer *container,
 		if (option->given_offset != 0)
 			*(bool *) ((char *) options + option->given_offset) = true;
 	}
+	mop_check_couriers(container, options);
 	if (options->retry_base_ms > 0 && options->retry_cap_ms > 0 &&
 		options->retry_base_ms > options->retry_cap_ms)
 		ereport(ERROR,

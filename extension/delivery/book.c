@@ -151,23 +151,24 @@ static ConcordBookStatement book_lane = {
 	"       delivered = l.delivered + v.delivered, unchanged = l.unchanged + v.unchanged,"
 	"       skipped = l.skipped + v.skipped, retried = l.retried + v.retried,"
 	"       died = l.died + v.died,"
+	"       past = CASE WHEN v.cursor >= l.past_to THEN NULL ELSE l.past END,"
 	"       last_done_at = coalesce(v.last_done_at, l.last_done_at),"
 	"       last_error = coalesce(v.last_error, l.last_error),"
 	"       last_error_at = coalesce(v.last_error_at, l.last_error_at)"
-	"  FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
+	"  FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
 	"    AS v (mapping, cursor, done, delivered, unchanged, skipped, retried, died,"
-	"          last_done_at, last_error, last_error_at)"
-	" WHERE l.mapping = v.mapping",
+	"          last_done_at, last_error, last_error_at, share)"
+	" WHERE l.mapping = v.mapping AND l.share = v.share",
 	{INT4ARRAYOID, INT8ARRAYOID, TEXTARRAYOID, INT8ARRAYOID, INT8ARRAYOID,
 		INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, TIMESTAMPTZARRAYOID,
-	TEXTARRAYOID, TIMESTAMPTZARRAYOID}
+	TEXTARRAYOID, TIMESTAMPTZARRAYOID, INT4ARRAYOID}
 };
 
 static ConcordBookStatement book_sent = {
 	"UPDATE concord.lane l SET sent_up_to = v.sent_up_to"
-	"  FROM unnest($1, $2) AS v (mapping, sent_up_to)"
-	" WHERE l.mapping = v.mapping",
-	{INT4ARRAYOID, INT8ARRAYOID}
+	"  FROM unnest($1, $2, $3) AS v (mapping, sent_up_to, share)"
+	" WHERE l.mapping = v.mapping AND l.share = v.share",
+	{INT4ARRAYOID, INT8ARRAYOID, INT4ARRAYOID}
 };
 
 /* book_leave_windows takes what has ended out of the windows' lists. */
@@ -229,6 +230,7 @@ book_write_lanes(ConcordCourier *courier)
 		concord_book_put_text(&rows, 9, lane->last_error);
 		concord_book_put(&rows, 10, TimestampTzGetDatum(lane->last_error_at),
 						 lane->last_error == NULL);
+		concord_book_put(&rows, 11, Int32GetDatum(lane->share), false);
 		rows.n++;
 		lane->dirty = false;
 		lane->delivered = lane->unchanged = lane->skipped = 0;
@@ -283,6 +285,7 @@ concord_book_reserve(ConcordCourier *courier)
 		lane->sent_limit = lane->read_pos + CONCORD_SENT_AHEAD;
 		concord_book_put(&rows, 0, Int32GetDatum(lane->id), false);
 		concord_book_put(&rows, 1, Int64GetDatum(lane->sent_limit), false);
+		concord_book_put(&rows, 2, Int32GetDatum(lane->share), false);
 		rows.n++;
 	}
 	concord_book_run(&rows);
@@ -300,6 +303,22 @@ book_system_outdated(const ConcordCourier *courier, const ConcordSystem *system)
 	return system->dirty ||
 		(system->in_flight != system->shown_in_flight &&
 		 courier->now - system->shown_at > BOOK_LAZY_US);
+}
+
+/* book_barred: a lane at a barrier, for which others wait, has not told. */
+static bool
+book_barred(ConcordCourier *courier)
+{
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &courier->lanes)
+	{
+		ConcordLane *lane = dlist_container(ConcordLane, node, iter.cur);
+
+		if (lane->barrier != 0 && lane->nwindow == 0 && book_dirty(lane))
+			return true;
+	}
+	return false;
 }
 
 /* concord_book_wanted says whether it is time for a bookkeeping transaction. */
@@ -320,6 +339,8 @@ concord_book_wanted(ConcordCourier *courier)
 	dlist_foreach(iter, &courier->systems)
 		if (book_system_outdated(courier, dlist_container(ConcordSystem, node,
 														  iter.cur)))
+		return true;
+	if (courier->barred && book_barred(courier))
 		return true;
 	if (courier->in_flight > 0 && courier->now - courier->booked_at < BOOK_LAZY_US)
 		return false;

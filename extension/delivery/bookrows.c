@@ -15,6 +15,7 @@
 
 #include "catalog/pg_type.h"
 #include "delivery/book.h"
+#include "delivery/division.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
@@ -22,20 +23,20 @@
 static ConcordBookStatement bkr_insert = {
 	"INSERT INTO concord.exception (delivery, mapping, version, seq, event_id, op, committed_at,"
 	"       ordering_key, old_key, local_key, event, state, attempts, next_try, was_unknown,"
-	"       rule, status, answer, error, request)"
+	"       rule, status, answer, error, request, key_hash, old_hash)"
 	" SELECT v.delivery, v.mapping, v.version, v.seq, v.event_id, v.op, v.committed_at,"
 	"        v.ordering_key, v.old_key, v.local_key::pg_catalog.jsonb, v.event, v.state, v.attempts,"
-	"        v.next_try, v.was_unknown, v.rule, v.status, v.answer, v.error, v.request"
+	"        v.next_try, v.was_unknown, v.rule, v.status, v.answer, v.error, v.request, v.key_hash, v.old_hash"
 	"   FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14,"
-	"                          $15, $16, $17, $18, $19, $20)"
+	"                          $15, $16, $17, $18, $19, $20, $21, $22)"
 	"     AS v (delivery, mapping, version, seq, event_id, op, committed_at, ordering_key, old_key,"
 	"           local_key, event, state, attempts, next_try, was_unknown, rule, status, answer,"
-	"           error, request)",
+	"           error, request, key_hash, old_hash)",
 	{INT8ARRAYOID, INT4ARRAYOID, INT4ARRAYOID, INT8ARRAYOID, UUIDARRAYOID,
 		TEXTARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
 		TEXTARRAYOID, BYTEAARRAYOID, TEXTARRAYOID, INT4ARRAYOID,
 		TIMESTAMPTZARRAYOID, BOOLARRAYOID, TEXTARRAYOID, INT4ARRAYOID,
-	TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID}
+	TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT4ARRAYOID, INT4ARRAYOID}
 };
 
 static ConcordBookStatement bkr_update = {
@@ -121,6 +122,8 @@ static void
 bkr_put_new(ConcordBookRows *rows, const ConcordDelivery *d)
 {
 	const ConcordEvent *event = d->event;
+	int32		hash;
+	int32		old_hash;
 
 	concord_book_put(rows, 1, Int32GetDatum(d->lane->id), false);
 	concord_book_put(rows, 2, Int32GetDatum(d->lane->definition->mapping->version), false);
@@ -141,6 +144,9 @@ bkr_put_new(ConcordBookRows *rows, const ConcordDelivery *d)
 	concord_book_put_text(rows, 17, d->answer);
 	concord_book_put_text(rows, 18, d->error);
 	concord_book_put_text(rows, 19, d->sent);
+	concord_event_hashes(d->lane->definition->mapping, event, &hash, &old_hash);
+	concord_book_put(rows, 20, Int32GetDatum(hash), false);
+	concord_book_put(rows, 21, Int32GetDatum(old_hash), false);
 	rows->n++;
 }
 

@@ -170,9 +170,9 @@ cho_states(ConcordCourier *courier)
 	foreach(lc, mappings)
 	{
 		ConcordMapping *m = lfirst(lc);
-		ConcordLane *lane = concord_lane_find(courier, m->id);
+		ConcordLane *lane = concord_lane_find(courier, m->id, -1);
 
-		if (lane == NULL)
+		if (lane == NULL || !lane->home)
 			continue;
 		if (m->state == CONCORD_MAPPING_ACTIVE ||
 			m->state == CONCORD_MAPPING_DENIED)
@@ -266,6 +266,8 @@ cho_overdue(ConcordCourier *courier, int *n)
 	{
 		ConcordLane *lane = dlist_container(ConcordLane, node, iter.cur);
 
+		if (!lane->home)
+			continue;			/* another courier knows */
 		if (lane->state == CONCORD_LANE_CLOSED ||
 			(lane->system != NULL &&
 			 (lane->system->held != NULL ||
@@ -277,9 +279,10 @@ cho_overdue(ConcordCourier *courier, int *n)
 												TYPALIGN_INT));
 	values[1] = Int32GetDatum(concord_hold_limit_age);
 	values[2] = Int64GetDatum((int64) concord_hold_limit_size * 1024);
-	if (SPI_execute_with_args("SELECT m.id FROM pg_catalog.unnest($1) AS k (id)"
+	if (SPI_execute_with_args("SELECT DISTINCT m.id FROM pg_catalog.unnest($1) AS k (id)"
 							  "  JOIN concord.mapping m ON m.id = k.id AND m.state IN ('active', 'paused', 'denied', 'broken')"
-							  "  JOIN concord.lane l ON l.mapping = m.id"
+							  "  JOIN LATERAL (SELECT pg_catalog.min(n.cursor) AS cursor FROM concord.lane n"
+							  "    WHERE n.mapping = m.id) l ON l.cursor IS NOT NULL"
 							  "  CROSS JOIN LATERAL concord.pending_summary(m.id) p"
 							  " WHERE p.pending > 0"
 							  "   AND ($2 > 0 AND p.oldest < pg_catalog.now() - pg_catalog.make_interval(mins => $2)"

@@ -62,6 +62,7 @@ clk_lane(ConcordLane *lane, int64 by)
 	clk_move(&lane->failing_since, by);
 	clk_move(&lane->heal_at, by);
 	clk_move(&lane->hold_until, by);
+	clk_move(&lane->barrier_at, by);
 	if (lane->state != CONCORD_LANE_OPEN)
 		return;
 	dlist_foreach(iter, &lane->parked)
@@ -84,6 +85,8 @@ clk_jumped(ConcordCourier *courier, int64 by)
 		clk_lane(dlist_container(ConcordLane, node, iter.cur), by);
 	clk_move(&courier->ended_since, by);
 	clk_move(&courier->booked_at, by);
+	for (int i = 0; i < CONCORD_MAX_COURIERS; i++)
+		clk_move(&courier->missed[i], by);
 	courier->chores_at = courier->hold_check_at = 0;
 	courier->clock_jumped = true;
 }

@@ -262,8 +262,13 @@ typedef struct ConcordLane
 	dlist_node	node;			/* in courier->lanes */
 	dlist_node	system_node;	/* in system->lanes */
 	int32		id;				/* of the mapping */
+	int			share;			/* which of its shares, from 0 */
+	int			shares;			/* into how many it is divided */
+	List	   *past;			/* of ConcordDivision *: what earlier
+								 * divisions have finished; division.c */
 	ConcordLaneState state;
 	bool		wanted;			/* the mapping is active and ours */
+	bool		home;			/* this courier is to serve it */
 	bool		leased;
 	bool		gone;			/* the mapping was dropped */
 	bool		restarting;		/* drains before it begins anew */
@@ -307,6 +312,12 @@ typedef struct ConcordLane
 	int			nactive;		/* parked ones that are deliveries now */
 	int			nresyncs;		/* deliveries in memory that are resyncs */
 	struct ConcordDependsSeen *depends_seen;	/* depends.c */
+	int64		barrier;		/* an event of more than one lane; 0: none */
+	bool		barrier_ours;	/* and it is of this one */
+	bool		barrier_open;	/* its turn has come */
+	bool		barrier_truncate;
+	int32		barrier_hash[2];	/* of its keys */
+	TimestampTz barrier_at;		/* of the last look */
 	struct ConcordAhead *ahead; /* what is newer than they are; ahead.c */
 	pairingheap *due;
 	bool		more_parked;	/* the table has more than we have loaded */
@@ -340,6 +351,10 @@ typedef struct ConcordCourier
 	ConcordDatabase *db;
 	int			index;			/* of this courier, from 0 */
 	int			couriers;		/* how many there were at the last reload */
+	uint32		alive;			/* which of them ran then, a bit for each */
+	TimestampTz missed[CONCORD_MAX_COURIERS];	/* since when one does not; 0:
+												 * it does */
+	bool		barred;			/* a lane stands at a barrier */
 	ConcordHttp *http;
 	struct ResourceOwnerData *owner;	/* for what protocols need outside of
 										 * transactions */
@@ -433,14 +448,21 @@ extern TimestampTz concord_parked_next(const ConcordLane *lane);
 /* lane.c */
 extern void concord_lanes_reload(ConcordCourier *courier);
 extern void concord_lanes_advance(ConcordCourier *courier);
-extern bool concord_lanes_start(ConcordCourier *courier);
-extern ConcordLane *concord_lane_find(ConcordCourier *courier, int32 id);
+extern bool concord_lane_lease(ConcordLane *lane, bool take);
+extern bool concord_lane_lease_all(int32 id, bool take);
+extern void concord_lane_drain(ConcordLane *lane);
+extern ConcordLane *concord_lane_find(ConcordCourier *courier, int32 id,
+									  int share);
+extern bool concord_lanes_outdated(ConcordCourier *courier);
 extern void concord_lane_error(ConcordCourier *courier, ConcordLane *lane,
 							   const char *message);
 extern void concord_lane_fails(ConcordCourier *courier, ConcordLane *lane,
 							   const char *message);
 extern void concord_access_release(ConcordAccess *access);
 extern void concord_definition_release(ConcordDefinition *definition);
+
+/* start.c */
+extern bool concord_lanes_start(ConcordCourier *courier);
 
 /* access.c */
 extern ConcordAccess *concord_access_get(ConcordCourier *courier, List **known,
@@ -471,6 +493,13 @@ extern void concord_depends_begin(ConcordLane *lane,
 extern void concord_depends_take(ConcordCourier *courier, ConcordLane *lane,
 								 ConcordBatch *batch,
 								 const ConcordEvent *event);
+
+/* barrier.c */
+extern void concord_barrier_reach(ConcordLane *lane, const ConcordEvent *event,
+								  bool ours);
+extern bool concord_barrier_settled(const ConcordLane *lane);
+extern bool concord_barrier_takes(const ConcordLane *lane);
+extern void concord_barriers_check(ConcordCourier *courier);
 
 /* ahead.c */
 extern const ConcordRelation *concord_row_relation(const ConcordMapping *mapping);
@@ -559,6 +588,7 @@ extern void concord_delivery_init(void);
 extern ConcordCourier *concord_courier_create(ConcordDatabase *db, int index);
 extern void concord_courier_turn(ConcordCourier *courier);
 extern void concord_courier_stop(ConcordCourier *courier);
+extern bool concord_courier_left(ConcordCourier *courier);
 
 /* clock.c: every time that a courier goes by is read with the first */
 extern void concord_clock_read(ConcordCourier *courier);

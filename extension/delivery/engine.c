@@ -33,6 +33,8 @@
 
 #define ENG_WAIT_MOST_MS	1000
 #define ENG_BOOK_WAIT_MS	2
+#define ENG_BARRED_MS		5
+#define ENG_STOP_MS			2000	/* for what is under way at the end */
 
 /*
  * eng_options_changed: a server, or credentials for one, changed.  Commits bump
@@ -152,6 +154,8 @@ eng_wait_ms(ConcordCourier *courier)
 		until = now + 1000;
 	if (courier->nended > 0)
 		eng_sooner(&until, now + ENG_BOOK_WAIT_MS * INT64CONST(1000));
+	if (courier->barred)
+		eng_sooner(&until, now + ENG_BARRED_MS * INT64CONST(1000));
 	eng_sooner(&until, courier->chores_at);
 	dlist_foreach(iter, &courier->lanes)
 	{
@@ -169,8 +173,7 @@ eng_wait_ms(ConcordCourier *courier)
 static void
 eng_steps(ConcordCourier *courier)
 {
-	if (!courier->loaded || courier->couriers != concord_couriers ||
-		courier->generation != pg_atomic_read_u64(&courier->db->catalog_generation))
+	if (concord_lanes_outdated(courier))
 		concord_lanes_reload(courier);
 	if (courier->settings_at != PgReloadTime)
 		courier->chores_at = courier->hold_check_at = courier->now;
@@ -182,6 +185,7 @@ eng_steps(ConcordCourier *courier)
 	concord_send_ready(courier);
 	concord_http_drive(courier->http);
 	concord_take_events(courier);
+	concord_barriers_check(courier);
 	concord_parked_activate(courier);
 	concord_take_map(courier);
 	concord_send_ready(courier);
@@ -214,16 +218,44 @@ concord_courier_turn(ConcordCourier *courier)
 
 /*
  * concord_courier_stop commits what has ended, when the process is asked to
- * leave.  What is under way is left to be found out by the next one.
+ * leave.  What is under way has a moment to end; what does not is left to be
+ * found out by the next one.
  */
 void
 concord_courier_stop(ConcordCourier *courier)
 {
+	TimestampTz deadline;
+
 	concord_clock_read(courier);
+	deadline = courier->now + ENG_STOP_MS * INT64CONST(1000);
 	MemoryContextSwitchTo(courier->turn);
-	concord_send_collect(courier);
+	for (;;)
+	{
+		concord_clock_read(courier);
+		concord_send_collect(courier);
+		concord_http_drive(courier->http);
+		if (courier->in_flight == 0 || courier->now >= deadline)
+			break;
+		concord_http_wait(courier->http, ENG_BOOK_WAIT_MS * 10, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+	}
 	if (courier->nended > 0)
 		concord_book_turn(courier);
 	concord_bookkeeping_begin();
 	concord_bookkeeping_commit(concord_limits_save_usage());
+}
+
+/*
+ * concord_courier_left makes a courier that is not wanted any more drain its
+ * lanes; true once it has none.
+ */
+bool
+concord_courier_left(ConcordCourier *courier)
+{
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &courier->lanes)
+		if (dlist_container(ConcordLane, node, iter.cur)->leased)
+		return false;
+	return courier->loaded && courier->in_flight == 0 && courier->nended == 0;
 }

@@ -219,11 +219,13 @@ park_merge(ConcordCourier *courier, ConcordLane *lane, HTAB *known, int row,
 void
 concord_parked_sync(ConcordCourier *courier, ConcordLane *lane, bool opening)
 {
-	Oid			types[] = {INT4OID, BOOLOID, INT8OID};
+	Oid			types[] = {INT4OID, BOOLOID, INT8OID, INT4OID, INT4OID};
 	Datum		values[] = {
 		Int32GetDatum(lane->id),
 		BoolGetDatum(lane->definition->mapping->options.block_on_dead),
-		Int64GetDatum(CONCORD_PARKED_LIMIT)
+		Int64GetDatum(CONCORD_PARKED_LIMIT),
+		Int32GetDatum(lane->shares),
+		Int32GetDatum(lane->share)
 	};
 	HASHCTL		ctl = {.keysize = sizeof(int64),
 	.entrysize = sizeof(ParkKnown),.hcxt = courier->turn};
@@ -244,8 +246,9 @@ concord_parked_sync(ConcordCourier *courier, ConcordLane *lane, bool opening)
 							  "  FROM concord.exception"
 							  " WHERE mapping = $1 AND (state IN ('retry', 'waiting', 'blocked')"
 							  "       OR $2 AND state = 'dead' AND NOT again)"
+							  "   AND ($4 = 1 OR key_hash % $4 = $5)"
 							  " ORDER BY again, seq, delivery LIMIT $3",
-							  3, types, values, NULL, false, 0) != SPI_OK_SELECT)
+							  5, types, values, NULL, false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read concord.exception");
 	lane->more_parked = SPI_processed >= CONCORD_PARKED_LIMIT;
 	for (uint64 i = 0; i < SPI_processed; i++)

@@ -24,8 +24,10 @@
 #include "access/xact.h"
 #include "base/bookkeeping.h"
 #include "base/settings.h"
+#include "base/shmem.h"
 #include "catalog/pg_type.h"
 #include "delivery/delivery.h"
+#include "delivery/division.h"
 #include "executor/spi.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
@@ -37,6 +39,7 @@
 /* The fourth field of an advisory lock's tag; users have 1 and 2. */
 #define LANE_LOCK_CLASS		3
 #define LANE_ERROR_MAX		1000
+#define LANE_PATIENCE_US	INT64CONST(500000)	/* with a courier that is away */
 
 /* concord_definition_release drops a reference and, with the last, the memory. */
 void
@@ -49,25 +52,31 @@ concord_definition_release(ConcordDefinition *definition)
 	MemoryContextDelete(definition->context);
 }
 
-/* concord_lane_find finds the lane of a mapping, or NULL. */
+/*
+ * concord_lane_find finds a lane of a mapping, or NULL; share -1: any, rather
+ * one that this courier is to serve.
+ */
 ConcordLane *
-concord_lane_find(ConcordCourier *courier, int32 id)
+concord_lane_find(ConcordCourier *courier, int32 id, int share)
 {
+	ConcordLane *found = NULL;
 	dlist_iter	iter;
 
 	dlist_foreach(iter, &courier->lanes)
 	{
 		ConcordLane *lane = dlist_container(ConcordLane, node, iter.cur);
 
-		if (lane->id == id)
-			return lane;
+		if (lane->id != id || (share >= 0 && lane->share != share))
+			continue;
+		if (found == NULL || lane->home)
+			found = lane;
 	}
-	return NULL;
+	return found;
 }
 
 /* lane_create makes a lane that is closed. */
 static ConcordLane *
-lane_create(ConcordCourier *courier, int32 id)
+lane_create(ConcordCourier *courier, int32 id, int share)
 {
 	MemoryContext context = AllocSetContextCreate(courier->context,
 												  "concord lane",
@@ -75,6 +84,7 @@ lane_create(ConcordCourier *courier, int32 id)
 	ConcordLane *lane = MemoryContextAllocZero(context, sizeof(ConcordLane));
 
 	lane->id = id;
+	lane->share = share;
 	lane->context = context;
 	lane->memory = AllocSetContextCreate(context, "concord lane's window",
 										 ALLOCSET_DEFAULT_SIZES);
@@ -118,25 +128,50 @@ concord_lane_fails(ConcordCourier *courier, ConcordLane *lane,
 	lane_copy(lane->failure, sizeof(lane->failure), message);
 }
 
-/* lane_lease takes or gives back the session lock of a mapping. */
+/* lane_lock takes or gives back the session lock of a mapping's share. */
 static bool
-lane_lease(ConcordLane *lane, bool take)
+lane_lock(int32 id, int share, bool take)
 {
 	LOCKTAG		tag;
 
-	if (lane->leased == take)
-		return true;
-	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, 0, (uint32) lane->id,
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, (uint32) share, (uint32) id,
 						 LANE_LOCK_CLASS);
-	if (take)
-		lane->leased = LockAcquire(&tag, ExclusiveLock, true, true) !=
-			LOCKACQUIRE_NOT_AVAIL;
-	else
+	if (!take)
 	{
 		LockRelease(&tag, ExclusiveLock, true);
-		lane->leased = false;
+		return true;
 	}
+	return LockAcquire(&tag, ExclusiveLock, true, true) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+/* concord_lane_lease takes or gives back the lock of a lane. */
+bool
+concord_lane_lease(ConcordLane *lane, bool take)
+{
+	if (lane->leased == take)
+		return true;
+	if (lane_lock(lane->id, lane->share, take))
+		lane->leased = take;
 	return lane->leased == take;
+}
+
+/*
+ * concord_lane_lease_all takes the locks of all shares of a mapping but the first, which
+ * the caller has: nobody serves it then.  Gives them back where one is not to be
+ * had.
+ */
+bool
+concord_lane_lease_all(int32 id, bool take)
+{
+	for (int share = 1; share < CONCORD_MAX_COURIERS; share++)
+	{
+		if (lane_lock(id, share, take))
+			continue;
+		while (--share > 0)
+			lane_lock(id, share, false);
+		return false;
+	}
+	return true;
 }
 
 /* lane_changed: what the lane works with is not what the catalog says. */
@@ -173,6 +208,10 @@ lane_reset(ConcordLane *lane)
 	lane->nresyncs = 0;
 	lane->ahead = NULL;
 	lane->depends_seen = NULL;
+	lane->past = NIL;
+	lane->shares = 1;
+	lane->barrier = 0;
+	lane->barrier_open = false;
 	lane->window_bytes = 0;
 	lane->reader = NULL;
 	lane->due = NULL;
@@ -196,9 +235,9 @@ lane_close(ConcordLane *lane)
 	lane->state = CONCORD_LANE_CLOSED;
 }
 
-/* lane_drain makes an open lane end. */
-static void
-lane_drain(ConcordLane *lane)
+/* concord_lane_drain makes an open lane end. */
+void
+concord_lane_drain(ConcordLane *lane)
 {
 	if (lane->state == CONCORD_LANE_OPEN)
 		lane->state = CONCORD_LANE_DRAINING;
@@ -214,14 +253,14 @@ lane_drain(ConcordLane *lane)
 static void
 lane_read_done(ConcordLane *lane)
 {
-	Oid			types[] = {INT4OID};
-	Datum		values[] = {Int32GetDatum(lane->id)};
+	Oid			types[] = {INT4OID, INT4OID};
+	Datum		values[] = {Int32GetDatum(lane->id), Int32GetDatum(lane->share)};
 	bool		isnull;
 
 	if (SPI_execute_with_args("SELECT pg_catalog.lower(r), pg_catalog.upper(r)"
 							  "  FROM concord.lane l, pg_catalog.unnest(l.done) r"
-							  " WHERE l.mapping = $1 ORDER BY 1",
-							  1, types, values, NULL, false, 0) != SPI_OK_SELECT)
+							  " WHERE l.mapping = $1 AND l.share = $2 ORDER BY 1",
+							  2, types, values, NULL, false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read concord.lane");
 	lane->nfinished = (int) SPI_processed;
 	lane->finished = MemoryContextAlloc(lane->memory,
@@ -233,21 +272,33 @@ lane_read_done(ConcordLane *lane)
 											SPI_tuptable->tupdesc, j + 1, &isnull));
 }
 
-/* lane_read_row reads a lane's position; false where it has none. */
-static bool
+typedef enum LaneRow
+{
+	LANE_ROW_NONE,				/* its mapping has not begun */
+	LANE_ROW_OTHER,				/* of another division */
+	LANE_ROW_READ,
+} LaneRow;
+
+/* lane_read_row reads a lane's position. */
+static LaneRow
 lane_read_row(ConcordLane *lane)
 {
-	Oid			types[] = {INT4OID};
-	Datum		values[] = {Int32GetDatum(lane->id)};
+	Oid			types[] = {INT4OID, INT4OID};
+	Datum		values[] = {Int32GetDatum(lane->id), Int32GetDatum(lane->share)};
 	HeapTuple	tuple;
 	bool		isnull;
 
-	if (SPI_execute_with_args("SELECT cursor, sent_up_to FROM concord.lane WHERE mapping = $1",
-							  1, types, values, NULL, false, 0) != SPI_OK_SELECT)
+	if (SPI_execute_with_args("SELECT cursor, sent_up_to, shares FROM concord.lane"
+							  " WHERE mapping = $1 AND share = $2",
+							  2, types, values, NULL, false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read concord.lane");
 	if (SPI_processed == 0)
-		return false;
+		return LANE_ROW_NONE;
 	tuple = SPI_tuptable->vals[0];
+	lane->shares = DatumGetInt32(SPI_getbinval(tuple, SPI_tuptable->tupdesc, 3,
+											   &isnull));
+	if (lane->shares != lane->definition->mapping->options.couriers)
+		return LANE_ROW_OTHER;
 	lane->read_pos = DatumGetInt64(SPI_getbinval(tuple, SPI_tuptable->tupdesc, 1,
 												 &isnull));
 	lane->sent_limit = DatumGetInt64(SPI_getbinval(tuple, SPI_tuptable->tupdesc,
@@ -255,15 +306,63 @@ lane_read_row(ConcordLane *lane)
 	lane->max_done = lane->shown_cursor = lane->read_pos;
 	lane->recovered_to = Min(lane->sent_limit, concord_outbox_last_seq());
 	lane_read_done(lane);
-	return true;
+	lane->past = concord_division_past(lane->id, lane->share, lane->memory);
+	return LANE_ROW_READ;
 }
 
-/* lane_open starts a lane from its row; it stays unstarted without one. */
+/*
+ * lane_divide makes the division of the lane's mapping what its definition
+ * says.  The first lane does that, once all others have drained.
+ */
+static LaneRow
+lane_divide(ConcordCourier *courier, ConcordLane *lane)
+{
+	dlist_iter	iter;
+
+	if (lane->share != 0)
+		return LANE_ROW_OTHER;
+	dlist_foreach(iter, &courier->lanes)
+	{
+		ConcordLane *other = dlist_container(ConcordLane, node, iter.cur);
+
+		if (other->id == lane->id && other != lane &&
+			other->state != CONCORD_LANE_CLOSED)
+			return LANE_ROW_OTHER;
+	}
+	if (!concord_lane_lease_all(lane->id, true))
+		return LANE_ROW_OTHER;
+	concord_division_change(lane->id, lane->definition->mapping->options.couriers);
+	concord_catalog_changed();
+	return lane_read_row(lane);
+}
+
+/*
+ * lane_open starts a lane from its row.  Without one it stays unstarted; only
+ * the first of a mapping's lanes does, the others look again.  So does one
+ * whose row is of another division.
+ */
 static void
 lane_open(ConcordCourier *courier, ConcordLane *lane)
 {
+	LaneRow		row;
+	bool		divided = false;
+
 	concord_bookkeeping_begin();
-	if (lane_read_row(lane))
+	row = lane_read_row(lane);
+	if (row == LANE_ROW_OTHER)
+	{
+		row = lane_divide(courier, lane);
+		divided = row != LANE_ROW_OTHER;
+	}
+	if (row == LANE_ROW_OTHER || (row == LANE_ROW_NONE && lane->share > 0))
+	{
+		concord_bookkeeping_commit(false);
+		lane_close(lane);
+		if (lane->share > 0)
+			concord_lane_lease(lane, false);
+		return;
+	}
+	if (row == LANE_ROW_READ)
 	{
 		concord_keys_create(lane);
 		concord_parked_init(lane);
@@ -279,7 +378,9 @@ lane_open(ConcordCourier *courier, ConcordLane *lane)
 		lane->state = CONCORD_LANE_UNSTARTED;
 		courier->look_for_starts = true;
 	}
-	concord_bookkeeping_commit(false);
+	concord_bookkeeping_commit(divided);
+	if (divided)
+		concord_lane_lease_all(lane->id, false);
 }
 
 /* lane_define loads the mapping into a context of the lane's. */
@@ -339,16 +440,18 @@ lane_use(ConcordCourier *courier, ConcordLane *lane, ConcordAccess *access)
 static void
 lane_tell_failure(ConcordCourier *courier, ConcordLane *lane, const char *failure)
 {
-	Oid			types[] = {INT4OID, TEXTOID};
-	Datum		values[2];
+	Oid			types[] = {INT4OID, TEXTOID, INT4OID};
+	Datum		values[3];
 
 	concord_lane_fails(courier, lane, failure);
 	concord_bookkeeping_begin();
 	values[0] = Int32GetDatum(lane->id);
 	values[1] = CStringGetTextDatum(lane->last_error);
+	values[2] = Int32GetDatum(lane->share);
 	if (SPI_execute_with_args("UPDATE concord.lane SET last_error = $2,"
-							  "    last_error_at = pg_catalog.now() WHERE mapping = $1",
-							  2, types, values, NULL, false, 0) != SPI_OK_UPDATE)
+							  "    last_error_at = pg_catalog.now()"
+							  " WHERE mapping = $1 AND share = $3",
+							  3, types, values, NULL, false, 0) != SPI_OK_UPDATE)
 		elog(ERROR, "could not tell what keeps mapping %d from being delivered",
 			 lane->id);
 	concord_bookkeeping_commit(false);
@@ -365,7 +468,7 @@ lane_refresh(ConcordCourier *courier, ConcordLane *lane, List **known,
 	char	   *failure;
 
 	if (!lane->wanted || lane->restarting ||
-		lane->state == CONCORD_LANE_DRAINING || !lane_lease(lane, true))
+		lane->state == CONCORD_LANE_DRAINING || !concord_lane_lease(lane, true))
 		return;
 	access = concord_access_get(courier, known, m, &denial, &failure);
 	lane_note_denial(lane, denial);
@@ -373,7 +476,7 @@ lane_refresh(ConcordCourier *courier, ConcordLane *lane, List **known,
 	{
 		if (failure != NULL)
 			lane_tell_failure(courier, lane, failure);
-		lane_drain(lane);
+		concord_lane_drain(lane);
 		return;
 	}
 	if (lane->state == CONCORD_LANE_CLOSED)
@@ -397,10 +500,78 @@ lane_refresh(ConcordCourier *courier, ConcordLane *lane, List **known,
 static void
 lane_forget(ConcordCourier *courier, ConcordLane *lane)
 {
-	lane_lease(lane, false);
+	concord_lane_lease(lane, false);
 	dlist_delete(&lane->node);
 	courier->nlanes--;
 	MemoryContextDelete(lane->context);
+}
+
+/*
+ * lane_home says whether this courier serves a share of a mapping: the one whose
+ * number is the mapping's id plus the share, modulo their number, or the next
+ * one that runs.
+ */
+static bool
+lane_home(const ConcordCourier *courier, int32 id, int share)
+{
+	for (int i = 0; i < courier->couriers; i++)
+	{
+		int			c = (id + share + i) % courier->couriers;
+
+		if (c == courier->index)
+			return true;
+		if ((courier->alive & (1U << c)) != 0)
+			return false;
+	}
+	return false;
+}
+
+/*
+ * lane_alive says which couriers run.  One that has gone is waited for, for a
+ * moment: mostly it comes back.
+ */
+static uint32
+lane_alive(ConcordCourier *courier)
+{
+	uint32		alive = 0;
+
+	for (int i = 0; i < Min(concord_couriers, CONCORD_MAX_COURIERS); i++)
+	{
+		TimestampTz *missed = &courier->missed[i];
+
+		if (courier->db->workers[CONCORD_WORKER_COURIER + i].pid != 0)
+			*missed = 0;
+		else if (*missed == 0)
+			*missed = courier->now;
+		if (*missed == 0 || courier->now - *missed < LANE_PATIENCE_US)
+			alive |= 1U << i;
+	}
+	return alive;
+}
+
+/* concord_lanes_outdated: definitions, or who serves what, have changed. */
+bool
+concord_lanes_outdated(ConcordCourier *courier)
+{
+	return !courier->loaded || courier->couriers != concord_couriers ||
+		courier->generation != pg_atomic_read_u64(&courier->db->catalog_generation) ||
+		courier->alive != lane_alive(courier);
+}
+
+/* lane_want finds, or makes, the lane of a share that this courier serves. */
+static void
+lane_want(ConcordCourier *courier, const ConcordMapping *m, int share)
+{
+	ConcordLane *lane = concord_lane_find(courier, m->id, share);
+	bool		home = lane_home(courier, m->id, share);
+
+	if (lane == NULL && home)
+		lane = lane_create(courier, m->id, share);
+	if (lane == NULL)
+		return;
+	lane->home = home;
+	lane->wanted = home && m->state == CONCORD_MAPPING_ACTIVE &&
+		strcmp(m->push, "event") == 0;
 }
 
 /* lane_survey marks which lanes are wanted and drains those that changed. */
@@ -409,38 +580,38 @@ lane_survey(ConcordCourier *courier, List *mappings)
 {
 	dlist_iter	iter;
 	ListCell   *lc;
-	int			couriers = Max(concord_couriers, 1);
 
 	dlist_foreach(iter, &courier->lanes)
 	{
 		ConcordLane *lane = dlist_container(ConcordLane, node, iter.cur);
 
-		lane->wanted = false;
+		lane->wanted = lane->home = false;
 		lane->gone = true;
 	}
 	foreach(lc, mappings)
 	{
 		ConcordMapping *m = lfirst(lc);
-		ConcordLane *lane = concord_lane_find(courier, m->id);
 
-		if (lane == NULL && m->id % couriers == courier->index)
-			lane = lane_create(courier, m->id);
-		if (lane == NULL)
-			continue;
-		lane->gone = false;
-		lane->wanted = m->id % couriers == courier->index &&
-			m->state == CONCORD_MAPPING_ACTIVE &&
-			strcmp(m->push, "event") == 0;
-		if (lane->definition != NULL && lane->state != CONCORD_LANE_CLOSED &&
-			lane_changed(lane, m))
-			lane_drain(lane);
+		for (int share = 0; share < m->options.couriers; share++)
+			lane_want(courier, m, share);
+		dlist_foreach(iter, &courier->lanes)
+		{
+			ConcordLane *lane = dlist_container(ConcordLane, node, iter.cur);
+
+			if (lane->id != m->id)
+				continue;
+			lane->gone = false;
+			if (lane->definition != NULL && lane->state != CONCORD_LANE_CLOSED &&
+				lane_changed(lane, m))
+				concord_lane_drain(lane);
+		}
 	}
 	dlist_foreach(iter, &courier->lanes)
 	{
 		ConcordLane *lane = dlist_container(ConcordLane, node, iter.cur);
 
 		if (!lane->wanted)
-			lane_drain(lane);
+			concord_lane_drain(lane);
 	}
 }
 
@@ -471,6 +642,7 @@ concord_lanes_reload(ConcordCourier *courier)
 	courier->generation = pg_atomic_read_u64(&courier->db->catalog_generation);
 	courier->loaded = true;
 	courier->couriers = concord_couriers;
+	courier->alive = lane_alive(courier);
 	lane_options_changed(courier);
 	concord_bookkeeping_begin();
 	mappings = concord_mapping_load(courier->turn);
@@ -485,10 +657,14 @@ concord_lanes_reload(ConcordCourier *courier)
 	foreach(lc, mappings)
 	{
 		ConcordMapping *m = lfirst(lc);
-		ConcordLane *lane = concord_lane_find(courier, m->id);
 
-		if (lane != NULL)
-			lane_refresh(courier, lane, &known, m);
+		for (int share = 0; share < m->options.couriers; share++)
+		{
+			ConcordLane *lane = concord_lane_find(courier, m->id, share);
+
+			if (lane != NULL)
+				lane_refresh(courier, lane, &known, m);
+		}
 	}
 	concord_access_forget(known);
 	concord_bookkeeping_begin();
@@ -517,84 +693,8 @@ concord_lanes_advance(ConcordCourier *courier)
 			courier->loaded = false;
 		}
 		if (lane->state == CONCORD_LANE_CLOSED && !lane->wanted)
-			lane_lease(lane, false);
+			concord_lane_lease(lane, false);
 		if (lane->state == CONCORD_LANE_CLOSED && lane->gone)
 			lane_forget(courier, lane);
 	}
-}
-
-/*
- * Links and dead letters of a dump carry positions of the outbox they come
- * from; this one may be behind those.  Positions beyond a lane's start are of
- * that kind: they go back, in their order, to before it, so that what happens
- * from now on is the newer.
- */
-static const char *const lane_renumber =
-"WITH top AS (SELECT greatest("
-"    (SELECT pg_catalog.max(k.seq) FROM concord.link_item k WHERE k.mapping = $1),"
-"    (SELECT pg_catalog.max(e.seq) FROM concord.exception e WHERE e.mapping = $1)) - $2 AS beyond),"
-" links AS (UPDATE concord.link_item k SET seq = k.seq - t.beyond FROM top t"
-"    WHERE k.mapping = $1 AND t.beyond > 0)"
-"UPDATE concord.exception e SET seq = e.seq - t.beyond FROM top t"
-" WHERE e.mapping = $1 AND t.beyond > 0";
-
-/*
- * concord_lanes_start gives lanes to the mappings whose start capture has met.
- * Runs in a bookkeeping transaction; true where a lane may open now.  A start
- * of an open lane waits until it has drained.
- */
-bool
-concord_lanes_start(ConcordCourier *courier)
-{
-	bool		found = false;
-	bool		waiting = false;
-	uint64		n;
-	SPITupleTable *rows;
-
-	if (SPI_execute("SELECT DISTINCT ON (mapping) mapping, seq FROM concord.lane_start"
-					" ORDER BY mapping, seq DESC", false, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not read concord.lane_start");
-	n = SPI_processed;
-	rows = SPI_tuptable;
-	for (uint64 i = 0; i < n; i++)
-	{
-		Oid			types[] = {INT4OID, INT8OID, TEXTOID};
-		bool		isnull;
-		char		nulls[] = "  n";
-		Datum		values[] = {
-			SPI_getbinval(rows->vals[i], rows->tupdesc, 1, &isnull),
-			SPI_getbinval(rows->vals[i], rows->tupdesc, 2, &isnull),
-			0
-		};
-		ConcordLane *lane = concord_lane_find(courier, DatumGetInt32(values[0]));
-
-		if (lane == NULL || !lane_lease(lane, true))
-			continue;
-		lane_drain(lane);
-		lane->restarting = lane->state != CONCORD_LANE_CLOSED;
-		if (lane->restarting)
-		{
-			waiting = true;
-			continue;
-		}
-		if (lane->last_error != NULL)
-		{
-			values[2] = CStringGetTextDatum(lane->last_error);
-			nulls[2] = ' ';
-		}
-		if (SPI_execute_with_args("INSERT INTO concord.lane AS l"
-								  " (mapping, cursor, last_error, last_error_at)"
-								  " VALUES ($1, $2, $3, CASE WHEN $3 IS NOT NULL THEN pg_catalog.now() END)"
-								  " ON CONFLICT (mapping) DO UPDATE SET cursor = excluded.cursor,"
-								  "    done = '{}', started_at = pg_catalog.now()",
-								  3, types, values, nulls, false, 0) != SPI_OK_INSERT ||
-			SPI_execute_with_args(lane_renumber, 2, types, values, NULL, false, 0) != SPI_OK_UPDATE ||
-			SPI_execute_with_args("DELETE FROM concord.lane_start WHERE mapping = $1 AND seq <= $2",
-								  2, types, values, NULL, false, 0) != SPI_OK_DELETE)
-			elog(ERROR, "could not start the lane of mapping %d",
-				 DatumGetInt32(values[0]));
-		found = true;
-	}
-	courier->look_for_starts = waiting;
-	return found;
 }

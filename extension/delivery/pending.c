@@ -119,51 +119,33 @@ concord_scan_events(const ConcordMapping *mapping, int64 after_seq,
 	MemoryContextDelete(context);
 }
 
-/* concord_position_load reads a mapping's lane. */
+/* concord_position_load reads a mapping's lanes. */
 void
 concord_position_load(int32 mapping, ConcordPosition *position)
 {
-	Oid			types[] = {INT4OID};
-	Datum		values[] = {Int32GetDatum(mapping)};
-	bool		isnull;
+	ListCell   *lc;
 
 	memset(position, 0, sizeof(*position));
-	if (SPI_execute_with_args("SELECT l.cursor, pg_catalog.lower(r), pg_catalog.upper(r)"
-							  "  FROM concord.lane l LEFT JOIN LATERAL pg_catalog.unnest(l.done) r ON true"
-							  " WHERE l.mapping = $1 ORDER BY 2",
-							  1, types, values, NULL, false, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not read concord.lane");
-	if (SPI_processed == 0)
-		return;
-	position->started = true;
-	position->ranges = palloc(sizeof(int64) * 2 * SPI_processed);
-	for (uint64 i = 0; i < SPI_processed; i++)
+	position->divisions = concord_divisions_load(mapping, CurrentMemoryContext);
+	position->started = position->divisions != NIL;
+	position->cursor = PG_INT64_MAX;
+	foreach(lc, position->divisions)
 	{
-		HeapTuple	tuple = SPI_tuptable->vals[i];
-		TupleDesc	desc = SPI_tuptable->tupdesc;
-		int64		from;
+		const ConcordDivision *division = lfirst(lc);
 
-		position->cursor = DatumGetInt64(SPI_getbinval(tuple, desc, 1, &isnull));
-		from = DatumGetInt64(SPI_getbinval(tuple, desc, 2, &isnull));
-		if (isnull)
-			continue;
-		position->ranges[2 * position->nranges] = from;
-		position->ranges[2 * position->nranges + 1] =
-			DatumGetInt64(SPI_getbinval(tuple, desc, 3, &isnull));
-		position->nranges++;
+		for (int i = 0; i < division->shares; i++)
+			position->cursor = Min(position->cursor, division->lanes[i].cursor);
 	}
 }
 
 /* concord_position_finished says whether an event has been finished. */
 bool
-concord_position_finished(const ConcordPosition *position, int64 seq)
+concord_position_finished(const ConcordPosition *position,
+						  const ConcordMapping *mapping,
+						  const ConcordEvent *event)
 {
-	if (seq <= position->cursor)
-		return true;
-	for (int i = 0; i < position->nranges; i++)
-		if (seq >= position->ranges[2 * i] && seq < position->ranges[2 * i + 1])
-			return true;
-	return false;
+	return event->seq <= position->cursor ||
+		concord_divisions_finished(position->divisions, mapping, event);
 }
 
 /* pend_column finds a column of a stored definition by its name. */
@@ -241,6 +223,7 @@ concord_scan_local_key(const ConcordMapping *mapping, const ConcordEvent *event)
 
 typedef struct PendScan
 {
+	const ConcordMapping *mapping;
 	const ConcordPosition *position;
 	int64		limit;
 	int64		n;
@@ -255,7 +238,7 @@ pend_event(const ConcordEvent *event, void *arg)
 	PendScan   *scan = arg;
 	char		op[2] = {(char) event->op, '\0'};
 
-	if (concord_position_finished(scan->position, event->seq))
+	if (concord_position_finished(scan->position, scan->mapping, event))
 		return true;
 	if (scan->n++ == 0)
 		scan->oldest = event->committed_at;
@@ -284,6 +267,7 @@ pend_run(int32 id, PendScan *scan)
 	concord_catalog_enter(&scope);
 	mapping = concord_mapping_by_id(id, CurrentMemoryContext);
 	concord_position_load(id, &position);
+	scan->mapping = mapping;
 	scan->position = &position;
 	PushActiveSnapshot(GetTransactionSnapshot());
 	if (mapping != NULL && position.started)

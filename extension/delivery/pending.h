@@ -11,6 +11,7 @@
 #include "base/compat.h"
 
 #include "catalog/mapping.h"
+#include "delivery/division.h"
 #include "outbox/read.h"
 
 /* What a scan hands each event to; false ends the scan. */
@@ -25,19 +26,19 @@ extern void concord_scan_events(const ConcordMapping *mapping, int64 after_seq,
 								int64 last_seq, ConcordScanEvent callback,
 								void *arg);
 
-/* What a mapping's courier has finished, as its row of concord.lane says. */
+/* What a mapping's couriers have finished, as its rows of concord.lane say. */
 typedef struct ConcordPosition
 {
 	bool		started;		/* there is a row */
-	int64		cursor;
-	int			nranges;
-	int64	   *ranges;			/* [from, to) pairs beyond cursor */
+	int64		cursor;			/* of the lane that is farthest behind */
+	List	   *divisions;		/* of ConcordDivision * */
 } ConcordPosition;
 
 /* Needs SPI. */
 extern void concord_position_load(int32 mapping, ConcordPosition *position);
 extern bool concord_position_finished(const ConcordPosition *position,
-									  int64 seq);
+									  const ConcordMapping *mapping,
+									  const ConcordEvent *event);
 
 /*
  * concord_scan_local_key gives the event's local key as the mapping room

@@ -19,6 +19,7 @@
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "delivery/delivery.h"
+#include "delivery/division.h"
 #include "delivery/pending.h"
 #include "executor/spi.h"
 #include "fmgr.h"
@@ -80,8 +81,10 @@ rpl_key_hash(const char *key)
 static void
 rpl_insert(Replay *replay, const ConcordEvent *event, const char *key)
 {
-	Datum		values[8];
-	char		nulls[8];
+	Datum		values[10];
+	char		nulls[10];
+	int32		hash;
+	int32		old_hash;
 
 	memset(nulls, ' ', sizeof(nulls));
 	values[0] = Int32GetDatum(replay->mapping->id);
@@ -93,6 +96,9 @@ rpl_insert(Replay *replay, const ConcordEvent *event, const char *key)
 	values[6] = key ? CStringGetTextDatum(key) : (Datum) 0;
 	nulls[6] = key ? ' ' : 'n';
 	values[7] = PointerGetDatum(concord_event_pack(event));
+	concord_event_hashes(replay->mapping, event, &hash, &old_hash);
+	values[8] = Int32GetDatum(hash);
+	values[9] = Int32GetDatum(old_hash);
 	if (SPI_execute_plan(replay->insert, values, nulls, false, 0) != SPI_OK_INSERT)
 		elog(ERROR, "could not write concord.exception");
 	replay->count++;
@@ -130,13 +136,13 @@ rpl_event(const ConcordEvent *event, void *arg)
 	if (replay->events)
 	{
 		if (rpl_in_span(replay, event, entry) &&
-			concord_position_finished(&replay->position, event->seq))
+			concord_position_finished(&replay->position, replay->mapping, event))
 			rpl_insert(replay, event, key);
 	}
 	else if (replay->writing)
 	{
 		if (entry != NULL && entry->newest == event->seq &&
-			concord_position_finished(&replay->position, event->seq))
+			concord_position_finished(&replay->position, replay->mapping, event))
 			rpl_insert(replay, event, key);
 	}
 	else if (entry != NULL && entry->newest > 0)
@@ -245,7 +251,7 @@ static void
 rpl_run(Replay *replay)
 {
 	Oid			types[] = {INT4OID, INT4OID, INT8OID, UUIDOID, TEXTOID,
-	TIMESTAMPTZOID, TEXTOID, BYTEAOID};
+	TIMESTAMPTZOID, TEXTOID, BYTEAOID, INT4OID, INT4OID};
 	int64		first;
 	int64		last;
 
@@ -253,9 +259,10 @@ rpl_run(Replay *replay)
 	if (!replay->position.started)
 		return;
 	replay->insert = SPI_prepare("INSERT INTO concord.exception (mapping, version, seq, event_id, op,"
-								 "       committed_at, ordering_key, local_key, event, state, again, next_try)"
+								 "       committed_at, ordering_key, local_key, event, state, again, next_try,"
+								 "       key_hash, old_hash)"
 								 " VALUES ($1, $2, $3, $4, $5, $6, $7, $7::pg_catalog.jsonb, $8,"
-								 "         'retry', true, pg_catalog.now())", 8, types);
+								 "         'retry', true, pg_catalog.now(), $9, $10)", 10, types);
 	if (replay->insert == NULL)
 		elog(ERROR, "could not prepare the writing of concord.exception");
 	PushActiveSnapshot(GetTransactionSnapshot());

@@ -18,6 +18,7 @@
 #include "access/xact.h"
 #include "base/bookkeeping.h"
 #include "delivery/delivery.h"
+#include "delivery/division.h"
 #include "executor/spi.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
@@ -102,6 +103,33 @@ take_wants(const ConcordLane *lane, const ConcordEvent *event)
 		 concord_depends_find(mapping, event) != NULL);
 }
 
+typedef enum TakeShare
+{
+	TAKE_OURS,
+	TAKE_OTHER,					/* another lane's, or finished by an earlier
+								 * division */
+	TAKE_BARRIER,				/* the lane stops before it */
+	TAKE_ALONE,					/* ours; what is behind it must wait */
+} TakeShare;
+
+/* take_share says what an event of the mapping is for one of its lanes. */
+static TakeShare
+take_share(ConcordLane *lane, const ConcordEvent *event)
+{
+	const ConcordMapping *mapping = lane->definition->mapping;
+	bool		alone;
+	int			share = concord_event_share(mapping, event, lane->shares, &alone);
+
+	if (concord_divisions_finished(lane->past, mapping, event))
+		return TAKE_OTHER;
+	if (!alone)
+		return share == lane->share ? TAKE_OURS : TAKE_OTHER;
+	if (lane->barrier == event->seq && lane->barrier_open)
+		return TAKE_ALONE;
+	concord_barrier_reach(lane, event, share == lane->share);
+	return TAKE_BARRIER;
+}
+
 /* take_batch gives a lane its events of one read. */
 static void
 take_batch(ConcordCourier *courier, ConcordLane *lane,
@@ -118,6 +146,22 @@ take_batch(ConcordCourier *courier, ConcordLane *lane,
 
 		if (!take_wants(lane, &events[i]))
 			continue;
+		if (lane->shares > 1 || lane->past != NIL)
+			switch (take_share(lane, &events[i]))
+			{
+				case TAKE_OTHER:
+					continue;
+				case TAKE_BARRIER:
+					read_up_to = events[i].seq - 1;
+					nevents = i;
+					continue;
+				case TAKE_ALONE:
+					read_up_to = events[i].seq;
+					nevents = i + 1;
+					break;
+				case TAKE_OURS:
+					break;
+			}
 		if (batch == NULL)
 			batch = concord_batch_create(lane->memory);
 		if (concord_depends_find(mapping, &events[i]) != NULL)
@@ -134,6 +178,9 @@ take_batch(ConcordCourier *courier, ConcordLane *lane,
 	}
 	concord_batch_release(batch);
 	lane->read_pos = Max(lane->read_pos, read_up_to);
+	/* what was read beyond a barrier is read again */
+	if (lane->barrier != 0 && lane->reader != NULL)
+		concord_outbox_seek(lane->reader, lane->read_pos);
 }
 
 /* take_note_starts notices that a mapping's start has gone by. */
@@ -150,7 +197,7 @@ take_note_starts(ConcordCourier *courier, const ConcordEvent *events,
 static bool
 take_wanted(ConcordCourier *courier, const ConcordLane *lane)
 {
-	return lane->state == CONCORD_LANE_OPEN &&
+	return lane->state == CONCORD_LANE_OPEN && concord_barrier_takes(lane) &&
 		lane->hold_until <= courier->now && concord_window_has_room(lane);
 }
 

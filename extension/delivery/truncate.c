@@ -20,6 +20,7 @@
 #include "catalog/pg_type.h"
 #include "decoder/protocol.h"
 #include "delivery/delivery.h"
+#include "delivery/division.h"
 #include "executor/spi.h"
 #include "lib/stringinfo.h"
 #include "utils/builtins.h"
@@ -61,9 +62,11 @@ trn_insert(const ConcordDelivery *d, const char *key, char **names,
 		   char **values, int n)
 {
 	Oid			types[] = {INT4OID, INT4OID, INT8OID, UUIDOID, TIMESTAMPTZOID,
-	TEXTOID, BYTEAOID};
+	TEXTOID, BYTEAOID, INT4OID};
 	ConcordEvent event = *d->event;
-	Datum		row[7];
+	Datum		row[8];
+	int32		hash;
+	int32		old_hash;
 	StringInfoData image;
 
 	trn_image(event.relation, names, values, n, &image);
@@ -79,11 +82,13 @@ trn_insert(const ConcordDelivery *d, const char *key, char **names,
 	row[4] = TimestampTzGetDatum(event.committed_at);
 	row[5] = CStringGetTextDatum(key);
 	row[6] = PointerGetDatum(concord_event_pack(&event));
+	concord_event_hashes(d->definition->mapping, &event, &hash, &old_hash);
+	row[7] = Int32GetDatum(hash);
 	if (SPI_execute_with_args("INSERT INTO concord.exception (mapping, version, seq, event_id, op,"
-							  "       committed_at, ordering_key, local_key, event, state, next_try)"
+							  "       committed_at, ordering_key, local_key, event, state, next_try, key_hash)"
 							  " VALUES ($1, $2, $3, $4, 'delete', $5, $6, $6::pg_catalog.jsonb, $7,"
-							  "         'retry', pg_catalog.now())",
-							  7, types, row, NULL, false, 0) != SPI_OK_INSERT)
+							  "         'retry', pg_catalog.now(), $8)",
+							  8, types, row, NULL, false, 0) != SPI_OK_INSERT)
 		elog(ERROR, "could not write concord.exception");
 }
 

@@ -76,11 +76,11 @@ static const char wait_held[] =
 
 /* Whether something is still to come. */
 static const char wait_pending[] =
-"SELECT m.name FROM concord.mapping m LEFT JOIN concord.lane l ON l.mapping = m.id"
+"SELECT m.name FROM concord.mapping m"
 " WHERE ($1 IS NULL OR m.name = $1::pg_catalog.name)"
 "   AND ($1 IS NOT NULL OR m.state = 'active')"
-"   AND (l.mapping IS NULL"
-"        OR l.cursor < $2"
+"   AND (NOT EXISTS (SELECT FROM concord.lane l WHERE l.mapping = m.id)"
+"        OR EXISTS (SELECT FROM concord.lane l WHERE l.mapping = m.id AND l.cursor < $2)"
 "        OR EXISTS (SELECT FROM concord.exception e WHERE e.mapping = m.id AND e.seq <= $2"
 "                   AND e.state IN ('retry', 'waiting', 'blocked')))"
 " LIMIT 1";

@@ -8,13 +8,19 @@
 -- The number of a delivery; one event's way through one mapping.
 CREATE SEQUENCE concord.delivery_id AS bigint;
 
--- One row per mapping that has begun: every event up to cursor is finished,
--- and so is every event in done; nothing beyond sent_up_to was ever sent.
+-- One row per mapping that has begun, and share of it where it is divided by
+-- key: every event of the share up to cursor is finished, and so is every event
+-- in done; nothing beyond sent_up_to was ever sent.  past has the rows of earlier
+-- divisions, which say more of events up to past_to.
 CREATE TABLE concord.lane (
-	mapping			int PRIMARY KEY,
+	mapping			int,
+	share			int NOT NULL DEFAULT 0,
+	shares			int NOT NULL DEFAULT 1,
 	cursor			bigint NOT NULL,
 	done			int8multirange NOT NULL DEFAULT '{}',
 	sent_up_to		bigint NOT NULL DEFAULT 0,
+	past			jsonb,
+	past_to			bigint,
 	delivered		bigint NOT NULL DEFAULT 0,
 	unchanged		bigint NOT NULL DEFAULT 0,
 	skipped			bigint NOT NULL DEFAULT 0,
@@ -23,7 +29,8 @@ CREATE TABLE concord.lane (
 	last_done_at	timestamptz,
 	last_error		text,
 	last_error_at	timestamptz,
-	started_at		timestamptz NOT NULL DEFAULT pg_catalog.now()
+	started_at		timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	PRIMARY KEY (mapping, share)
 ) WITH (fillfactor = 20, autovacuum_vacuum_scale_factor = 0,
 		autovacuum_vacuum_threshold = 2000);
 
@@ -39,6 +46,8 @@ CREATE TABLE concord.exception (
 	committed_at	timestamptz NOT NULL,
 	ordering_key	text,
 	old_key			text,
+	key_hash		int NOT NULL DEFAULT 0,	-- whose it is where the mapping is divided
+	old_hash		int NOT NULL DEFAULT 0,
 	local_key		jsonb,
 	event			bytea NOT NULL,
 	state			text NOT NULL CHECK (state IN
@@ -294,7 +303,13 @@ CREATE VIEW concord.status AS
 		   CASE WHEN a.breaker <> 'closed' THEN a.reason END AS breaker_reason,
 		   CASE WHEN a.breaker <> 'closed' THEN a.until END AS breaker_until
 	FROM concord.mapping m
-	LEFT JOIN concord.lane l ON l.mapping = m.id
+	LEFT JOIN LATERAL (
+		SELECT pg_catalog.sum(n.delivered)::bigint AS delivered, pg_catalog.sum(n.unchanged)::bigint AS unchanged,
+			   pg_catalog.sum(n.skipped)::bigint AS skipped, pg_catalog.sum(n.retried)::bigint AS retried,
+			   pg_catalog.max(n.last_done_at) AS last_done_at,
+			   (pg_catalog.array_agg(n.last_error ORDER BY n.last_error_at DESC NULLS LAST))[1] AS last_error,
+			   pg_catalog.max(n.last_error_at) AS last_error_at, pg_catalog.min(n.cursor) AS cursor
+		FROM concord.lane n WHERE n.mapping = m.id) l ON true
 	CROSS JOIN LATERAL concord.pending_summary(m.id) p
 	LEFT JOIN LATERAL (
 		SELECT pg_catalog.count(*) FILTER (WHERE e.state IN ('retry', 'waiting', 'blocked')) AS live,

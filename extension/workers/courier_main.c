@@ -20,11 +20,15 @@
 #include "utils/memutils.h"
 #include "workers/worker.h"
 
-/* crm_asked_to_leave: a signal, DROP DATABASE, or fewer couriers are wanted. */
+/*
+ * crm_asked_to_leave: a signal, DROP DATABASE, or fewer couriers are wanted and
+ * what this one had is ended and given back.
+ */
 static bool
-crm_asked_to_leave(const ConcordDatabase *db, int index)
+crm_asked_to_leave(const ConcordDatabase *db, ConcordCourier *courier, int index)
 {
-	return ProcDiePending || db->stop_requested || index >= concord_couriers;
+	return ProcDiePending || db->stop_requested ||
+		(index >= concord_couriers && concord_courier_left(courier));
 }
 
 /* crm_loop works until the process is asked to leave. */
@@ -33,7 +37,7 @@ crm_loop(ConcordDatabase *db, int index)
 {
 	ConcordCourier *courier = concord_courier_create(db, index);
 
-	while (!crm_asked_to_leave(db, index))
+	while (!crm_asked_to_leave(db, courier, index))
 	{
 		concord_worker_check();
 		concord_courier_turn(courier);

@@ -157,7 +157,7 @@ concord_worker_check(void)
 	SpinLockAcquire(&wrk_db->mutex);
 	stop = wrk_db->stop_requested;
 	SpinLockRelease(&wrk_db->mutex);
-	if (stop || wrk_slot >= CONCORD_WORKER_COURIER + concord_couriers)
+	if (stop)
 		proc_exit(0);
 	if (!IsTransactionOrTransactionBlock())
 		pgstat_report_stat(false);
