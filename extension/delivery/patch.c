@@ -134,6 +134,7 @@ concord_link_narrow(ConcordDelivery *d)
 	if (!mapping->options.patch_changed || d->link_fields == NULL ||
 		!d->link.exists || d->was_unknown || d->doubtful ||
 		(d->parked != NULL && d->parked->again) ||
+		d->event->op == CONCORD_OP_RESYNC ||
 		m->action != CONCORD_ACTION_UPSERT || m->old_local_key != NULL)
 		return m;
 	same = MemoryContextAllocZero(d->context, sizeof(bool) * (m->nfields + 1));

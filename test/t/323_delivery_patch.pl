@@ -115,6 +115,11 @@ sql("UPDATE partner SET name = 'D' WHERE id = 'B'");
 is(delivered('partners'), 't', 'delivered');
 is(sent('/odata'), 'PATCH Name', 'under the new key in parts');
 
+# what is asked for again goes whole
+sql("SELECT concord.resync('partners')");
+is(delivered('partners'), 't', 'delivered');
+like(sent('/odata'), qr/^PATCH Address Big (By )?Name Rating/, 'a resync: whole');
+
 # with coalescing, against what was sent and not what was left out
 sql("SELECT concord.alter_mapping('partners', options => '{\"coalesce\": true}'); SELECT concord.pause('partners')");
 sql($_) foreach "UPDATE partner SET name = 'E' WHERE id = 'B'", "UPDATE partner SET rating = 1 WHERE id = 'B'",
