@@ -428,7 +428,8 @@ concord_connector_check_all(PG_FUNCTION_ARGS)
 	rows = row_all();
 	foreach(lc, rows)
 	{
-		row_load(rows, lfirst(lc));
+		if (row_base(rows, lfirst(lc)) != NULL)
+			row_load(rows, lfirst(lc));
 	}
 	return PointerGetDatum(NULL);
 }
