@@ -48,6 +48,22 @@ FROM concord.system WHERE server LIKE 'limits%' ORDER BY server;
 DROP SERVER limits_a CASCADE;
 DROP SERVER limits_b CASCADE;
 
+-- with more accounts than have a place, those of idle ones are used again
+DO $$
+BEGIN
+  FOR i IN 1 .. 300 LOOP
+    EXECUTE format('CREATE SERVER limits_%s FOREIGN DATA WRAPPER concord OPTIONS (connector ''rest'', url ''http://127.0.0.1:1/'')', i);
+    EXECUTE format('CREATE USER MAPPING FOR CURRENT_USER SERVER limits_%s OPTIONS (auth ''none'')', i);
+    PERFORM concord.ping(format('limits_%s', i)::name);
+  END LOOP;
+END $$;
+SELECT count(*) FILTER (WHERE state = 'ok') BETWEEN 200 AND 256 AS some_have, bool_or(state = 'ok') FILTER (WHERE server = 'limits_1') AS first_has,
+  bool_or(state = 'ok') FILTER (WHERE server = 'limits_300') AS last_has, sum(in_flight) AS in_flight
+FROM concord.system WHERE server LIKE 'limits%';
+SET client_min_messages = warning;
+DO $$ BEGIN FOR i IN 1 .. 300 LOOP EXECUTE format('DROP SERVER limits_%s CASCADE', i); END LOOP; END $$;
+RESET client_min_messages;
+
 -- member "limits" of a connector's definition
 CREATE FUNCTION limits_try(limits jsonb) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE

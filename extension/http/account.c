@@ -205,6 +205,8 @@ acc_give_back(ConcordAccount *account, ConcordUse use, bool back)
 	int64		now = concord_clock();
 	AccountWake wake;
 
+	if (account->left)
+		return;
 	Assert(account->in_flight[use] > 0);
 	account->in_flight[use]--;
 	SpinLockAcquire(&s->mutex);

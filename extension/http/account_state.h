@@ -82,6 +82,7 @@ struct ConcordAccount
 	int			refs;
 	ConcordAccountState *state;
 	bool		shared;
+	bool		left;			/* the process exits: nothing to give back */
 	int			in_flight[2];	/* this process's */
 };
 

@@ -183,9 +183,14 @@ table_on_exit(int code, Datum arg)
 {
 	dlist_iter	iter;
 
+	/* what transactions hold is given back after this, once more */
 	dlist_foreach(iter, &table_handles)
-		table_leave(dlist_container(ConcordAccount, node, iter.cur));
-	dlist_init(&table_handles);
+	{
+		ConcordAccount *account = dlist_container(ConcordAccount, node, iter.cur);
+
+		table_leave(account);
+		account->left = true;
+	}
 }
 
 /* table_handle makes a handle; its state is of this process at first. */
@@ -254,7 +259,7 @@ concord_account_attach(const ConcordAccountKey *key)
 void
 concord_account_detach(ConcordAccount *account)
 {
-	if (--account->refs > 0)
+	if (account->left || --account->refs > 0)
 		return;
 	dlist_delete(&account->node);
 	table_leave(account);

@@ -324,6 +324,22 @@ foreach my $server ('turn_a', 'turn_b')
 }
 sql("SELECT concord.drop_mapping('turn_' || c) FROM unnest('{a,b,c}'::text[]) c");
 
+# --- a session that is cancelled or ended in the middle of a request gives its place back
+server('asked', "concurrency '2', timeout '60s'");
+$hang = $erp->rule({ path => '/hook/asked/' }, { hang => JSON::PP::true });
+my $background = $node->background_psql('postgres', on_error_stop => 0);
+foreach my $function ('pg_cancel_backend', 'pg_terminate_backend')
+{
+	$background->query_until(qr/begun/, "\\echo begun\nSELECT concord.ping('asked');\n");
+	ok($node->poll("SELECT in_flight = 1 FROM concord.system WHERE server = 'asked'"), "$function: a place is taken");
+	sql("SELECT $function(pid) FROM pg_stat_activity WHERE query LIKE 'SELECT concord.ping(%' AND pid <> pg_backend_pid()");
+	ok($node->poll("SELECT in_flight = 0 FROM concord.system WHERE server = 'asked'"), "$function: it is given back");
+}
+eval { $background->quit };
+$erp->drop_rule($hang);
+is(sql("SELECT ok FROM concord.ping('asked')"), 't', 'and can be used');
+is(system_is('asked', 'in_flight'), '0', 'no place is given back twice');
+
 # --- a crash leaves nothing taken
 $hang = $erp->rule({ path => '/hook/places/' }, { hang => JSON::PP::true });
 insert('places_a', 201, 210);
