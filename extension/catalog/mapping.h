@@ -116,6 +116,9 @@ typedef struct ConcordMappingOptions
 	char	   *remote_id_path; /* where an answer has the id; NULL: the
 								 * connector's */
 	char	   *remote_id_type; /* text, number, uuid; NULL: the connector's */
+	int			batch_size;		/* events in a request; 0: the server's */
+	int			batch_bytes;	/* 0: the connector's */
+	int			linger_ms;		/* how long to wait for more events */
 } ConcordMappingOptions;
 
 typedef struct ConcordMapping

@@ -51,6 +51,8 @@ static void mop_count(const MopOption *option, const JsonbValue *value,
 					  ConcordMappingOptions *options);
 static void mop_couriers(const MopOption *option, const JsonbValue *value,
 						 ConcordMappingOptions *options);
+static void mop_size(const MopOption *option, const JsonbValue *value,
+					 ConcordMappingOptions *options);
 static void mop_duration(const MopOption *option, const JsonbValue *value,
 						 ConcordMappingOptions *options);
 static void mop_path(const MopOption *option, const JsonbValue *value,
@@ -79,11 +81,14 @@ static const char *const mop_cloudevents[] = {"binary", "structured", "off", NUL
 
 static const MopOption mop_options[] = {
 	{"audit", mop_word, MOP_AT(audit), mop_audit, 0},
+	{"batch_bytes", mop_size, MOP_AT(batch_bytes), NULL, 0},
+	{"batch_size", mop_size, MOP_AT(batch_size), NULL, 0},
 	{"cloudevents", mop_text_word, MOP_AT(cloudevents), mop_cloudevents, 0},
 	{"coalesce", mop_truth, MOP_AT(coalesce), NULL, 0},
 	{"couriers", mop_couriers, MOP_AT(couriers), NULL, 0},
 	{"depends", mop_depends, 0, NULL, 0},
 	{"if_match", mop_text_word, MOP_AT(if_match), mop_if_match, 0},
+	{"linger", mop_duration, MOP_AT(linger_ms), NULL, 0},
 	{"nulls", mop_flag, MOP_AT(omit_nulls), mop_nulls, 0},
 	{"numbers", mop_flag, MOP_AT(numbers_as_strings), mop_numbers, 0},
 	{"on_dead", mop_flag, MOP_AT(block_on_dead), mop_on_dead, 0},
@@ -108,7 +113,6 @@ static const MopOption mop_options[] = {
 
 /* Known, but of a later version. */
 static const char *const mop_later[] = {
-	"batch_bytes", "batch_size", "linger",
 	"match", "parent", "path", "pull", "receive", "route", "sla",
 	"unit",
 };
@@ -311,10 +315,10 @@ mop_depends(const MopOption *option, const JsonbValue *value,
 	}
 }
 
-/* mop_count reads a number of attempts. */
+/* mop_number reads a whole number. */
 static void
-mop_count(const MopOption *option, const JsonbValue *value,
-		  ConcordMappingOptions *options)
+mop_number(const MopOption *option, const JsonbValue *value, long min,
+		   long max, const char *hint, ConcordMappingOptions *options)
 {
 	char	   *text = NULL;
 	char	   *end;
@@ -326,12 +330,12 @@ mop_count(const MopOption *option, const JsonbValue *value,
 		text = DatumGetCString(DirectFunctionCall1(numeric_out,
 												   NumericGetDatum(value->val.numeric)));
 	else
-		mop_invalid(option, "It is a number of attempts, from 0 to 1000000.");
+		mop_invalid(option, hint);
 	errno = 0;
 	number = strtol(text, &end, 10);
 	if (errno != 0 || end == text || *end != '\0' ||
-		number < 0 || number > 1000000)
-		mop_invalid(option, "It is a number of attempts, from 0 to 1000000.");
+		number < min || number > max)
+		mop_invalid(option, hint);
 	*(int *) ((char *) options + option->offset) = (int) number;
 }
 
@@ -384,6 +388,28 @@ mop_check_couriers(JsonbContainer *container, const ConcordMappingOptions *optio
 							alone[i]),
 					 errdetail("Rows of different keys belong together there.")));
 	}
+}
+
+/* mop_count reads a number of attempts. */
+static void
+mop_count(const MopOption *option, const JsonbValue *value,
+		  ConcordMappingOptions *options)
+{
+	mop_number(option, value, 0, 1000000,
+			   "It is a number of attempts, from 0 to 1000000.", options);
+}
+
+/* mop_size reads how many events, or bytes, a request may have. */
+static void
+mop_size(const MopOption *option, const JsonbValue *value,
+		 ConcordMappingOptions *options)
+{
+	if (option->offset == MOP_AT(batch_size))
+		mop_number(option, value, 1, 10000,
+				   "It is a number of events, from 1 to 10000.", options);
+	else
+		mop_number(option, value, 1024, 64 * 1024 * 1024,
+				   "It is a number of bytes, from 1024 to 67108864.", options);
 }
 
 /* mop_duration reads an interval into milliseconds. */

@@ -263,3 +263,83 @@ concord_answer_find(const ConcordResponse *response, const char *const *names,
 		return NULL;
 	return concord_safe_text(start, at.p - start, CONCORD_PLACE_VALUE);
 }
+
+/*
+ * concord_answer_at finds where the value of a dotted path stands in a JSON
+ * text; "" is all of it.  False where there is none.
+ */
+bool
+concord_answer_at(const char *json, Size json_len, const char *path,
+				  const char **value, Size *len)
+{
+	AnsPlace	at = {json, json + json_len};
+
+	if (json == NULL || !ans_blank(&at))
+		return false;
+	while (*path)
+	{
+		char		name[NAMEDATALEN];
+		Size		n = strcspn(path, ".");
+
+		if (n >= sizeof(name))
+			return false;
+		memcpy(name, path, n);
+		name[n] = '\0';
+		path += n + (path[n] == '.');
+		if (*at.p == '{' ? !ans_member(&at, name) :
+			*at.p == '[' ? !ans_element(&at, name) : true)
+			return false;
+	}
+	*value = at.p;
+	if (!ans_value(&at))
+		return false;
+	*len = at.p - *value;
+	return true;
+}
+
+/*
+ * concord_answer_next goes through the elements of an array or the members of
+ * an object, from *at, which is first the bracket itself, and tells the next
+ * value and, of a member, its name as it stands in quotes.  False at the end,
+ * or where it is not JSON: *at is then not the closing bracket.
+ */
+bool
+concord_answer_next(const char **at, const char *end, const char **name,
+					Size *name_len, const char **value, Size *len)
+{
+	AnsPlace	place = {*at + 1, end};
+
+	*name = NULL;
+	if (!ans_blank(&place))
+		return false;
+	*at = place.p;
+	if (*place.p == ']' || *place.p == '}')
+		return false;
+	if (*place.p == '"')
+	{
+		AnsPlace	member = place;
+
+		if (ans_string(&member, name, name_len) && ans_blank(&member) &&
+			*member.p == ':')
+		{
+			place = member;
+			place.p++;
+			if (!ans_blank(&place))
+				return false;
+		}
+		else
+			*name = NULL;
+	}
+	*value = place.p;
+	if (!ans_value(&place))
+		return false;
+	*len = place.p - *value;
+	if (!ans_blank(&place) || strchr(",]}", *place.p) == NULL)
+	{
+		*at = place.p;
+		return false;
+	}
+	/* a comma is passed next time, a bracket is looked at again */
+	*at = *place.p == ',' ? place.p : place.p - 1;
+	return true;
+}

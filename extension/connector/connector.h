@@ -43,6 +43,7 @@ typedef struct ConcordServer
 	int			connect_timeout_ms;
 	char	   *account;		/* whose limits it shares, or NULL */
 	ConcordLimits limits;		/* of the account: the smallest of each */
+	int			batch_size;		/* 0: as the connector has it */
 	int			retry_limit;
 	int			retry_base_ms;
 	int			retry_cap_ms;
@@ -124,6 +125,7 @@ typedef struct ConcordConnector
 								 * defaults */
 	bool		rules_of_success;	/* some but the defaults may hold for 2xx */
 	List	   *message_paths;	/* of ConcordPath *: what to show of answers */
+	List	   *batches;		/* of ConcordBatchForm *, in order */
 } ConcordConnector;
 
 /*
@@ -158,6 +160,7 @@ typedef struct ConcordExchange
 
 	ConcordVerb verb;			/* of the request in flight; the protocol sets
 								 * it before its answer is judged */
+	bool		batched;		/* its request may go into a batch */
 
 	/* the protocol's own state between requests */
 	int			phase;
@@ -203,6 +206,8 @@ typedef struct ConcordProtocol
 	 */
 	ConcordRequest *(*next) (ConcordExchange *exchange,
 							 const ConcordResponse *response);
+
+	bool		looks;			/* for a record before a create is repeated */
 } ConcordProtocol;
 
 /* concord_connector_init sets the mapping room's hooks; by _PG_init only. */
@@ -250,6 +255,28 @@ extern ConcordExchange *concord_exchange_begin(const ConcordServer *server,
 extern ConcordRequest *concord_exchange_next(ConcordExchange *exchange,
 											 const ConcordResponse *response,
 											 const struct ConcordAuth *auth);
+
+
+/*
+ * A batch needs its items' requests without what belongs to the request that
+ * carries them: concord_exchange_item is concord_exchange_next without server
+ * headers and credentials, concord_exchange_complete adds those where the item
+ * is sent alone after all.
+ */
+extern ConcordRequest *concord_exchange_item(ConcordExchange *exchange,
+											 const ConcordResponse *response,
+											 const struct ConcordAuth *auth);
+extern void concord_exchange_complete(ConcordExchange *exchange,
+									  ConcordRequest *request,
+									  const struct ConcordAuth *auth);
+
+/*
+ * concord_exchange_judge gives an exchange the outcome of an answer that is
+ * not about its record alone.
+ */
+extern void concord_exchange_judge(ConcordExchange *exchange,
+								   const ConcordResponse *response,
+								   const struct ConcordAuth *auth);
 
 /*
  * Evidence: what is kept of requests and answers is bounded.  It is taken a

@@ -73,6 +73,7 @@ static const ConcordMember row_members[] = {
 	{"message_path", concord_member_paths, AT(message_paths)},
 	{"outcomes", concord_member_outcomes},
 	{"limits", concord_member_limits},
+	{"batch", concord_member_batch},
 };
 
 /* How verbs are sent where a row says nothing else. */

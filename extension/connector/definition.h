@@ -60,7 +60,12 @@ extern void concord_member_limits(ConcordConnector *connector,
 								  const ConcordMember *member,
 								  JsonbValue *value);
 
-/* concord_member_bad raises: member is a name, or a path of names. */
+/* batch_row.c */
+extern void concord_member_batch(ConcordConnector *connector,
+								 const ConcordMember *member,
+								 JsonbValue *value);
+
+/* concord_member_bad raises: member is a name or a path of names. */
 extern void concord_member_bad(const char *member, const char *why)
 			pg_attribute_noreturn();
 

@@ -25,31 +25,13 @@
 
 #define EXC_MAX_ERROR		500
 
-/*
- * exc_key hashes pieces into a text that looks like a UUID (version 8).
- * OpenSSL is called directly: PostgreSQL's wrapper wants a resource owner,
- * which a worker between transactions does not have.
- */
-static char *
-exc_key(const ConcordExchange *exchange, const char *method, const char *body,
-		Size body_len)
+/* concord_idempotency_text writes a hash as a UUID (version 8). */
+char *
+concord_idempotency_text(unsigned char *digest)
 {
 	static const char hex[] = "0123456789abcdef";
-	unsigned char digest[SHA256_DIGEST_LENGTH];
-	StringInfoData buf;
-	int32		mapping = pg_hton32(exchange->mapping->id);
 	char	   *text = palloc(37);
 	char	   *out = text;
-
-	initStringInfo(&buf);
-	appendBinaryStringInfo(&buf, (const char *) &exchange->event->id,
-						   sizeof(pg_uuid_t));
-	appendBinaryStringInfo(&buf, (const char *) &mapping, sizeof(mapping));
-	appendBinaryStringInfo(&buf, method, strlen(method) + 1);
-	if (body != NULL)
-		appendBinaryStringInfo(&buf, body, body_len);
-	SHA256((const unsigned char *) buf.data, buf.len, digest);
-	pfree(buf.data);
 
 	digest[6] = (digest[6] & 0x0F) | 0x80;
 	digest[8] = (digest[8] & 0x3F) | 0x80;
@@ -62,6 +44,32 @@ exc_key(const ConcordExchange *exchange, const char *method, const char *body,
 	}
 	*out = '\0';
 	return text;
+}
+
+/*
+ * exc_key hashes pieces into a text that looks like a UUID (version 8).
+ * OpenSSL is called directly: PostgreSQL's wrapper wants a resource owner,
+ * which a worker between transactions does not have.
+ */
+static char *
+exc_key(const ConcordExchange *exchange, const char *method, const char *body,
+		Size body_len)
+{
+	unsigned char digest[SHA256_DIGEST_LENGTH];
+	StringInfoData buf;
+	int32		mapping = pg_hton32(exchange->mapping->id);
+
+	initStringInfo(&buf);
+	appendBinaryStringInfo(&buf, (const char *) &exchange->event->id,
+						   sizeof(pg_uuid_t));
+	appendBinaryStringInfo(&buf, (const char *) &mapping, sizeof(mapping));
+	appendBinaryStringInfo(&buf, method, strlen(method) + 1);
+	if (body != NULL)
+		appendBinaryStringInfo(&buf, body, body_len);
+	SHA256((const unsigned char *) buf.data, buf.len, digest);
+	pfree(buf.data);
+
+	return concord_idempotency_text(digest);
 }
 
 /* concord_exchange_begin makes an exchange; all of it is in context. */
@@ -86,10 +94,25 @@ concord_exchange_begin(const ConcordServer *server,
 	return exchange;
 }
 
-/* exc_complete adds what all requests of a server have in common. */
+/* exc_identify gives a request that changes something its idempotency key. */
 static void
-exc_complete(ConcordExchange *exchange, ConcordRequest *request,
-			 const ConcordAuth *auth)
+exc_identify(ConcordExchange *exchange, ConcordRequest *request)
+{
+	const ConcordConnector *connector = exchange->server->connector;
+
+	if (strcmp(request->method, "GET") == 0 ||
+		strcmp(request->method, "HEAD") == 0)
+		return;
+	exchange->idempotency_key = exc_key(exchange, request->method,
+										request->body, request->body_len);
+	if (*connector->idempotency_header)
+		concord_request_set_header(request, connector->idempotency_header,
+								   exchange->idempotency_key);
+}
+
+/* concord_exchange_headers adds what the server and the connector say of all. */
+void
+concord_exchange_headers(ConcordExchange *exchange, ConcordRequest *request)
 {
 	const ConcordConnector *connector = exchange->server->connector;
 
@@ -103,20 +126,6 @@ exc_complete(ConcordExchange *exchange, ConcordRequest *request,
 
 		concord_shape_apply(connector->headers, &scope, request);
 	}
-	if (strcmp(request->method, "GET") != 0 &&
-		strcmp(request->method, "HEAD") != 0)
-	{
-		MemoryContext old = MemoryContextSwitchTo(exchange->context);
-
-		exchange->idempotency_key = exc_key(exchange, request->method,
-											request->body, request->body_len);
-		MemoryContextSwitchTo(old);
-		if (*connector->idempotency_header)
-			concord_request_set_header(request, connector->idempotency_header,
-									   exchange->idempotency_key);
-	}
-	if (auth != NULL)
-		concord_auth_apply(auth, request);
 }
 
 /* concord_request_text shows a request as a person would write it down. */
@@ -158,15 +167,25 @@ concord_evidence(const ConcordAuth *auth, const char *text, Size max)
 	return clean;
 }
 
-/*
- * concord_exchange_next takes an answer (NULL at first) and gives the next
- * request, or NULL with the exchange's outcome set.
- */
-ConcordRequest *
-concord_exchange_next(ConcordExchange *exchange,
-					  const ConcordResponse *response, const ConcordAuth *auth)
+/* concord_exchange_complete adds what all requests of a server have in common. */
+void
+concord_exchange_complete(ConcordExchange *exchange, ConcordRequest *request,
+						  const ConcordAuth *auth)
 {
 	MemoryContext old = MemoryContextSwitchTo(exchange->context);
+
+	concord_exchange_headers(exchange, request);
+	exc_identify(exchange, request);
+	if (auth != NULL)
+		concord_auth_apply(auth, request);
+	MemoryContextSwitchTo(old);
+}
+
+/* exc_step lets the protocol go on. */
+static ConcordRequest *
+exc_step(ConcordExchange *exchange, const ConcordResponse *response,
+		 const ConcordAuth *auth)
+{
 	const ConcordRequest *before = exchange->request;
 	ConcordRequest *request = NULL;
 
@@ -180,16 +199,58 @@ concord_exchange_next(ConcordExchange *exchange,
 		request = exchange->server->connector->protocol->next(exchange,
 															  response);
 	if (request != NULL)
-	{
 		exchange->outcome = CONCORD_OUTCOME_NONE;
-		exc_complete(exchange, request, auth);
-		if (response != NULL && before != NULL)
-			exc_trail(exchange, before->method, before->url, response->status);
-		exchange->request = request;
-	}
 	else if (exchange->error != NULL)
 		exchange->error = concord_evidence(auth, exchange->error,
 										   EXC_MAX_ERROR);
+	if (request == NULL)
+		return NULL;
+	if (response != NULL && before != NULL)
+		exc_trail(exchange, before->method, before->url, response->status);
+	exchange->request = request;
+	return request;
+}
+
+/*
+ * concord_exchange_next takes an answer (NULL at first) and gives the next
+ * request, or NULL with the exchange's outcome set.
+ */
+ConcordRequest *
+concord_exchange_next(ConcordExchange *exchange,
+					  const ConcordResponse *response, const ConcordAuth *auth)
+{
+	MemoryContext old = MemoryContextSwitchTo(exchange->context);
+	ConcordRequest *request = exc_step(exchange, response, auth);
+
+	if (request != NULL)
+		concord_exchange_complete(exchange, request, auth);
 	MemoryContextSwitchTo(old);
 	return request;
+}
+
+ConcordRequest *
+concord_exchange_item(ConcordExchange *exchange,
+					  const ConcordResponse *response, const ConcordAuth *auth)
+{
+	MemoryContext old = MemoryContextSwitchTo(exchange->context);
+	ConcordRequest *request = exc_step(exchange, response, auth);
+
+	if (request != NULL)
+		exc_identify(exchange, request);
+	MemoryContextSwitchTo(old);
+	return request;
+}
+
+void
+concord_exchange_judge(ConcordExchange *exchange,
+					   const ConcordResponse *response,
+					   const ConcordAuth *auth)
+{
+	MemoryContext old = MemoryContextSwitchTo(exchange->context);
+
+	concord_outcome_judge(exchange, response);
+	if (exchange->error != NULL)
+		exchange->error = concord_evidence(auth, exchange->error,
+										   EXC_MAX_ERROR);
+	MemoryContextSwitchTo(old);
 }

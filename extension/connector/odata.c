@@ -350,5 +350,5 @@ odata_next(ConcordExchange *exchange, const ConcordResponse *response)
 }
 
 const ConcordProtocol concord_protocol_odata = {
-	"odata", odata_check, odata_next
+	"odata", odata_check, odata_next, true
 };

@@ -8,6 +8,7 @@
  *
  *-------------------------------------------------------------------------
  */
+#include "connector/batch.h"
 #include "connector/protocols.h"
 
 #include "catalog/server_options.h"
@@ -50,6 +51,7 @@ prv_check(const ConcordMapping *mapping)
 												CurrentMemoryContext);
 
 	server->connector->protocol->check(server->connector, mapping);
+	concord_batch_check(server->connector, mapping);
 }
 
 /* prv_link reads what is known of the record, as a courier would. */

@@ -39,6 +39,8 @@ extern void concord_url_escape(StringInfo buf, const char *text,
 							   const char *keep);
 extern void concord_url_base(StringInfo buf, const ConcordServer *server,
 							 const ConcordMapping *mapping);
+extern const char *concord_url_path(const char *url);
+extern char *concord_entity_name(const char *object);
 
 /* check.c */
 extern void concord_object_check(const ConcordConnector *connector,
@@ -88,6 +90,22 @@ extern char *concord_location_id(const ConcordResponse *response);
  */
 extern void concord_odata2_value(StringInfo buf, const ConcordValue *value);
 extern void concord_odata2_literal(StringInfo buf, const ConcordValue *value);
+
+/* answer.c: places in a JSON text */
+extern bool concord_answer_at(const char *json, Size json_len,
+							  const char *path, const char **value,
+							  Size *len);
+extern bool concord_answer_next(const char **at, const char *end,
+								const char **name, Size *name_len,
+								const char **value, Size *len);
+
+/* exchange.c: 16 bytes as the text of an idempotency key; headers of all */
+extern char *concord_idempotency_text(unsigned char *digest);
+extern void concord_exchange_headers(ConcordExchange *exchange,
+									 ConcordRequest *request);
+
+/* webhook.c: which fields of its record an event carries */
+extern int	concord_event_flags(const ConcordExchange *exchange);
 
 /*
  * outcome.c: concord_outcome_judge sets outcome, effect, rule and error of an

@@ -104,5 +104,5 @@ rest_next(ConcordExchange *exchange, const ConcordResponse *response)
 }
 
 const ConcordProtocol concord_protocol_rest = {
-	"rest", rest_check, rest_next
+	"rest", rest_check, rest_next, true
 };

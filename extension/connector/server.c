@@ -87,6 +87,7 @@ concord_server_load(Oid serverid, MemoryContext context)
 	server->connect_timeout_ms =
 		concord_option_duration(options, "connect_timeout", 5000);
 	concord_limits_load(server, options);
+	server->batch_size = concord_option_integer(options, "batch_size", 0);
 	server->retry_limit = concord_option_integer(options, "retry_limit", 20);
 	server->retry_base_ms = concord_option_duration(options, "retry_base", 1000);
 	server->retry_cap_ms =

@@ -52,6 +52,17 @@ static const struct
 	{"event.source", TPL_EVENT_SOURCE, false},
 	{"event.subject", TPL_EVENT_SUBJECT, false},
 	{"event.time", TPL_EVENT_TIME, false},
+	{"entity", TPL_ENTITY, false},
+	{"idempotency_key", TPL_IDEMPOTENCY_KEY, false},
+	{"ids", TPL_IDS, false},
+	{"request.body", TPL_REQUEST_BODY, true},
+	{"request.headers", TPL_REQUEST_HEADERS, true},
+	{"request.id", TPL_REQUEST_ID, false},
+	{"request.index", TPL_REQUEST_INDEX, false},
+	{"request.method", TPL_REQUEST_METHOD, false},
+	{"request.path", TPL_REQUEST_PATH, false},
+	{"request.absolute_path", TPL_REQUEST_ABSOLUTE_PATH, false},
+	{"request.url", TPL_REQUEST_URL, false},
 };
 
 static const char *const tpl_forms[] = {"", "text", "base64", "capital", "json"};
@@ -218,8 +229,8 @@ tpl_place(TplParser *parser, TplHow how, TplPlace place, TplForm form)
 {
 	TplPiece   *piece;
 
-	if (place == TPL_ITEMS && !parser->items)
-		tpl_bad(parser, "has {items}, which only a batch has");
+	if ((place == TPL_ITEMS || place >= TPL_IDS) && !parser->items)
+		tpl_bad(parser, "has a place that only a batch has");
 	if (parser->template->use != CONCORD_TEMPLATE_JSON && concord_place_is_json(place) &&
 		form != TPL_BASE64)
 		tpl_bad(parser, "has a place whose value is JSON");
@@ -305,7 +316,8 @@ tpl_spread(TplParser *parser, const JsonbValue *value)
 	if (len == 0 || value->val.string.val[0] != '{' ||
 		tpl_find(value->val.string.val, len, &place, &form, &name) != len ||
 		form != TPL_PLAIN ||
-		(place != TPL_BODY && place != TPL_FIELDS && place != TPL_RECORD))
+		(place != TPL_BODY && place != TPL_FIELDS && place != TPL_RECORD &&
+		 place != TPL_REQUEST_BODY))
 		tpl_bad(parser,
 				"has a member \"...\" that is none of {body}, {fields} and {record}");
 	tpl_place(parser, TPL_SPREAD, place, form);
@@ -461,4 +473,37 @@ concord_template_parse(const char *member, JsonbValue *value,
 	tpl_flush(&parser);
 	pfree(parser.literal.data);
 	return parser.template;
+}
+
+/* tpl_has: a place stands in a template. */
+static bool
+tpl_has(const ConcordTemplate *template, TplPlace place)
+{
+	for (int i = 0; i < template->npieces; i++)
+	{
+		if (template->pieces[i].how != TPL_LITERAL &&
+			template->pieces[i].how != TPL_COMMA &&
+			template->pieces[i].place == place)
+			return true;
+	}
+	return false;
+}
+
+/* What a batch needs to know of its templates. */
+bool
+concord_template_has_items(const ConcordTemplate *template)
+{
+	return tpl_has(template, TPL_ITEMS);
+}
+
+bool
+concord_template_has_id(const ConcordTemplate *template)
+{
+	return tpl_has(template, TPL_REQUEST_ID);
+}
+
+bool
+concord_template_has_headers(const ConcordTemplate *template)
+{
+	return tpl_has(template, TPL_REQUEST_HEADERS);
 }

@@ -30,6 +30,11 @@ typedef struct ConcordTemplateScope
 	ConcordExchange *exchange;
 	const ConcordValue *keys;	/* of the record as the system knows it */
 	int			body_flags;		/* of {body}: CONCORD_BODY_... */
+	const ConcordRequest *request;	/* of an item of a batch, or NULL */
+	const char *path;			/* its address under the service */
+	const char *id_prefix;
+	int			index;			/* its place in the batch, from 0 */
+	const char *ids;			/* of all items */
 	const char *items;			/* of {items}: JSON values with commas; NULL:
 								 * there are none */
 	Size		items_len;
@@ -38,7 +43,7 @@ typedef struct ConcordTemplateScope
 /*
  * concord_template_parse makes a template of a JSON value (use JSON) or of a
  * text, in the current context.  member is what an error names.  items says
- * whether {items} may stand in it.
+ * whether places of a batch may stand in it.
  */
 extern ConcordTemplate *concord_template_parse(const char *member,
 											   JsonbValue *value,
@@ -49,6 +54,11 @@ extern ConcordTemplate *concord_template_parse(const char *member,
 extern void concord_template_write(const ConcordTemplate *template,
 								   const ConcordTemplateScope *scope,
 								   StringInfo buf);
+
+/* These say whether {items}, {request.id} or {request.headers} stand in it. */
+extern bool concord_template_has_items(const ConcordTemplate *template);
+extern bool concord_template_has_id(const ConcordTemplate *template);
+extern bool concord_template_has_headers(const ConcordTemplate *template);
 
 /* concord_template_ascii escapes what is beyond ASCII in a JSON text. */
 extern char *concord_template_ascii(const char *json, Size len);

@@ -27,18 +27,80 @@ tpl_key(const ConcordTemplateScope *scope)
 	return concord_key_text(exchange->mapping, scope->keys);
 }
 
+/* tpl_headers writes an item's headers as an object. */
+static void
+tpl_headers(const ConcordRequest *request, StringInfo buf)
+{
+	appendStringInfoChar(buf, '{');
+	for (int i = 0; i < request->nheaders; i++)
+	{
+		const ConcordHeader *header = &request->headers[i];
+
+		if (i > 0)
+			appendStringInfoChar(buf, ',');
+		concord_json_string(buf, header->name, strlen(header->name));
+		appendStringInfoChar(buf, ':');
+		concord_json_string(buf, header->value, strlen(header->value));
+	}
+	appendStringInfoChar(buf, '}');
+}
+
+/* tpl_item writes what an item of a batch has that is JSON. */
+static void
+tpl_item(const ConcordRequest *request, TplPlace place, StringInfo buf)
+{
+	if (request == NULL || (place == TPL_REQUEST_BODY && request->body == NULL))
+		appendStringInfoString(buf, "null");
+	else if (place == TPL_REQUEST_HEADERS)
+		tpl_headers(request, buf);
+	else
+		appendBinaryStringInfo(buf, request->body, request->body_len);
+}
+
 /* tpl_object writes the mapped object as a place says. */
 static void
 tpl_object(const ConcordTemplateScope *scope, TplPlace place, StringInfo buf)
 {
 	int			flags = scope->body_flags;
 
+	if (place == TPL_REQUEST_HEADERS || place == TPL_REQUEST_BODY)
+	{
+		tpl_item(scope->request, place, buf);
+		return;
+	}
 	if (place == TPL_FIELDS)
 		flags = (flags & ~CONCORD_BODY_KEY) | CONCORD_BODY_NO_KEY;
 	else if (place == TPL_RECORD)
 		flags |= CONCORD_BODY_KEY;
 	concord_body_write(scope->exchange->mapping, scope->exchange->mapped,
 					   flags, buf);
+}
+
+/* tpl_of_item gives a place's value that an item of a batch has. */
+static char *
+tpl_of_item(const ConcordTemplateScope *scope, TplPlace place)
+{
+	const ConcordRequest *request = scope->request;
+
+	if (place == TPL_IDS)
+		return unconstify(char *, scope->ids);
+	if (request == NULL)
+		return NULL;
+	switch (place)
+	{
+		case TPL_REQUEST_ID:
+			return psprintf("%s%d", scope->id_prefix, scope->index + 1);
+		case TPL_REQUEST_INDEX:
+			return psprintf("%d", scope->index);
+		case TPL_REQUEST_METHOD:
+			return request->method;
+		case TPL_REQUEST_PATH:
+			return unconstify(char *, scope->path);
+		case TPL_REQUEST_ABSOLUTE_PATH:
+			return unconstify(char *, concord_url_path(request->url));
+		default:
+			return request->url;
+	}
 }
 
 /* tpl_plain gives a place's value as text; NULL where it has none. */
@@ -78,9 +140,20 @@ tpl_plain(const ConcordTemplateScope *scope, TplPlace place)
 				scope->keys != NULL && mapping->key != NIL)
 				return concord_key_text(mapping, scope->keys);
 			return exchange->mapped->ordering_key;
+		case TPL_ENTITY:
+			return concord_entity_name(mapping->object);
+		case TPL_IDEMPOTENCY_KEY:
+			return exchange->idempotency_key;
+		case TPL_REQUEST_BODY:
+		case TPL_REQUEST_HEADERS:
+			initStringInfo(&buf);
+			tpl_item(scope->request, place, &buf);
+			return buf.data;
 		default:
 			break;
 	}
+	if (place >= TPL_IDS)
+		return tpl_of_item(scope, place);
 	/* a preview has no event yet */
 	if (exchange->event == NULL)
 		return NULL;
@@ -181,7 +254,9 @@ tpl_alone(const TplPiece *piece, const ConcordTemplateScope *scope,
 	bool		is_json = concord_place_is_json(piece->place) && piece->form == TPL_PLAIN;
 	char	   *text = is_json ? NULL : tpl_plain(scope, piece->place);
 
-	if (member && text == NULL && !is_json)
+	if (member && ((text == NULL && !is_json) ||
+				   (piece->place == TPL_REQUEST_BODY &&
+					(scope->request == NULL || scope->request->body == NULL))))
 		return;
 	if (member)
 	{

@@ -132,3 +132,37 @@ concord_url_base(StringInfo buf, const ConcordServer *server,
 		appendStringInfoChar(buf, '/');
 	}
 }
+
+/* concord_url_path gives an address without scheme and host. */
+const char *
+concord_url_path(const char *url)
+{
+	const char *host = strstr(url, "://");
+	const char *path = host == NULL ? url : strchr(host + 3, '/');
+
+	return path == NULL ? "/" : path;
+}
+
+/*
+ * concord_entity_name makes the name of one of what a set is named after:
+ * accounts, opportunities, addresses.
+ */
+char *
+concord_entity_name(const char *object)
+{
+	static const char *const endings[] = {"sses", "shes", "ches", "xes", "zes"};
+	Size		len;
+
+	object += strspn(object, "/");
+	len = strlen(object);
+	if (len > 3 && strcmp(object + len - 3, "ies") == 0)
+		return psprintf("%.*sy", (int) len - 3, object);
+	for (int i = 0; i < lengthof(endings); i++)
+	{
+		Size		n = strlen(endings[i]);
+
+		if (len > n && strcmp(object + len - n, endings[i]) == 0)
+			return pnstrdup(object, len - 2);
+	}
+	return pnstrdup(object, len > 1 && object[len - 1] == 's' ? len - 1 : len);
+}

@@ -142,9 +142,9 @@ web_member(StringInfo buf, const char *name, const char *value)
 	appendStringInfoChar(buf, ',');
 }
 
-/* web_flags says what of the mapped record is sent. */
-static int
-web_flags(const ConcordExchange *exchange)
+/* concord_event_flags says what of the mapped record is sent. */
+int
+concord_event_flags(const ConcordExchange *exchange)
 {
 	const ConcordMapped *mapped = exchange->mapped;
 
@@ -158,7 +158,7 @@ static void
 web_data(const ConcordExchange *exchange, StringInfo buf)
 {
 	concord_body_write(exchange->mapping, exchange->mapped,
-					   web_flags(exchange), buf);
+					   concord_event_flags(exchange), buf);
 }
 
 /* web_url adds the object to the server's address. */
@@ -209,6 +209,9 @@ web_request(ConcordExchange *exchange)
 	initStringInfo(&body);
 	concord_request_header(request, "Accept", "*/*");
 	concord_request_header(request, "webhook-id", web.id);
+	/* attributes in headers would be those of one event of many */
+	if (exchange->batched && (mode == NULL || strcmp(mode, "binary") == 0))
+		mode = "structured";
 	if (mode != NULL && strcmp(mode, "structured") == 0)
 	{
 		appendStringInfoString(&body, "{\"specversion\":\"1.0\",");
@@ -256,7 +259,7 @@ web_shaped(ConcordExchange *exchange)
 	ConcordTemplateScope scope = {
 		.exchange = exchange,
 		.keys = exchange->mapped->keys,
-		.body_flags = web_flags(exchange),
+		.body_flags = concord_event_flags(exchange),
 	};
 	ConcordRequest *request = concord_request_create(exchange->context);
 	MemoryContext old = MemoryContextSwitchTo(request->context);
@@ -308,5 +311,5 @@ web_next(ConcordExchange *exchange, const ConcordResponse *response)
 }
 
 const ConcordProtocol concord_protocol_webhook = {
-	"webhook", web_check, web_next
+	"webhook", web_check, web_next, false
 };

@@ -98,6 +98,7 @@ typedef struct ConcordRequest
 	char	   *key_file;
 	char	   *proxy;
 	bool		private_allowed;	/* egress policy, from the server */
+	Size		max_answer;		/* bytes of a body; 0: the usual limit */
 	void	   *owner;			/* the caller's */
 	const ConcordGate *gate;	/* NULL: none */
 	void	   *gate_state;		/* the gate's */
@@ -123,6 +124,10 @@ extern void concord_request_header(ConcordRequest *request, const char *name,
 /* concord_request_set_header adds a header that is not there yet. */
 extern void concord_request_set_header(ConcordRequest *request,
 									   const char *name, const char *value);
+
+/* concord_request_has_header says whether a header was set. */
+extern bool concord_request_has_header(const ConcordRequest *request,
+									   const char *name);
 
 /* concord_response_header returns a header's value or NULL (case ignored). */
 extern const char *concord_response_header(const ConcordResponse *response,

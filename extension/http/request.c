@@ -84,17 +84,24 @@ concord_request_header(ConcordRequest *request, const char *name,
 	MemoryContextSwitchTo(old);
 }
 
+bool
+concord_request_has_header(const ConcordRequest *request, const char *name)
+{
+	for (int i = 0; i < request->nheaders; i++)
+	{
+		if (pg_strcasecmp(request->headers[i].name, name) == 0)
+			return true;
+	}
+	return false;
+}
+
 /* concord_request_set_header adds a header unless the request has it. */
 void
 concord_request_set_header(ConcordRequest *request, const char *name,
 						   const char *value)
 {
-	for (int i = 0; i < request->nheaders; i++)
-	{
-		if (pg_strcasecmp(request->headers[i].name, name) == 0)
-			return;
-	}
-	concord_request_header(request, name, value);
+	if (!concord_request_has_header(request, name))
+		concord_request_header(request, name, value);
 }
 
 /* concord_request_free frees a request that is not in flight. */

@@ -48,6 +48,14 @@ rsp_append(ConcordBuffer *buffer, const char *data, size_t len)
 	return true;
 }
 
+/* rsp_limit says how large a body may be. */
+static Size
+rsp_limit(const ConcordTransferState *transfer)
+{
+	return transfer->request->max_answer > 0 ? transfer->request->max_answer :
+		CONCORD_MAX_BODY;
+}
+
 /* concord_response_on_header takes one header line. */
 size_t
 concord_response_on_header(char *data, size_t size, size_t n, void *arg)
@@ -84,7 +92,7 @@ concord_response_on_body(char *data, size_t size, size_t n, void *arg)
 	ConcordTransferState *transfer = arg;
 	size_t		len = size * n;
 
-	if (transfer->body.len + len > CONCORD_MAX_BODY)
+	if (transfer->body.len + len > rsp_limit(transfer))
 	{
 		transfer->too_large = true;
 		return 0;
@@ -170,8 +178,8 @@ static char *
 rsp_error(const ConcordTransferState *transfer, CURLcode code)
 {
 	if (transfer->too_large)
-		return psprintf("the answer is larger than %d bytes",
-						CONCORD_MAX_BODY);
+		return psprintf("the answer is larger than %zu bytes",
+						rsp_limit(transfer));
 	if (transfer->out_of_memory)
 		return pstrdup("out of memory while reading the answer");
 	if (transfer->lost)
