@@ -42,6 +42,7 @@ struct ConcordAuth;
 
 /* Bounds of what a courier keeps in memory. */
 #define CONCORD_WINDOW_EVENTS	1024	/* unfinished deliveries of a lane */
+#define CONCORD_WINDOW_GROUPED	8192	/* ... whose requests carry many */
 #define CONCORD_WINDOW_BYTES	(16 * 1024 * 1024)
 #define CONCORD_READ_EVENTS		512 /* of one read */
 #define CONCORD_READ_BYTES		(1024 * 1024)
@@ -112,6 +113,9 @@ typedef struct ConcordSystem
 	int			in_flight;		/* of this courier */
 	const char *held;			/* why it must not be contacted, or NULL; a
 								 * constant */
+	dlist_head	waiting;		/* of deliveries whose next request wants a
+								 * place: list_node */
+	dlist_head	waiting_groups; /* of ConcordGroup */
 
 	/* breaker.c; what is shared by all processes is in account */
 	struct ConcordAccount *account; /* NULL while there is no lane */
@@ -140,6 +144,7 @@ typedef struct ConcordSystem
 
 struct ConcordLane;
 struct ConcordDelivery;
+typedef struct ConcordGroup ConcordGroup;	/* delivery/group.h */
 struct ConcordParked;
 
 /* An ordering key with something unfinished. */
@@ -232,6 +237,8 @@ typedef struct ConcordDelivery
 	ConcordAccess *access;
 	ConcordExchange *exchange;
 	ConcordRequest *request;	/* the last one */
+	ConcordGroup *group;		/* whose request carries it, or NULL */
+	bool		has_place;		/* in the system's concurrency */
 	TimestampTz sent_at;
 	TimestampTz answered_at;
 
@@ -286,6 +293,15 @@ typedef struct ConcordLane
 	ConcordAccess *access;
 	ConcordSystem *system;
 	TimestampTz hold_until;		/* something of ours failed: later */
+
+	/* group.c */
+	int			group_limit;	/* deliveries in a request; 0: one, as itself */
+	bool		group_alone;	/* one alone goes in a batch, too */
+	int			group_bytes;
+	int			group_cap;		/* ... until then */
+	TimestampTz group_cap_until;
+	int			linger_ms;
+	TimestampTz linger_until;	/* waits for more; 0: it does not */
 
 	int64		read_pos;		/* taken into the window up to here */
 	int64		max_done;		/* newest finished */
@@ -428,6 +444,7 @@ extern void concord_keys_forget_idle(ConcordLane *lane, XLogRecPtr flushed);
 extern bool concord_keys_waited_for(const ConcordDelivery *d);
 extern bool concord_keys_blocked(const ConcordDelivery *d);
 extern ConcordDelivery *concord_ready_next(ConcordLane *lane);
+extern void concord_ready_unget(ConcordDelivery *d);
 
 /* exception.c */
 extern void concord_parked_sync(ConcordCourier *courier, ConcordLane *lane,
@@ -528,6 +545,9 @@ extern const ConcordMapped *concord_link_narrow(ConcordDelivery *d);
 extern bytea *concord_link_fields(const ConcordDelivery *d);
 extern void concord_link_fields_known(ConcordDelivery *d, const bytea *bytes);
 extern bytea *concord_link_fields_same(const ConcordDelivery *d);
+
+/* group.c; the rest is in delivery/group.h */
+extern void concord_group_configure(ConcordLane *lane);
 
 /* send.c */
 extern void concord_send_ready(ConcordCourier *courier);

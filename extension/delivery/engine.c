@@ -126,7 +126,11 @@ eng_lane_due(ConcordCourier *courier, const ConcordLane *lane)
 	if (lane->nfresh > 0)
 		due = lane->barred ? courier->now + ENG_BOOK_WAIT_MS * INT64CONST(1000) : 0;
 	else if (lane->nready > 0)
+	{
 		due = concord_breaker_asked(lane->system, courier->now);
+		if (due >= 0)
+			due = Max(due, lane->linger_until);
+	}
 	else if (concord_parked_next(lane) >= 0 && lane->nactive == 0)
 		due = Max(concord_parked_next(lane),
 				  concord_breaker_next(lane->system, courier->now));
@@ -157,6 +161,14 @@ eng_wait_ms(ConcordCourier *courier)
 	if (courier->barred)
 		eng_sooner(&until, now + ENG_BARRED_MS * INT64CONST(1000));
 	eng_sooner(&until, courier->chores_at);
+	dlist_foreach(iter, &courier->systems)
+	{
+		ConcordSystem *system = dlist_container(ConcordSystem, node, iter.cur);
+
+		if (!dlist_is_empty(&system->waiting) ||
+			!dlist_is_empty(&system->waiting_groups))
+			eng_sooner(&until, concord_breaker_asked(system, now));
+	}
 	dlist_foreach(iter, &courier->lanes)
 	{
 		ConcordLane *lane = dlist_container(ConcordLane, node, iter.cur);

@@ -324,3 +324,12 @@ concord_ready_next(ConcordLane *lane)
 	concord_list_remove(d);
 	return d;
 }
+
+/* concord_ready_unget puts one back that was taken a moment ago. */
+void
+concord_ready_unget(ConcordDelivery *d)
+{
+	dlist_push_head(&d->lane->ready, &d->list_node);
+	d->lane->nready++;
+	d->listed = true;
+}

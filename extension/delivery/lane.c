@@ -431,6 +431,7 @@ lane_use(ConcordCourier *courier, ConcordLane *lane, ConcordAccess *access)
 	if (lane->stamp != 0 && lane->stamp != access->stamp)
 		concord_breaker_hurry(lane->system);
 	lane->stamp = access->stamp;
+	concord_group_configure(lane);
 }
 
 /*

@@ -19,7 +19,7 @@
 #include "access/xlog.h"
 #include "auth/auth.h"
 #include "common/hashfn.h"
-#include "delivery/delivery.h"
+#include "delivery/group.h"
 #include "delivery/log.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
@@ -218,19 +218,31 @@ send_record(const ConcordDelivery *d)
 											  strlen(key), 0));
 }
 
-/* send_finish makes an end of an exchange that has an outcome. */
+/* send_leave gives back what a delivery under way has. */
 static void
-send_finish(ConcordCourier *courier, ConcordDelivery *d)
+send_leave(ConcordCourier *courier, ConcordDelivery *d)
+{
+	d->lane->in_flight--;
+	if (d->has_place)
+		concord_send_give_place(courier, d->lane->system);
+	d->has_place = false;
+}
+
+bool
+concord_send_tell_breaker(ConcordCourier *courier, ConcordDelivery *d)
+{
+	return concord_breaker_result(d->lane->system, d->exchange, send_record(d),
+								  courier->now);
+}
+
+/* concord_send_outcome makes an end of an exchange that has an outcome. */
+void
+concord_send_outcome(ConcordCourier *courier, ConcordDelivery *d, bool counts)
 {
 	const ConcordExchange *x = d->exchange;
-	ConcordLane *lane = d->lane;
-	bool		counts;
 
-	lane->in_flight--;
-	courier->in_flight--;
+	send_leave(courier, d);
 	d->answered_at = courier->now;
-	counts = concord_breaker_result(lane->system, x, send_record(d), courier->now);
-	concord_system_ends(courier, lane->system);
 	if (x->outcome == CONCORD_OUTCOME_UNKNOWN || x->status >= 500)
 		d->was_unknown = true;
 	d->status = x->status;
@@ -263,56 +275,83 @@ send_finish(ConcordCourier *courier, ConcordDelivery *d)
 	}
 }
 
-/* send_failed turns an error of ours while a request was made into an end. */
-static void
-send_failed(ConcordCourier *courier, ConcordDelivery *d, ErrorData *error)
+/* concord_send_failed makes an end of an error while a request was made. */
+void
+concord_send_failed(ConcordCourier *courier, ConcordDelivery *d,
+					const ErrorData *error)
 {
-	ConcordLane *lane = d->lane;
-
-	lane->in_flight--;
-	concord_system_ends(courier, lane->system);
-	courier->in_flight--;
+	send_leave(courier, d);
 	d->attempts++;
 	d->rule = "request";
-	d->error = error->message;
+	d->error = MemoryContextStrdup(d->context, error->message);
 	send_lane_error(courier, d);
 	concord_delivery_end(courier, d, CONCORD_END_DEAD);
 }
 
-/*
- * send_step lets the protocol make its next request: the first one where
- * response is NULL.  An error it raises ends this delivery only.
- */
+/* send_finish makes an end, and tells the breaker. */
 static void
-send_step(ConcordCourier *courier, ConcordDelivery *d,
-		  const ConcordResponse *response)
+send_finish(ConcordCourier *courier, ConcordDelivery *d)
+{
+	concord_send_outcome(courier, d, concord_send_tell_breaker(courier, d));
+}
+
+/* What is asked of a delivery's exchange. */
+typedef enum SendAsk
+{
+	SEND_ASK_NEXT,				/* a request, complete */
+	SEND_ASK_ITEM,				/* a request that a batch may carry */
+	SEND_ASK_COMPLETE,			/* the one that it has, complete */
+	SEND_ASK_JUDGE,				/* nothing but an outcome */
+} SendAsk;
+
+/* send_ask_raw does what is asked; it may raise. */
+static ConcordRequest *
+send_ask_raw(ConcordDelivery *d, SendAsk ask, const ConcordResponse *response)
+{
+	const struct ConcordAuth *auth = d->access->auth;
+
+	if (d->exchange == NULL)
+	{
+		d->exchange = concord_exchange_begin(d->access->server,
+											 d->definition->mapping,
+											 d->event, concord_link_narrow(d),
+											 &d->link, d->context);
+		d->exchange->was_unknown = d->was_unknown;
+		d->exchange->inserted = d->inserted;
+		d->exchange->batched = d->lane->group_alone;
+	}
+	switch (ask)
+	{
+		case SEND_ASK_NEXT:
+			return concord_exchange_next(d->exchange, response, auth);
+		case SEND_ASK_ITEM:
+			return concord_exchange_item(d->exchange, response, auth);
+		case SEND_ASK_COMPLETE:
+			concord_exchange_complete(d->exchange, d->request, auth);
+			break;
+		case SEND_ASK_JUDGE:
+			concord_exchange_judge(d->exchange, response, auth);
+			break;
+	}
+	return d->request;
+}
+
+/*
+ * send_ask asks a delivery's exchange for something; false where it raised an
+ * error, which has ended this delivery only.
+ */
+static bool
+send_ask(ConcordCourier *courier, ConcordDelivery *d, SendAsk ask,
+		 const ConcordResponse *response, ConcordRequest **next)
 {
 	MemoryContext old = MemoryContextSwitchTo(d->context);
-	ConcordRequest *volatile next = NULL;
 	ErrorData  *volatile error = NULL;
 
-	if (response != NULL)
-	{
-		concord_log_payload(d);
-		concord_breaker_answer(d->lane->system, d->access->server->connector,
-							   response);
-	}
 	/* hashes want an owner, and there is no transaction that has one */
 	CurrentResourceOwner = courier->owner;
 	PG_TRY();
 	{
-		if (d->exchange == NULL)
-		{
-			d->exchange = concord_exchange_begin(d->access->server,
-												 d->definition->mapping,
-												 d->event,
-												 concord_link_narrow(d),
-												 &d->link,
-												 d->context);
-			d->exchange->was_unknown = d->was_unknown;
-			d->exchange->inserted = d->inserted;
-		}
-		next = concord_exchange_next(d->exchange, response, d->access->auth);
+		*next = send_ask_raw(d, ask, response);
 	}
 	PG_CATCH();
 	{
@@ -325,21 +364,77 @@ send_step(ConcordCourier *courier, ConcordDelivery *d,
 	PG_END_TRY();
 	CurrentResourceOwner = NULL;
 	MemoryContextSwitchTo(old);
-
 	if (error != NULL)
-		send_failed(courier, d, error);
-	else if (next == NULL)
-		send_finish(courier, d);
-	else
+		concord_send_failed(courier, d, error);
+	return error == NULL;
+}
+
+/*
+ * send_make lets the protocol make its next request: the first one where
+ * response is NULL.  Returns false where that ended the delivery.
+ */
+static bool
+send_make(ConcordCourier *courier, ConcordDelivery *d, SendAsk ask,
+		  const ConcordResponse *response)
+{
+	ConcordRequest *next;
+
+	if (response != NULL)
+		concord_log_payload(d);
+	if (!send_ask(courier, d, ask, response, &next))
+		return false;
+	if (next == NULL)
 	{
-		/* the first request was counted when its place was taken */
-		if (response != NULL)
-			concord_account_charge(d->lane->system->account);
-		concord_delivery_forget_request(d);
-		d->request = next;
-		d->request->owner = d;
-		concord_http_submit(courier->http, d->request);
+		send_finish(courier, d);
+		return false;
 	}
+	concord_delivery_forget_request(d);
+	d->request = next;
+	d->request->owner = d;
+	return true;
+}
+
+/* send_submit sends a delivery's request, or has it wait for a place. */
+static void
+send_submit(ConcordCourier *courier, ConcordDelivery *d)
+{
+	if (d->has_place)
+		concord_http_submit(courier->http, d->request);
+	else
+		dlist_push_tail(&d->lane->system->waiting, &d->list_node);
+}
+
+void
+concord_send_step(ConcordCourier *courier, ConcordDelivery *d,
+				  const ConcordResponse *response)
+{
+	if (response != NULL && d->has_place)
+		concord_breaker_answer(d->lane->system, d->access->server->connector,
+							   response);
+	if (!send_make(courier, d, SEND_ASK_NEXT, response))
+		return;
+	/* the first request was counted when its place was taken */
+	if (response != NULL && d->has_place)
+		concord_account_charge(d->lane->system->account);
+	send_submit(courier, d);
+}
+
+void
+concord_send_alone(ConcordCourier *courier, ConcordDelivery *d)
+{
+	ConcordRequest *request;
+
+	if (send_ask(courier, d, SEND_ASK_COMPLETE, NULL, &request))
+		send_submit(courier, d);
+}
+
+bool
+concord_send_judge(ConcordCourier *courier, ConcordDelivery *d,
+				   const ConcordResponse *response)
+{
+	ConcordRequest *request;
+
+	return send_ask(courier, d, SEND_ASK_JUDGE, response, &request);
 }
 
 /* concord_send_collect takes in what has ended on the network. */
@@ -349,32 +444,128 @@ concord_send_collect(ConcordCourier *courier)
 	ConcordRequest *request;
 
 	while ((request = concord_http_next(courier->http)) != NULL)
-		send_step(courier, request->owner, &request->response);
+	{
+		ConcordDelivery *d = request->owner;
+
+		if (d->group != NULL)
+			concord_group_answer(courier, d->group);
+		else
+			concord_send_step(courier, d, &request->response);
+	}
+}
+
+/* ---------------------------------------------------------------------
+ * places, and the line before them
+ * ------------------------------------------------------------------- */
+
+/* send_use_place begins with the place that the breaker has given. */
+static void
+send_use_place(ConcordCourier *courier, ConcordSystem *system)
+{
+	concord_system_begins(system);
+	courier->in_flight++;
+}
+
+void
+concord_send_give_place(ConcordCourier *courier, ConcordSystem *system)
+{
+	courier->in_flight--;
+	concord_system_ends(courier, system);
+}
+
+void
+concord_send_return(ConcordDelivery *d)
+{
+	d->lane->in_flight--;
+	send_again(d);
+}
+
+/*
+ * send_disperse sends those home who stand in the line of a system that is
+ * not to be contacted for a while.
+ */
+static void
+send_disperse(ConcordSystem *system)
+{
+	while (!dlist_is_empty(&system->waiting))
+		concord_send_return(dlist_container(ConcordDelivery, list_node,
+											dlist_pop_head_node(&system->waiting)));
+	while (!dlist_is_empty(&system->waiting_groups))
+		concord_group_return(dlist_container(ConcordGroup, node,
+											 dlist_pop_head_node(&system->waiting_groups)));
+}
+
+void
+concord_send_line(ConcordCourier *courier, ConcordSystem *system, bool has_place)
+{
+	if (system->breaker == CONCORD_BREAKER_OPEN || system->held != NULL ||
+		concord_breaker_next(system, courier->now) > 0)
+		send_disperse(system);
+	while (!dlist_is_empty(&system->waiting) ||
+		   !dlist_is_empty(&system->waiting_groups))
+	{
+		if (!has_place)
+		{
+			if (!concord_breaker_allows(system))
+				return;
+			send_use_place(courier, system);
+		}
+		has_place = false;
+		if (!dlist_is_empty(&system->waiting_groups))
+			concord_group_submit(courier,
+								 dlist_container(ConcordGroup, node,
+												 dlist_pop_head_node(&system->waiting_groups)));
+		else
+		{
+			ConcordDelivery *d = dlist_container(ConcordDelivery, list_node,
+												 dlist_pop_head_node(&system->waiting));
+
+			d->has_place = true;
+			concord_http_submit(courier->http, d->request);
+		}
+	}
+	if (has_place)
+		concord_send_give_place(courier, system);
 }
 
 /* ---------------------------------------------------------------------
  * sending
  * ------------------------------------------------------------------- */
 
+/* What takes one place: deliveries that are sent together. */
+typedef struct SendUnit
+{
+	ConcordDelivery **ds;
+	int			n;
+	XLogRecPtr	after;			/* what must be on disk before */
+} SendUnit;
+
 typedef struct SendRound
 {
-	ConcordDelivery *chosen[SEND_ROUND_LIMIT];
+	SendUnit	units[SEND_ROUND_LIMIT];
 	int			n;
 	int			stale;			/* went back to be mapped again */
-	int			ended;			/* needed no request */
 	bool		reserve;		/* a lane's sent_up_to must go up */
-	XLogRecPtr	flush;			/* what must be on disk before */
+	XLogRecPtr	flush;			/* the newest of what must be on disk */
 } SendRound;
 
-/* send_choose looks at a lane's first ready one; false: nothing to choose. */
-static bool
-send_choose(ConcordCourier *courier, ConcordLane *lane, SendRound *round)
+typedef enum SendChoice
+{
+	SEND_NOTHING,				/* none is ready, or may go */
+	SEND_SPENT,					/* one was, and needed no request */
+	SEND_CHOSEN,
+} SendChoice;
+
+/* send_choose looks at a lane's first ready one. */
+static SendChoice
+send_choose(ConcordCourier *courier, ConcordLane *lane, SendRound *round,
+			ConcordDelivery **chosen)
 {
 	ConcordDelivery *d = concord_ready_next(lane);
 	ConcordEnd	end;
 
 	if (d == NULL)
-		return false;
+		return SEND_NOTHING;
 	if (courier->now - d->mapped_at > CONCORD_FRESH_MS * INT64CONST(1000) ||
 		d->mapped_at > courier->now)
 	{
@@ -382,33 +573,82 @@ send_choose(ConcordCourier *courier, ConcordLane *lane, SendRound *round)
 		concord_delivery_become(d, CONCORD_DELIVERY_NEW);
 		concord_fresh_add(d);
 		round->stale++;
-		return true;
+		return SEND_SPENT;
 	}
 	if (!concord_resync_ready(courier, d))
 	{
 		concord_keys_check(d);
-		return false;
+		return SEND_NOTHING;
 	}
 	end = concord_link_decides(d);
 	if (end != CONCORD_END_NONE)
 	{
 		concord_delivery_end(courier, d, end);
-		round->ended++;
-		return true;
+		return SEND_SPENT;
 	}
 	if (d->in_window && d->event->seq > lane->sent_limit)
 	{
 		concord_keys_check(d);
 		round->reserve = true;
-		return false;
+		return SEND_NOTHING;
 	}
-	round->flush = Max(round->flush, concord_keys_commit_lsn(d));
-	round->chosen[round->n++] = d;
+	*chosen = d;
+	return SEND_CHOSEN;
+}
+
+/* send_take adds a delivery to the unit that is being made. */
+static void
+send_take(SendRound *round, SendUnit *unit, ConcordDelivery *d)
+{
+	XLogRecPtr	after = concord_keys_commit_lsn(d);
+
+	unit->ds[unit->n++] = d;
+	unit->after = Max(unit->after, after);
+	round->flush = Max(round->flush, after);
 	concord_delivery_become(d, CONCORD_DELIVERY_SENT);
-	lane->in_flight++;
-	concord_system_begins(lane->system);
-	courier->in_flight++;
-	return true;
+	d->lane->in_flight++;
+}
+
+/* send_gather makes a unit of what a lane has ready; false: it has nothing. */
+static bool
+send_gather(ConcordCourier *courier, ConcordLane *lane, SendRound *round)
+{
+	SendUnit   *unit = &round->units[round->n];
+	int			limit = Max(concord_group_limit(lane, courier->now), 1);
+	int			before = round->stale;
+	SendChoice	choice = SEND_NOTHING;
+	bool		spent = false;
+	ConcordDelivery *d;
+
+	if (lane->group_limit > 0 && concord_group_lingers(lane, courier->now))
+		return false;
+	memset(unit, 0, sizeof(SendUnit));
+	unit->ds = MemoryContextAlloc(courier->turn, sizeof(ConcordDelivery *) *
+								  Min(limit, Max(lane->nready, 1)));
+	limit = Min(limit, Max(lane->nready, 1));
+	while (unit->n < limit && round->stale - before <= limit)
+	{
+		choice = send_choose(courier, lane, round, &d);
+		if (choice == SEND_NOTHING)
+			break;
+		spent |= choice == SEND_SPENT;
+		if (choice == SEND_SPENT && lane->group_limit == 0)
+			break;
+		if (choice == SEND_SPENT)
+			continue;
+		/* one that has failed before goes alone: it may be the reason */
+		if (unit->n > 0 && !concord_group_fits(d))
+		{
+			concord_ready_unget(d);
+			break;
+		}
+		send_take(round, unit, d);
+		if (!concord_group_fits(d))
+			break;
+	}
+	if (unit->n > 0)
+		round->n++;
+	return unit->n > 0 || spent;
 }
 
 /* send_pick fills a system's free places from its lanes, one each in turn. */
@@ -428,26 +668,29 @@ send_pick(ConcordCourier *courier, ConcordSystem *system, SendRound *round)
 	}
 	if (nready == 0)
 		return;					/* no place is needed */
-	while (idle < nlanes && round->n < SEND_ROUND_LIMIT && round->stale < stale &&
-		   concord_breaker_allows(system))
+	while (idle < nlanes && round->n < SEND_ROUND_LIMIT &&
+		   round->stale < stale && concord_breaker_allows(system))
 	{
 		dlist_node *node = dlist_pop_head_node(&system->lanes);
 		ConcordLane *lane = dlist_container(ConcordLane, system_node, node);
+		int			before = round->n;
 
 		dlist_push_tail(&system->lanes, node);
 		if (lane->state == CONCORD_LANE_OPEN &&
 			lane->hold_until <= courier->now &&
-			send_choose(courier, lane, round))
+			send_gather(courier, lane, round))
 			idle = 0;
 		else
 			idle++;
+		if (round->n > before)
+			send_use_place(courier, system);
 	}
 	concord_breaker_spare(system);
 }
 
-/* send_start begins an exchange. */
+/* send_begin makes a delivery ready for its exchange. */
 static void
-send_start(ConcordCourier *courier, ConcordDelivery *d)
+send_begin(ConcordCourier *courier, ConcordDelivery *d)
 {
 	if (d->context == NULL)
 		d->context = AllocSetContextCreate(d->lane->memory, "concord exchange",
@@ -455,7 +698,30 @@ send_start(ConcordCourier *courier, ConcordDelivery *d)
 	d->access = d->lane->access;
 	d->access->refs++;
 	d->sent_at = courier->now;
-	send_step(courier, d, NULL);
+}
+
+bool
+concord_send_prepare(ConcordCourier *courier, ConcordDelivery *d)
+{
+	send_begin(courier, d);
+	return send_make(courier, d, SEND_ASK_ITEM, NULL);
+}
+
+/* send_start begins the exchanges of a unit. */
+static void
+send_start(ConcordCourier *courier, const SendUnit *unit)
+{
+	ConcordDelivery *d = unit->ds[0];
+
+	if (d->lane->group_limit > 0 &&
+		(concord_group_fits(d) || d->lane->group_alone))
+	{
+		concord_group_start(courier, unit->ds, unit->n);
+		return;
+	}
+	d->has_place = true;
+	send_begin(courier, d);
+	concord_send_step(courier, d, NULL);
 }
 
 /*
@@ -470,19 +736,17 @@ send_round(ConcordCourier *courier, SendRound *round)
 
 	for (int i = 0; i < round->n; i++)
 	{
-		ConcordDelivery *d = round->chosen[i];
-
-		if (concord_keys_commit_lsn(d) <= flushed)
-			send_start(courier, d);
+		if (round->units[i].after <= flushed)
+			send_start(courier, &round->units[i]);
 		else
-			round->chosen[late++] = d;
+			round->units[late++] = round->units[i];
 	}
 	if (late == 0)
 		return;
 	concord_http_drive(courier->http);
 	XLogFlush(round->flush);
 	for (int i = 0; i < late; i++)
-		send_start(courier, round->chosen[i]);
+		send_start(courier, &round->units[i]);
 }
 
 /* concord_send_ready sends as much as the systems take now. */
@@ -500,8 +764,13 @@ concord_send_ready(ConcordCourier *courier)
 		concord_resync_look(courier);
 		concord_systems_turn(courier);
 		dlist_foreach(iter, &courier->systems)
-			send_pick(courier, dlist_container(ConcordSystem, node, iter.cur),
-					  round);
+		{
+			ConcordSystem *system = dlist_container(ConcordSystem, node,
+													iter.cur);
+
+			concord_send_line(courier, system, false);
+			send_pick(courier, system, round);
+		}
 		if (round->reserve)
 			concord_book_reserve(courier);
 		send_round(courier, round);

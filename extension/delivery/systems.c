@@ -64,6 +64,8 @@ concord_system_get(ConcordCourier *courier, const ConcordServer *server)
 		system->serverid = server->serverid;
 		system->dirty = true;
 		dlist_init(&system->lanes);
+		dlist_init(&system->waiting);
+		dlist_init(&system->waiting_groups);
 		dlist_push_tail(&courier->systems, &system->node);
 	}
 	sys_attach(system, server);

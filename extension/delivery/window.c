@@ -124,9 +124,14 @@ concord_delivery_free(ConcordDelivery *d)
 bool
 concord_window_has_room(const ConcordLane *lane)
 {
-	return lane->nwindow < CONCORD_WINDOW_EVENTS &&
+	/* with large batches, enough for all places and one to come */
+	int			grouped = lane->group_limit == 0 ? 0 :
+		Min(lane->group_limit * (lane->system->limits.concurrency + 1),
+			CONCORD_WINDOW_GROUPED);
+
+	return lane->nwindow < Max(CONCORD_WINDOW_EVENTS, grouped) &&
 		lane->window_bytes < CONCORD_WINDOW_BYTES &&
-		lane->nready + lane->nfresh < CONCORD_READ_EVENTS &&
+		lane->nready + lane->nfresh < Max(CONCORD_READ_EVENTS, grouped) &&
 		lane->nparked < CONCORD_PARKED_LIMIT;
 }
 

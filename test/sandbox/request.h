@@ -5,6 +5,7 @@
  *
  * server.c	 sockets, bodies, timers; builds a Request, sends its Answer
  * service.c	 what an OData, REST or hook address does
+ * batch.c	 several requests in one
  * tokens.c	 credentials that are issued
  * rules.c	 which fault a request meets
  * journal.c	 what is remembered of it, and what was wrong with it
@@ -123,6 +124,10 @@ extern void server_stop(void);
 /* service.c */
 extern void service_locate(Request *req);
 extern void service_act(Request *req);
+
+/* batch.c */
+extern bool batch_is(const Request *req);
+extern void batch_act(Request *req);
 
 /* rules.c */
 extern json_t *rule_add(const json_t *spec, const char **why);

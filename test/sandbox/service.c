@@ -26,7 +26,8 @@ typedef enum Target
 	TARGET_COUNT,
 	TARGET_RECORD,
 	TARGET_HOOK,
-	TARGET_AUTH
+	TARGET_AUTH,
+	TARGET_BATCH
 } Target;
 
 typedef struct Place
@@ -139,6 +140,11 @@ service_locate(Request *req)
 {
 	object_free(&place.key_fields);
 	memset(&place, 0, sizeof(place));
+	if (batch_is(req))
+	{
+		place.target = TARGET_BATCH;
+		return;
+	}
 	if (text_starts(req->path, "/odata/"))
 		locate_odata(req);
 	else if (text_starts(req->path, "/rest/"))
@@ -591,6 +597,9 @@ service_act(Request *req)
 			break;
 		case TARGET_AUTH:
 			tokens_act(req);
+			break;
+		case TARGET_BATCH:
+			batch_act(req);
 			break;
 	}
 }
