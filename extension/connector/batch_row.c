@@ -60,7 +60,7 @@ static const BrwFormat brw_formats[] = {
 		"{\"max_count\": 200, \"path\": \"composite/sobjects\","
 		" \"body\": {\"allOrNone\": false, \"records\": \"{items}\"},"
 		" \"item\": {\"attributes\": {\"type\": \"{object}\"}, \"...\": \"{request.body}\"},"
-		" \"answer\": {\"list\": \"\", \"success\": \"success\", \"missing\": \"unknown\"}}"},
+	" \"answer\": {\"list\": \"\", \"success\": \"success\", \"missing\": \"unknown\"}}"},
 	{"salesforce_composite", false, false,
 		"{\"max_count\": 25, \"path\": \"composite\","
 		" \"body\": {\"allOrNone\": false, \"compositeRequest\": \"{items}\"}, \"id\": \"r\","

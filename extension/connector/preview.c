@@ -72,6 +72,29 @@ prv_link(const ConcordMapping *mapping, const ConcordMapped *mapped,
 	link->etag = known.etag;
 }
 
+/*
+ * prv_step makes the first request; where one event alone is sent as a batch,
+ * that batch.
+ */
+static ConcordRequest *
+prv_step(ConcordExchange *exchange)
+{
+	const ConcordServer *server = exchange->server;
+	ConcordBatchItem item = {.exchange = exchange};
+	const ConcordBatchForm *form;
+
+	if (concord_batch_limit(server, exchange->mapping) == 0 ||
+		!((ConcordBatchForm *) linitial(server->connector->batches))->alone)
+		return concord_exchange_next(exchange, NULL, NULL);
+	exchange->batched = true;
+	item.request = concord_exchange_item(exchange, NULL, NULL);
+	form = item.request == NULL ? NULL :
+		concord_batch_form_of(exchange, item.request);
+	if (form == NULL)
+		return item.request;
+	return concord_batch_pack(form, &item, 1, NULL, CurrentMemoryContext);
+}
+
 /* prv_request shows the first request that an event would lead to. */
 static void
 prv_request(const ConcordMapping *mapping, const ConcordEvent *event,
@@ -89,7 +112,7 @@ prv_request(const ConcordMapping *mapping, const ConcordEvent *event,
 	prv_link(mapping, mapped, &link);
 	exchange = concord_exchange_begin(server, mapping, event, mapped, &link,
 									  CurrentMemoryContext);
-	request = concord_exchange_next(exchange, NULL, NULL);
+	request = prv_step(exchange);
 	if (request == NULL)
 	{
 		if (exchange->error != NULL)

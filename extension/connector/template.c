@@ -92,10 +92,14 @@ tpl_unknown(const TplParser *parser, const char *name)
 {
 	const char *names[lengthof(tpl_places)];
 	const char *closest;
+	int			n = 0;
 
 	for (int i = 0; i < lengthof(tpl_places); i++)
-		names[i] = tpl_places[i].name;
-	closest = concord_option_closest(name, names, lengthof(names));
+	{
+		if (parser->items || tpl_places[i].place < TPL_IDS)
+			names[n++] = tpl_places[i].name;
+	}
+	closest = concord_option_closest(name, names, n);
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("invalid connector definition"),
@@ -183,6 +187,18 @@ tpl_find(const char *text, Size len, TplPlace *place, TplForm *form,
 	return found ? end - text + 1 : 0;
 }
 
+/* tpl_name gives a place's name. */
+static const char *
+tpl_name(TplPlace place)
+{
+	for (int i = 0; i < lengthof(tpl_places); i++)
+	{
+		if (tpl_places[i].place == place)
+			return tpl_places[i].name;
+	}
+	return "";
+}
+
 /* concord_place_is_json says whether a place's value is JSON. */
 bool
 concord_place_is_json(TplPlace place)
@@ -230,7 +246,8 @@ tpl_place(TplParser *parser, TplHow how, TplPlace place, TplForm form)
 	TplPiece   *piece;
 
 	if ((place == TPL_ITEMS || place >= TPL_IDS) && !parser->items)
-		tpl_bad(parser, "has a place that only a batch has");
+		tpl_bad(parser, psprintf("has {%s}, which only a batch has",
+								 tpl_name(place)));
 	if (parser->template->use != CONCORD_TEMPLATE_JSON && concord_place_is_json(place) &&
 		form != TPL_BASE64)
 		tpl_bad(parser, "has a place whose value is JSON");

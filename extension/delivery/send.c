@@ -588,7 +588,7 @@ send_choose(ConcordCourier *courier, ConcordLane *lane, SendRound *round,
 	}
 	if (d->in_window && d->event->seq > lane->sent_limit)
 	{
-		concord_keys_check(d);
+		concord_ready_unget(d);
 		round->reserve = true;
 		return SEND_NOTHING;
 	}
