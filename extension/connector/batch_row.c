@@ -22,7 +22,8 @@
 #define BRW_MAX_BYTES	(64 * 1024 * 1024)
 
 #define BRW_WRITES \
-	((1 << CONCORD_VERB_CREATE) | (1 << CONCORD_VERB_UPDATE) | (1 << CONCORD_VERB_DELETE))
+	((1 << CONCORD_VERB_CREATE) | (1 << CONCORD_VERB_UPDATE) | (1 << CONCORD_VERB_DELETE) | \
+	 (1 << CONCORD_VERB_SEND))
 
 typedef struct BrwFormat
 {
@@ -82,6 +83,7 @@ static const char *const brw_operations[] = {
 	[CONCORD_VERB_CREATE] = "create",
 	[CONCORD_VERB_UPDATE] = "update",
 	[CONCORD_VERB_DELETE] = "delete",
+	[CONCORD_VERB_SEND] = "send",
 };
 
 /* brw_object refuses what is no object and returns its members. */
@@ -190,7 +192,7 @@ brw_operations_of(JsonbContainer *object, ConcordBatchForm *form)
 
 		for (int op = 0; op < lengthof(brw_operations); op++)
 		{
-			if (item->type == jbvString &&
+			if (item->type == jbvString && brw_operations[op] != NULL &&
 				strlen(brw_operations[op]) == item->val.string.len &&
 				strncmp(brw_operations[op], item->val.string.val,
 						item->val.string.len) == 0)
@@ -198,7 +200,7 @@ brw_operations_of(JsonbContainer *object, ConcordBatchForm *form)
 		}
 		if (before == form->operations)
 			concord_member_bad("operations",
-							   "has an element that is none of create, update and delete, or twice");
+							   "has an element that is none of create, update, delete and send, or twice");
 	}
 }
 

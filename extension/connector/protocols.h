@@ -91,7 +91,7 @@ extern char *concord_location_id(const ConcordResponse *response);
 extern void concord_odata2_value(StringInfo buf, const ConcordValue *value);
 extern void concord_odata2_literal(StringInfo buf, const ConcordValue *value);
 
-/* answer.c: places in a JSON text */
+/* answer_walk.c */
 extern bool concord_answer_at(const char *json, Size json_len,
 							  const char *path, const char **value,
 							  Size *len);
