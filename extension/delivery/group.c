@@ -76,7 +76,8 @@ concord_group_lingers(ConcordLane *lane, TimestampTz now)
 		lane->nready >= concord_group_limit(lane, now))
 		return false;
 	first = dlist_container(ConcordDelivery, list_node, lane->ready.head.next);
-	if (first->parked != NULL ||
+	/* where the clock was set back, nobody waits for it */
+	if (first->parked != NULL || first->taken_at > now ||
 		now - first->taken_at >= lane->linger_ms * INT64CONST(1000))
 		return false;
 	lane->linger_until = first->taken_at + lane->linger_ms * INT64CONST(1000);
