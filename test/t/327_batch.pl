@@ -2,7 +2,7 @@
 # and what becomes of a batch that is refused, torn or stopped.
 #
 # Wire formats by OASIS OData 4.01 Part 1, 11.7.7 ($batch) and JSON Format 19;
-# what other vendors document is in 327_batch_formats.pl.
+# what other vendors document is in 328_batch_formats.pl.
 use strict;
 use warnings;
 
