@@ -51,6 +51,7 @@ SELECT try('{"depends": {"note": {"id": "order_id"}}}');
 SELECT try('{"depends": {"label": {"id": "order_id"}}}');
 SELECT try('{"depends": {"item": {"id": "order_id"}, "doc.item": {"id": "order_id"}}}');
 SELECT concord.create_topic_mapping('doc_try', 'doc.topic', 'doc_erp', 'X', '{"A": "payload"}', key => '{"ID": "key"}', options => '{"depends": {"item": {"id": "order_id"}}}');
+SELECT try('{"depends": {"item": {"id": "order_id"}}, "couriers": 2}');
 -- rights on those tables too
 CREATE ROLE doc_user;
 GRANT USAGE ON SCHEMA concord, doc TO doc_user;
@@ -91,6 +92,44 @@ REVOKE ALL ON ALL FUNCTIONS IN SCHEMA concord, doc FROM doc_user;
 REVOKE ALL ON SCHEMA concord, doc FROM doc_user;
 REVOKE ALL ON FOREIGN SERVER doc_erp FROM doc_user;
 DROP ROLE doc_user;
+
+-- parent and children
+CREATE TABLE line (order_id int, pos int, product text, PRIMARY KEY (order_id, pos));
+CREATE FUNCTION mapping(name text, source regclass, fields jsonb, options jsonb = '{}', server name = 'doc_erp') RETURNS int LANGUAGE sql AS
+$$ SELECT concord.create_mapping(name, source, server, name, fields, options => options, paused => true) $$;
+SELECT mapping('doc_orders', 'orders', '{"Note": "note", "Lines": {"children": "doc_lines"}}');
+SELECT mapping('doc_lines', 'line', '{"Product": "product"}', '{"parent": {"doc_orders": {"id": "order_id"}}}');
+SELECT mapping('doc_orders', 'orders', '{"Note": "note"}');
+SELECT mapping('doc_hooked', 'orders', '{"Note": "note"}', '{}', 'doc_hook');
+SELECT mapping('doc_lines', 'line', '{"Product": "product"}', '{"parent": "doc_orders"}');
+SELECT mapping('doc_lines', 'line', '{"Product": "product"}', '{"parent": {"doc_orders": {"id": "order_id"}, "b": {"id": "id"}}}');
+SELECT mapping('doc_lines', 'line', '{"Product": "product"}', '{"parent": {"doc_orders": {"id": "ordr"}}}');
+SELECT mapping('doc_lines', 'line', '{"Product": "product"}', '{"parent": {"doc_orders": {"id": "product"}}}');
+SELECT mapping('doc_lines', 'line', '{"Product": "product"}', '{"parent": {"doc_orders": {"note": "product"}}}');
+SELECT mapping('doc_lines', 'line', '{"Product": "product"}', '{"parent": {"doc_lines": {"order_id": "order_id", "pos": "pos"}}}');
+SELECT mapping('doc_lines', 'line', '{"Product": "product"}', '{"parent": {"doc_hooked": {"id": "order_id"}}}');
+SELECT mapping('doc_lines', 'line', '{"Product": "product"}', '{"parent": {"doc_orders": {"id": "order_id"}}}', 'doc_api');
+SELECT mapping('doc_lines', 'line', '{"Product": "product"}', '{"parent": {"doc_orders": {"id": "order_id"}}}', 'doc_hook');
+SELECT mapping('doc_lines', 'line', '{"Product": "product"}');
+SELECT concord.alter_mapping('doc_orders', fields => '{"Lines": {"children": "doc_lines"}}');
+SELECT concord.alter_mapping('doc_lines', options => '{"parent": {"doc_orders": {"id": "order_id"}}}');
+SELECT concord.alter_mapping('doc_orders', fields => '{"Lines": {"children": "doc_lines", "on": "create"}}');
+SELECT concord.alter_mapping('doc_orders', fields => '{"Lines": {"children": "doc_lines"}, "More": {"children": "doc_lines"}}');
+SELECT concord.alter_mapping('doc_orders', fields => '{"Lines": {"children": "doc_lines"}}');
+SELECT name, expression, "on", children FROM concord.mapping_field WHERE mapping = 'doc_orders' ORDER BY part, name;
+SELECT concord.alter_mapping('doc_lines', options => '{"parent": null}');
+SELECT concord.alter_mapping('doc_orders', options => '{"parent": {"doc_lines": {"order_id": "id", "pos": "id"}}}');
+SELECT concord.drop_mapping('doc_lines');
+SELECT concord.drop_mapping('doc_orders');
+INSERT INTO orders VALUES (1, 'Ada', 'n');
+INSERT INTO line VALUES (1, 1, 'pen'), (1, 2, 'ink');
+SELECT concord.resume('doc_lines');
+SELECT method, body FROM concord.preview('doc_orders');
+SELECT concord.alter_mapping('doc_orders', fields => '{"Lines": null}');
+SELECT concord.drop_mapping('doc_orders');
+SELECT concord.drop_mapping('doc_lines');
+SELECT concord.drop_mapping('doc_orders');
+SELECT concord.drop_mapping('doc_hooked');
 
 RESET search_path;
 DROP SERVER doc_erp, doc_hook, doc_api, doc_put CASCADE;

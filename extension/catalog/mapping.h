@@ -43,6 +43,7 @@ typedef struct ConcordField
 	char	   *name;			/* as given, "Address/Street" nests */
 	char	   *expression;		/* SQL text */
 	ConcordFieldOn on;
+	char	   *children;		/* a mapping whose rows go along; NULL: none */
 } ConcordField;
 
 /* A check: its name is what a dead letter says. */
@@ -76,6 +77,9 @@ typedef struct ConcordMappingOptions
 	bool		unchanged_given;	/* or else the connector's default holds */
 	bool		omit_nulls;		/* nulls */
 	List	   *depends;		/* of ConcordDepend * */
+	char	   *parent;			/* a mapping whose records ours belong to */
+	List	   *parent_columns; /* of ConcordDependColumn *: own is the
+								 * parent's */
 	bool		patch_changed;	/* patch: an update has what differs only */
 	bool		coalesce;		/* only the newest pending image of a key */
 	enum

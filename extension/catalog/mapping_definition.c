@@ -19,7 +19,7 @@
 
 /* Members of a field's object that exist in later versions only. */
 static const char *const def_later_members[] = {
-	"apply", "policy", "children",
+	"apply", "policy",
 };
 
 /* concord_definition_members lists an object's members. */
@@ -95,13 +95,13 @@ def_refuse_member(const char *member, const char *what, const char *name)
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 					 errmsg("member \"%s\" of %s \"%s\" is not available in this version",
 							member, what, name),
-					 errhint("Available members are value, column, on and owner.")));
+					 errhint("Available members are value, column, on, owner and children.")));
 	}
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("unrecognized member \"%s\" of %s \"%s\"",
 					member, what, name),
-			 errhint("Valid members are value, column, on and owner.")));
+			 errhint("Valid members are value, column, on, owner and children.")));
 }
 
 /* def_field_on reads when a field is sent. */
@@ -137,6 +137,7 @@ def_field_object(ConcordField *field, const JsonbValue *value, const char *what)
 		if (strcmp(member->name, "value") != 0 &&
 			strcmp(member->name, "column") != 0 &&
 			strcmp(member->name, "on") != 0 &&
+			strcmp(member->name, "children") != 0 &&
 			strcmp(member->name, "owner") != 0)
 			def_refuse_member(member->name, what, field->name);
 
@@ -147,12 +148,26 @@ def_field_object(ConcordField *field, const JsonbValue *value, const char *what)
 			column = text;
 		else if (strcmp(member->name, "on") == 0)
 			field->on = def_field_on(text, field->name);
+		else if (strcmp(member->name, "children") == 0)
+			field->children = text;
 		else if (strcmp(text, "local") != 0)
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 					 errmsg("owner \"%s\" of field \"%s\" is not available in this version",
 							text, field->name),
 					 errhint("The only owner available is \"local\": fields are pushed.")));
+	}
+	if (field->children != NULL)
+	{
+		if (list_length(concord_definition_members(value->val.binary.data, what)) > 1)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("%s \"%s\" has children and other members",
+							what, field->name),
+					 errhint("Children go along when the record is created: {\"%s\": {\"children\": \"mapping\"}}.",
+							 field->name)));
+		field->expression = pstrdup("NULL");
+		field->on = CONCORD_ON_CREATE;
 	}
 	if (field->expression == NULL && column != NULL)
 		field->expression = pstrdup(quote_identifier(column));

@@ -37,6 +37,8 @@ static void mop_word(const MopOption *option, const JsonbValue *value,
 					 ConcordMappingOptions *options);
 static void mop_flag(const MopOption *option, const JsonbValue *value,
 					 ConcordMappingOptions *options);
+static void mop_parent(const MopOption *option, const JsonbValue *value,
+					   ConcordMappingOptions *options);
 static void mop_depends(const MopOption *option, const JsonbValue *value,
 						ConcordMappingOptions *options);
 static void mop_truth(const MopOption *option, const JsonbValue *value,
@@ -95,6 +97,7 @@ static const MopOption mop_options[] = {
 	{"on_delete", mop_on_delete, 0, NULL, 0},
 	{"on_key_change", mop_flag, MOP_AT(recreate_on_key_change), mop_key_change, 0},
 	{"ordering", mop_ordering, 0, NULL, 0},
+	{"parent", mop_parent, 0, NULL, 0},
 	{"patch", mop_flag, MOP_AT(patch_changed), mop_patch, 0},
 	{"remote_id", mop_flag, MOP_AT(remote_id_assigned), mop_remote_id, MOP_AT(remote_id_given)},
 	{"remote_id_path", mop_path, MOP_AT(remote_id_path), NULL, 0},
@@ -113,7 +116,7 @@ static const MopOption mop_options[] = {
 
 /* Known, but of a later version. */
 static const char *const mop_later[] = {
-	"match", "parent", "path", "pull", "receive", "route", "sla",
+	"match", "path", "pull", "receive", "route", "sla",
 	"unit",
 };
 
@@ -288,6 +291,28 @@ mop_pairs(const JsonbValue *value)
 		pairs = lappend(pairs, pair);
 	}
 	return pairs;
+}
+
+/* mop_parent reads which mapping's records ours belong to. */
+static void
+mop_parent(const MopOption *option, const JsonbValue *value,
+		   ConcordMappingOptions *options)
+{
+	const char *hint = "It is an object with one mapping and how our columns refer to its key, as {\"orders\": {\"id\": \"order_id\"}}.";
+	List	   *members;
+	ConcordJsonMember *member;
+
+	if (value->type != jbvBinary ||
+		!JsonContainerIsObject(value->val.binary.data))
+		mop_invalid(option, hint);
+	members = concord_definition_members(value->val.binary.data, "parent");
+	if (list_length(members) != 1)
+		mop_invalid(option, hint);
+	member = linitial(members);
+	options->parent = member->name;
+	options->parent_columns = mop_pairs(&member->value);
+	if (options->parent_columns == NIL)
+		mop_invalid(option, hint);
 }
 
 /* mop_depends reads which other tables' changes are updates. */

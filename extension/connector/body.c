@@ -26,6 +26,7 @@ typedef struct BodyItem
 {
 	const char *name;
 	const ConcordValue *value;
+	const ConcordChildren *children;	/* instead of value, or NULL */
 } BodyItem;
 
 /* body_value writes one value. */
@@ -39,6 +40,24 @@ body_value(StringInfo buf, const ConcordValue *value, BodyStyle style)
 	else
 		concord_json_value(buf, value->typid, value->text, value->len,
 						   style == BODY_STRINGS);
+}
+
+/* body_children writes rows that go along, as an array. */
+static void
+body_children(StringInfo buf, const ConcordChildren *children, BodyStyle style)
+{
+	int			flags = CONCORD_BODY_CREATING |
+		(children->mapping->options.remote_id_assigned ? 0 : CONCORD_BODY_KEY) |
+		(style == BODY_ODATA2 ? CONCORD_BODY_ODATA2 : 0);
+
+	appendStringInfoString(buf, style == BODY_ODATA2 ? "{\"results\":[" : "[");
+	for (int i = 0; i < children->n; i++)
+	{
+		if (i > 0)
+			appendStringInfoChar(buf, ',');
+		concord_body_write(children->mapping, children->rows[i], flags, buf);
+	}
+	appendStringInfoString(buf, style == BODY_ODATA2 ? "]}" : "]");
 }
 
 /* body_object writes items as an object; those it has written lose their name. */
@@ -65,7 +84,10 @@ body_object(StringInfo buf, BodyItem *items, int n, BodyStyle style)
 		appendStringInfoChar(buf, ':');
 		if (name[len] == '\0')
 		{
-			body_value(buf, items[i].value, style);
+			if (items[i].children != NULL)
+				body_children(buf, items[i].children, style);
+			else
+				body_value(buf, items[i].value, style);
 			continue;
 		}
 
@@ -76,6 +98,7 @@ body_object(StringInfo buf, BodyItem *items, int n, BodyStyle style)
 				items[j].name[len] != '/')
 				continue;
 			members[nmembers].name = items[j].name + len + 1;
+			members[nmembers].children = items[j].children;
 			members[nmembers++].value = items[j].value;
 			items[j].name = NULL;
 		}
@@ -99,6 +122,18 @@ body_has_name(const List *fields, const char *name)
 	return false;
 }
 
+/* body_find_children finds the rows of a field; NULL where there are none. */
+static const ConcordChildren *
+body_find_children(const ConcordMapped *mapped, const ConcordField *field)
+{
+	for (int i = 0; i < mapped->nchildren; i++)
+	{
+		if (mapped->children[i].field == field && mapped->children[i].n > 0)
+			return &mapped->children[i];
+	}
+	return NULL;
+}
+
 /* concord_body_write writes what flags say of a mapped record. */
 void
 concord_body_write(const ConcordMapping *mapping, const ConcordMapped *mapped,
@@ -111,14 +146,15 @@ concord_body_write(const ConcordMapping *mapping, const ConcordMapped *mapped,
 	BodyItem   *items;
 	int			n = 0;
 
-	items = palloc(sizeof(BodyItem) *
-				   (list_length(mapping->key) + mapped->nfields + 1));
+	items = palloc0(sizeof(BodyItem) *
+					(list_length(mapping->key) + mapped->nfields + 1));
 	for (int i = 0; (flags & CONCORD_BODY_KEY) && mapped->keys != NULL &&
 		 i < list_length(mapping->key); i++)
 	{
 		const ConcordField *part = list_nth(mapping->key, i);
 
-		if (body_has_name(defs, part->name))
+		if (body_has_name(defs, part->name) ||
+			(mapped->omit_keys != NULL && mapped->omit_keys[i]))
 			continue;
 		items[n].name = part->name;
 		items[n++].value = &mapped->keys[i];
@@ -127,7 +163,21 @@ concord_body_write(const ConcordMapping *mapping, const ConcordMapped *mapped,
 	{
 		const ConcordField *field = list_nth(defs, i);
 
-		if (mapped->skip != NULL && mapped->skip[i])
+		if (field->children != NULL)
+		{
+			const ConcordChildren *children = creating &&
+				!(flags & CONCORD_BODY_NO_CHILDREN) ?
+				body_find_children(mapped, field) : NULL;
+
+			if (children != NULL)
+			{
+				items[n].name = field->name;
+				items[n++].children = children;
+			}
+			continue;
+		}
+		if ((mapped->skip != NULL && mapped->skip[i]) ||
+			(mapped->omit != NULL && mapped->omit[i]))
 			continue;
 		if ((flags & CONCORD_BODY_CHANGED) && mapped->same != NULL &&
 			mapped->same[i])

@@ -144,6 +144,13 @@ struct ConcordAuth;				/* auth/auth.h */
 
 /* One delivery's way through a protocol. */
 
+/* What an answer says of a row that went along. */
+typedef struct ConcordChildLink
+{
+	char	   *remote_id;		/* NULL: it did not tell */
+	char	   *etag;
+} ConcordChildLink;
+
 typedef struct ConcordExchange
 {
 	/* given */
@@ -176,6 +183,8 @@ typedef struct ConcordExchange
 	int			status;
 	int			retry_after_ms; /* -1: none given */
 	char	   *remote_id;		/* from the answer; NULL: as before */
+	ConcordChildLink **children;	/* as mapped->children and their rows;
+									 * NULL: they were not sent */
 	char	   *etag;			/* NULL: as before; "": forget it; "*": the
 								 * system wants If-Match but tells no tag */
 

@@ -199,7 +199,8 @@ odata_body(ConcordExchange *exchange, ConcordRequest *request, int flags)
 	if (!odata2)
 		concord_request_header(request, "Prefer",
 							   (flags & CONCORD_BODY_CREATING) &&
-							   exchange->mapping->options.remote_id_assigned ?
+							   (exchange->mapping->options.remote_id_assigned ||
+								exchange->mapped->nchildren > 0) ?
 							   "return=representation" : "return=minimal");
 }
 

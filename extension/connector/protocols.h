@@ -21,6 +21,7 @@ extern const ConcordProtocol concord_protocol_webhook;
 										 * the name */
 #define CONCORD_BODY_NO_KEY		0x04	/* no field that is a part of the key */
 #define CONCORD_BODY_NO_FIELDS	0x08
+#define CONCORD_BODY_NO_CHILDREN	0x80	/* no rows of other mappings */
 #define CONCORD_BODY_CHANGED	0x40	/* no field that the system has as it
 										 * is (option patch) */
 #define CONCORD_BODY_ODATA2		0x10	/* values as OData 2 writes them */
@@ -73,6 +74,8 @@ extern void concord_event_names(const ConcordExchange *exchange,
 /* answer.c */
 extern char *concord_answer_find(const ConcordResponse *response,
 								 const char *const *names, int n);
+extern void concord_children_answer(ConcordExchange *exchange,
+									const ConcordResponse *response);
 extern char *concord_answer_path(const ConcordResponse *response,
 								 const char *path);
 extern bool concord_answer_holds(const ConcordResponse *response,

@@ -245,6 +245,13 @@ rec_start(ConcordExchange *exchange, const ConcordDialect *dialect)
 		 (exchange->event != NULL &&
 		  exchange->event->op == CONCORD_OP_UPDATE && !exchange->inserted)))
 		return rec_send(exchange, REC_FIND, dialect);
+	if (exchange->link.exists && !addressed && !mapped->deleting &&
+		exchange->mapping->options.parent != NULL)
+	{
+		concord_outcome_set(exchange, CONCORD_OUTCOME_DEAD, "link",
+							"the answer that created it with its parent did not tell its id");
+		return NULL;
+	}
 	if (exchange->link.exists || mapped->deleting)
 		return rec_send(exchange, addressed ? REC_UPDATE : REC_CREATE, dialect);
 	if (!addressed)
@@ -387,6 +394,8 @@ rec_done(ConcordExchange *exchange, const ConcordResponse *response,
 			  exchange->mapped->old_keys == NULL))
 			exchange->remote_id = concord_key_text(exchange->mapping,
 												   exchange->mapped->keys);
+		if (exchange->phase == REC_CREATE)
+			concord_children_answer(exchange, response);
 		if (tag != NULL)
 			exchange->etag = tag;
 		else if (state->star)
@@ -451,7 +460,8 @@ rec_holds(const ConcordExchange *exchange, const ConcordResponse *response)
 
 	initStringInfo(&body);
 	concord_body_write(exchange->mapping, exchange->mapped,
-					   CONCORD_BODY_CREATING | CONCORD_BODY_KEY, &body);
+					   CONCORD_BODY_CREATING | CONCORD_BODY_KEY |
+					   CONCORD_BODY_NO_CHILDREN, &body);
 	holds = concord_answer_holds(response, body.data, body.len);
 	pfree(body.data);
 	return holds;

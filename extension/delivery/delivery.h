@@ -226,6 +226,8 @@ typedef struct ConcordDelivery
 	bool		link_has_hash;
 	uint8		link_hash[16];
 	int64		link_seq;
+	bool		link_covers;	/* its record was created with its parent's,
+								 * from a row that had this change */
 	const uint64 *link_fields;	/* hashes of fields, or NULL; in context */
 	int			link_nfields;
 	ConcordLink link;
@@ -539,10 +541,14 @@ extern void concord_truncate_expand(ConcordCourier *courier,
 extern void concord_links_fetch(ConcordCourier *courier);
 extern ConcordEnd concord_link_decides(ConcordDelivery *d);
 extern void concord_link_hash(ConcordDelivery *d);
+extern bool concord_mapped_hash(const ConcordMapping *mapping,
+								const ConcordMapped *m, uint8 *hash);
 
 /* patch.c */
 extern const ConcordMapped *concord_link_narrow(ConcordDelivery *d);
 extern bytea *concord_link_fields(const ConcordDelivery *d);
+extern bytea *concord_mapped_fields(const ConcordMapping *mapping,
+									const ConcordMapped *m);
 extern void concord_link_fields_known(ConcordDelivery *d, const bytea *bytes);
 extern bytea *concord_link_fields_same(const ConcordDelivery *d);
 

@@ -603,7 +603,10 @@ lane_survey(ConcordCourier *courier, List *mappings)
 				continue;
 			lane->gone = false;
 			if (lane->definition != NULL && lane->state != CONCORD_LANE_CLOSED &&
-				lane_changed(lane, m))
+				(lane_changed(lane, m) ||
+				 (lane->definition->compiled != NULL &&
+				  concord_mapping_children_changed(lane->definition->compiled,
+												   mappings))))
 				concord_lane_drain(lane);
 		}
 	}

@@ -22,6 +22,7 @@
 
 #include <openssl/evp.h>
 
+#include "access/transam.h"
 #include "base/bookkeeping.h"
 #include "catalog/pg_type.h"
 #include "delivery/book.h"
@@ -50,29 +51,30 @@ link_add(StringInfo buf, const char *text)
 }
 
 /*
- * concord_link_hash computes the hash of what a delivery would send.  OpenSSL
+ * concord_mapped_hash computes the hash of what would be sent of a row; false
+ * where a value is not known.  OpenSSL
  * is called directly: PostgreSQL's wrappers need a resource owner, and there is
  * none outside of a transaction.
  */
-void
-concord_link_hash(ConcordDelivery *d)
+bool
+concord_mapped_hash(const ConcordMapping *mapping, const ConcordMapped *m,
+					uint8 *hash)
 {
-	const ConcordMapped *m = d->mapped;
-	int			nkeys = list_length(d->definition->mapping->key);
+	int			nkeys = list_length(mapping->key);
 	unsigned char digest[EVP_MAX_MD_SIZE];
 	StringInfoData buf;
+	bool		whole = true;
 
 	initStringInfo(&buf);
-	link_add(&buf, d->definition->mapping->object);
+	link_add(&buf, mapping->object);
 	for (int i = 0; i < nkeys && m->keys != NULL; i++)
 		link_add(&buf, m->keys[i].isnull ? NULL : m->keys[i].text);
-	d->has_hash = true;
 	for (int i = 0; i < m->nfields; i++)
 	{
 		const ConcordField *field = list_nth(m->field_defs, i);
 
 		if (m->skip != NULL && m->skip[i])
-			d->has_hash = false;	/* not the whole image */
+			whole = false;		/* not the whole image */
 		if (field->on == CONCORD_ON_CREATE)
 			continue;
 		link_add(&buf, field->name);
@@ -81,7 +83,15 @@ concord_link_hash(ConcordDelivery *d)
 	if (EVP_Digest(buf.data, buf.len, digest, NULL, EVP_sha256(), NULL) != 1)
 		elog(ERROR, "could not compute SHA-256");
 	pfree(buf.data);
-	memcpy(d->hash, digest, sizeof(d->hash));
+	memcpy(hash, digest, sizeof(((ConcordDelivery *) NULL)->hash));
+	return whole;
+}
+
+/* concord_link_hash computes that of a delivery. */
+void
+concord_link_hash(ConcordDelivery *d)
+{
+	d->has_hash = concord_mapped_hash(d->definition->mapping, d->mapped, d->hash);
 }
 
 /* link_key says under which key the record is known: before the change. */
@@ -162,35 +172,57 @@ link_take(ConcordDelivery *d, HeapTuple tuple, TupleDesc desc)
 	hash = SPI_getbinval(tuple, desc, 7, &isnull);
 	if (!isnull)
 		concord_link_fields_known(d, DatumGetByteaPP(hash));
+	d->link_covers = DatumGetBool(SPI_getbinval(tuple, desc, 8, &isnull));
 	MemoryContextSwitchTo(old);
+}
+
+/*
+ * link_xid gives the 64 bits of an event's transaction: events are younger than
+ * two billion transactions.
+ */
+static int64
+link_xid(const ConcordEvent *event)
+{
+	uint64		next = U64FromFullTransactionId(ReadNextFullTransactionId());
+	uint64		xid = (next & ~UINT64CONST(0xFFFFFFFF)) | event->xid;
+
+	if (xid >= next && xid > UINT64CONST(0xFFFFFFFF))
+		xid -= UINT64CONST(0x100000000);
+	return (int64) xid;
 }
 
 /* link_query reads the rows of n deliveries. */
 static void
 link_query(ConcordDelivery **ds, int n)
 {
-	Oid			types[] = {INT4ARRAYOID, TEXTARRAYOID};
+	Oid			types[] = {INT4ARRAYOID, TEXTARRAYOID, INT8ARRAYOID};
 	Datum	   *mappings = palloc(sizeof(Datum) * n);
 	Datum	   *keys = palloc(sizeof(Datum) * n);
-	Datum		values[2];
+	Datum	   *xids = palloc(sizeof(Datum) * n);
+	Datum		values[3];
 	int			level;
 
 	for (int i = 0; i < n; i++)
 	{
 		mappings[i] = Int32GetDatum(ds[i]->lane->id);
 		keys[i] = CStringGetTextDatum(link_key(ds[i]));
+		xids[i] = Int64GetDatum(link_xid(ds[i]->event));
 	}
 	values[0] = PointerGetDatum(construct_array(mappings, n, INT4OID, 4, true,
 												TYPALIGN_INT));
 	values[1] = PointerGetDatum(construct_array(keys, n, TEXTOID, -1, false,
 												TYPALIGN_INT));
+	values[2] = PointerGetDatum(construct_array(xids, n, INT8OID, 8,
+												FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
 	if (link_plan == NULL)
 	{
-		link_plan = SPI_prepare_cursor("SELECT k.position, i.remote_id, i.etag, i.hash, i.seq, i.present, i.fields"
-									   "  FROM unnest($1, $2) WITH ORDINALITY k (mapping, local_key, position)"
+		link_plan = SPI_prepare_cursor("SELECT k.position, i.remote_id, i.etag, i.hash, i.seq, i.present, i.fields,"
+									   "       CASE WHEN i.covered IS NULL THEN false ELSE"
+									   "        pg_catalog.pg_visible_in_snapshot(k.xid::pg_catalog.text::pg_catalog.xid8, i.covered) END"
+									   "  FROM unnest($1, $2, $3) WITH ORDINALITY k (mapping, local_key, xid, position)"
 									   "  JOIN concord.link_item i ON i.mapping = k.mapping"
 									   "       AND i.local_key = k.local_key::pg_catalog.jsonb",
-									   2, types, CURSOR_OPT_GENERIC_PLAN);
+									   3, types, CURSOR_OPT_GENERIC_PLAN);
 		if (link_plan == NULL || SPI_keepplan(link_plan) != 0)
 			elog(ERROR, "could not prepare the reading of concord.link_item");
 	}
@@ -262,6 +294,8 @@ concord_link_decides(ConcordDelivery *d)
 			(!again || d->event->op == CONCORD_OP_RESYNC))
 			return CONCORD_END_UNCHANGED;	/* delivered before a crash */
 	}
+	if (d->link_covers && d->link.exists && !again)
+		return CONCORD_END_SUPERSEDED;	/* went along with its parent */
 	if (d->mapped->only_if_linked && !d->link.exists)
 		return CONCORD_END_UNCHANGED;
 	if (d->inserted && !d->link.exists && !d->was_unknown &&

@@ -42,6 +42,22 @@ static ConcordBookStatement lkr_forget = {
 	{INT4ARRAYOID, TEXTARRAYOID}
 };
 
+/* Rows that went along with the create of their parent's record. */
+static ConcordBookStatement lkr_child = {
+	"INSERT INTO concord.link_item AS i (mapping, local_key, remote_id, etag, hash, seq, present, fields, covered)"
+	" SELECT v.mapping, v.local_key::pg_catalog.jsonb, v.remote_id, v.etag, v.hash, v.seq, true, v.fields,"
+	"        v.covered::pg_catalog.pg_snapshot"
+	"   FROM unnest($1, $2, $3, $4, $5, $6, $7, $8)"
+	"     AS v (mapping, local_key, remote_id, etag, hash, seq, fields, covered)"
+	" ON CONFLICT (mapping, local_key) DO UPDATE SET"
+	"    remote_id = excluded.remote_id, etag = excluded.etag, hash = excluded.hash,"
+	"    present = true, fields = excluded.fields, covered = excluded.covered,"
+	"    seq = greatest(i.seq, excluded.seq), changed_at = pg_catalog.now()"
+	"  WHERE NOT i.present",
+	{INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, BYTEAARRAYOID,
+	INT8ARRAYOID, BYTEAARRAYOID, TEXTARRAYOID}
+};
+
 /* Columns of concord.link_item. */
 enum
 {
@@ -53,6 +69,7 @@ enum
 	LKR_SEQ,
 	LKR_PRESENT,
 	LKR_CHANGED_AT,
+	LKR_COVERED,
 	LKR_FIELDS,
 	LKR_NCOLUMNS
 };
@@ -156,6 +173,8 @@ lkr_new(LkrWriter *writer, const LkrRow *row)
 	slot->tts_isnull[LKR_HASH] = row->hash == NULL;
 	values[LKR_SEQ] = Int64GetDatum(row->d->event->seq);
 	values[LKR_PRESENT] = BoolGetDatum(row->present);
+	values[LKR_COVERED] = (Datum) 0;
+	slot->tts_isnull[LKR_COVERED] = true;
 	values[LKR_FIELDS] = PointerGetDatum(row->fields);
 	slot->tts_isnull[LKR_FIELDS] = row->fields == NULL;
 	values[LKR_CHANGED_AT] =
@@ -224,6 +243,70 @@ lkr_done(LkrWriter *writer, ConcordDelivery *d)
 		   strcmp(x->remote_id, d->link.remote_id) != 0)));
 }
 
+/* lkr_child_rows counts the rows that went along with a delivery. */
+static int
+lkr_child_rows(const ConcordDelivery *d)
+{
+	int			n = 0;
+
+	if (d->end != CONCORD_END_DONE || d->exchange == NULL ||
+		d->exchange->children == NULL || d->lane->gone)
+		return 0;
+	for (int i = 0; i < d->exchange->mapped->nchildren; i++)
+		n += d->exchange->mapped->children[i].n;
+	return n;
+}
+
+/* lkr_children writes the links of rows that went along; true: durably. */
+static bool
+lkr_children(ConcordCourier *courier)
+{
+	ConcordBookRows rows = {0};
+	dlist_iter	iter;
+	bool		durable = false;
+	int			n = 0;
+
+	dlist_foreach(iter, &courier->ended)
+		n += lkr_child_rows(dlist_container(ConcordDelivery, list_node, iter.cur));
+	if (n == 0)
+		return false;
+	concord_book_begin(&rows, &lkr_child, n);
+	dlist_foreach(iter, &courier->ended)
+	{
+		ConcordDelivery *d = dlist_container(ConcordDelivery, list_node,
+											 iter.cur);
+		const ConcordExchange *x = d->exchange;
+
+		if (lkr_child_rows(d) == 0)
+			continue;
+		for (int i = 0; i < x->mapped->nchildren; i++)
+		{
+			const ConcordChildren *children = &x->mapped->children[i];
+
+			durable |= children->mapping->options.remote_id_assigned;
+			for (int j = 0; j < children->n; j++)
+			{
+				const ConcordMapped *m = children->rows[j];
+				uint8		hash[sizeof(d->hash)];
+				bool		whole = concord_mapped_hash(children->mapping, m, hash);
+				bytea	   *fields = concord_mapped_fields(children->mapping, m);
+
+				concord_book_put(&rows, 0, Int32GetDatum(children->mapping->id), false);
+				concord_book_put_text(&rows, 1, m->local_key);
+				concord_book_put_text(&rows, 2, x->children[i][j].remote_id);
+				concord_book_put_text(&rows, 3, x->children[i][j].etag);
+				concord_book_put(&rows, 4, lkr_hash(whole ? hash : NULL), !whole);
+				concord_book_put(&rows, 5, Int64GetDatum(d->event->seq), false);
+				concord_book_put(&rows, 6, PointerGetDatum(fields), fields == NULL);
+				concord_book_put_text(&rows, 7, x->mapped->children_snapshot);
+				rows.n++;
+			}
+		}
+	}
+	concord_book_run(&rows);
+	return durable;
+}
+
 /*
  * lkr_doubt forgets what was sent last of records whose delivery was given up
  * without it being known whether it arrived: an image that equals the one
@@ -289,6 +372,7 @@ concord_link_write(ConcordCourier *courier)
 		concord_insert_close(&writer.insert);
 	}
 	concord_book_run(&writer.rows);
+	durable |= lkr_children(courier);
 	lkr_doubt(courier);
 	return durable;
 }

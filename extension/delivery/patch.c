@@ -51,8 +51,13 @@ pat_hash(StringInfo buf, const char *object, const ConcordField *field,
 bytea *
 concord_link_fields(const ConcordDelivery *d)
 {
-	const ConcordMapping *mapping = d->definition->mapping;
-	const ConcordMapped *m = d->mapped;
+	return concord_mapped_fields(d->definition->mapping, d->mapped);
+}
+
+/* concord_mapped_fields does so of a row. */
+bytea *
+concord_mapped_fields(const ConcordMapping *mapping, const ConcordMapped *m)
+{
 	bytea	   *bytes;
 	StringInfoData buf;
 	int			n = 0;

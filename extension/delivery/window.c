@@ -82,6 +82,7 @@ concord_delivery_forget_exchange(ConcordDelivery *d)
 	memset(&d->link, 0, sizeof(d->link));
 	d->link_known = d->link_stored = d->link_has_hash = false;
 	d->link_fields = NULL;
+	d->link_covers = false;
 	d->link_nfields = 0;
 	concord_access_release(d->access);
 	d->access = NULL;

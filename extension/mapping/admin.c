@@ -71,6 +71,7 @@ concord_drop_mapping(PG_FUNCTION_ARGS)
 {
 	ConcordMapping *mapping = adm_mapping(fcinfo);
 
+	concord_documents_drop(mapping);
 	if (adm_table_exists(mapping))
 		concord_captured_lock(mapping->source);
 	concord_store_delete(mapping->id);

@@ -158,6 +158,7 @@ cmp_expression(ConcordCompiled *compiled, const char *what, const char *name,
 		expression->attnum = names->slots[((Param *) node)->paramid - 1].attnum;
 	}
 	cmp_slots(names, expression);
+	expression->of_parent = concord_children_refers(node, compiled->mapping);
 	concord_statement_pop(&scope);
 	return expression;
 }

@@ -109,6 +109,7 @@ typedef struct ConcordExpression
 	FmgrInfo	output;
 	Bitmapset  *columns;		/* attnums of the row it needs */
 	bool		whole_row;		/* it needs all of them */
+	bool		of_parent;		/* it asks for the id of the parent's record */
 } ConcordExpression;
 
 /* Expressions that are evaluated together, by one statement. */
@@ -159,6 +160,11 @@ struct ConcordCompiled
 
 	SPIPlanPtr	reread;			/* the row as it is in the table now */
 	List	   *shapes;			/* of ConcordShape * */
+
+	ConcordMapping *parent;		/* of option parent, in context; NULL: not
+								 * read */
+	bool		children_known;
+	List	   *children;		/* of struct ConcordChild *, in context */
 };
 
 /*
@@ -217,6 +223,18 @@ extern void concord_rows_fill(ConcordCompiled *compiled, ConcordRow *row,
 /* concord_rows_text writes a column's value as a mapped value. */
 extern void concord_rows_text(ConcordCompiled *compiled, ConcordRow *row,
 							  AttrNumber attnum, ConcordValue *value);
+
+/* ---------- children.c: rows that go along ---------- */
+
+/* The mapping whose children are being evaluated, or 0. */
+extern int32 concord_mapping_nesting;
+
+extern void concord_children_evaluate(ConcordCompiled *compiled,
+									  const ConcordEvent *const *events,
+									  int nevents, ConcordMapped *mapped);
+extern bool concord_children_refers(Node *node, const ConcordMapping *mapping);
+extern bool concord_children_linked(ConcordCompiled *compiled, ConcordRow *row,
+									char **missing);
 
 /* ---------- run.c: run a set over rows ---------- */
 

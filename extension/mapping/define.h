@@ -37,6 +37,9 @@ extern void concord_source_at_home(const ConcordMapping *mapping);
 /* Raises where they cannot work; sets defaults of the connector before. */
 extern void concord_documents_check(ConcordMapping *mapping);
 
+/* Raises where others name a mapping that is to be dropped. */
+extern void concord_documents_drop(const ConcordMapping *mapping);
+
 /* ---------- depends.c: tables whose changes are updates ---------- */
 
 extern void concord_depends_check(ConcordMapping *mapping);

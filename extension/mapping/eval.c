@@ -662,6 +662,23 @@ ev_finish(EvalBatch *batch, EvalItem *item)
 		mapped->ordering_key = mapped->local_key;
 }
 
+/* ev_parents has rows wait whose parent's record has no link yet. */
+static void
+ev_parents(EvalBatch *batch)
+{
+	if (batch->mapping->options.parent == NULL || concord_mapping_nesting != 0)
+		return;
+	for (int i = 0; i < batch->nitems; i++)
+	{
+		EvalItem   *item = &batch->items[i];
+		char	   *missing;
+
+		if (item->plan == EVAL_UPSERT &&
+			!concord_children_linked(batch->compiled, &item->row, &missing))
+			ev_settle(item, CONCORD_WAIT, "link", missing);
+	}
+}
+
 /* ev_batch evaluates a batch in the mapping's environment. */
 static void
 ev_batch(EvalBatch *batch)
@@ -669,6 +686,7 @@ ev_batch(EvalBatch *batch)
 	ev_filter(batch);
 	ev_plan(batch);
 	ev_checks(batch);
+	ev_parents(batch);
 	ev_values(batch, EVAL_UPSERT, &batch->compiled->upsert);
 	ev_values(batch, EVAL_REMOVE, &batch->compiled->remove);
 	ev_old_keys(batch);
@@ -724,6 +742,7 @@ concord_mapping_evaluate(ConcordCompiled *compiled,
 	}
 	PG_END_TRY();
 	concord_environment_leave(&environment);
+	concord_children_evaluate(compiled, events, nevents, mapped);
 	MemoryContextSwitchTo(old);
 	return mapped;
 }

@@ -98,13 +98,36 @@ typedef struct ConcordMapped
 	 */
 	const bool *same;
 
+	/*
+	 * rows of other mappings that go along if the record is created; of such
+	 * a row, which key parts and fields say only where it belongs
+	 */
+	int			nchildren;
+	struct ConcordChildren *children;
+	const char *children_snapshot;	/* that they were read with */
+	const bool *omit_keys;
+	const bool *omit;
+
 	/* of CONCORD_FAIL and CONCORD_WAIT */
 	char	   *rule;			/* the check's name, or "expression", "key",
 								 * "number", "size", "truncate", "link" */
 	char	   *error;			/* message, without values of other rows */
 } ConcordMapped;
 
+/* The rows that go along in a field. */
+typedef struct ConcordChildren
+{
+	const ConcordField *field;
+	const ConcordMapping *mapping;
+	int			n;
+	ConcordMapped **rows;
+} ConcordChildren;
+
 typedef struct ConcordCompiled ConcordCompiled;
+
+/* Whether mappings whose rows go along are not as they were.  children.c */
+extern bool concord_mapping_children_changed(const ConcordCompiled *compiled,
+											 List *mappings);
 
 /*
  * concord_mapping_compile checks and prepares a mapping's current version for

@@ -165,6 +165,10 @@ concord_remote_id(PG_FUNCTION_ARGS)
 	Jsonb	   *key = key_json(fcinfo, cache);
 	char	   *remote_id;
 
+	/* a row that goes along with its parent's create; what asks is left out */
+	if (concord_mapping_nesting != 0 && cache->mapping == concord_mapping_nesting)
+		PG_RETURN_NULL();
+
 	remote_id = key_query("SELECT remote_id FROM concord.link_item"
 						  " WHERE mapping = $1 AND local_key = $2 AND present",
 						  cache->mapping, JSONBOID, JsonbPGetDatum(key));

@@ -120,9 +120,12 @@ CREATE VIEW concord.mapping_field AS
 				pg_catalog.quote_ident(f.value OPERATOR(pg_catalog.->>) 'column'))
 		END AS expression,
 		CASE WHEN p.part OPERATOR(pg_catalog.=) 'field' THEN
-			coalesce(f.value OPERATOR(pg_catalog.->>) 'on', 'always') END AS "on",
+			coalesce(f.value OPERATOR(pg_catalog.->>) 'on',
+				CASE WHEN f.value OPERATOR(pg_catalog.->) 'children' IS NULL THEN 'always' ELSE 'create' END) END AS "on",
 		CASE WHEN p.part OPERATOR(pg_catalog.=) 'field' THEN
-			coalesce(f.value OPERATOR(pg_catalog.->>) 'owner', 'local') END AS owner
+			coalesce(f.value OPERATOR(pg_catalog.->>) 'owner', 'local') END AS owner,
+		CASE WHEN p.part OPERATOR(pg_catalog.=) 'field' AND pg_catalog.jsonb_typeof(f.value) OPERATOR(pg_catalog.=) 'object'
+			THEN f.value OPERATOR(pg_catalog.->>) 'children' END AS children
 	FROM concord.mapping m
 		JOIN concord.mapping_version v
 			ON v.mapping OPERATOR(pg_catalog.=) m.id

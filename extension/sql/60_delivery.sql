@@ -82,6 +82,7 @@ CREATE TABLE concord.link_item (
 	seq				bigint NOT NULL,
 	present			bool NOT NULL,
 	changed_at		timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	covered			pg_snapshot,		-- went along with its parent's create: what was seen then
 	fields			bytea,				-- 8 bytes for each field of that image (patch 'changed')
 	PRIMARY KEY (mapping, local_key)
 ) WITH (fillfactor = 80);
