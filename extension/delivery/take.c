@@ -15,17 +15,20 @@
  */
 #include "base/compat.h"
 
+#include "access/transam.h"
 #include "access/xact.h"
 #include "base/bookkeeping.h"
 #include "delivery/delivery.h"
 #include "delivery/division.h"
 #include "executor/spi.h"
+#include "storage/procarray.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #define TAKE_MAP_LIMIT	512		/* mapped at once */
+#define TAKE_COMMIT_US	2000	/* look again for a commit that is under way */
 #define TAKE_HOLD_MS	5000	/* a mapping that raises rests this long */
 #define TAKE_WAIT_MIN_US	INT64CONST(250000)
 #define TAKE_WAIT_MAX_US	INT64CONST(60000000)
@@ -516,6 +519,39 @@ take_first(ConcordDelivery *d)
 	return d->in_window && d->lane->window.head.next == &d->window_node;
 }
 
+/*
+ * take_visible: what is to be read from tables for these events is there.  A
+ * transaction is in the WAL, and captured, a moment before others see what it
+ * did (longer where its commit waits for a standby).
+ */
+static bool
+take_visible(ConcordCourier *courier, ConcordLane *lane, ConcordDelivery **ds,
+			 int n)
+{
+	const ConcordMapping *mapping = lane->definition->mapping;
+	TransactionId last = InvalidTransactionId;
+	bool		reads = mapping->options.depends != NIL;
+	ListCell   *lc;
+
+	foreach(lc, mapping->fields)
+		reads |= ((const ConcordField *) lfirst(lc))->children != NULL;
+	for (int i = 0; i < n && reads; i++)
+	{
+		const ConcordEvent *event = ds[i]->event;
+
+		if (event->xid == last || !TransactionIdIsNormal(event->xid) ||
+			courier->now - event->committed_at > USECS_PER_HOUR)
+			continue;
+		last = event->xid;
+		if (TransactionIdIsInProgress(last))
+		{
+			lane->hold_until = courier->now + TAKE_COMMIT_US;
+			return false;
+		}
+	}
+	return true;
+}
+
 /* take_map_lane maps what is new in a lane; up to a bound. */
 static void
 take_map_lane(ConcordCourier *courier, ConcordLane *lane)
@@ -538,7 +574,8 @@ take_map_lane(ConcordCourier *courier, ConcordLane *lane)
 			ds[n++] = d;
 	}
 	lane->barred = n == 0 && lane->nfresh > 0;
-	if (n == 0 || !take_eval(courier, lane, ds, n))
+	if (n == 0 || !take_visible(courier, lane, ds, n) ||
+		!take_eval(courier, lane, ds, n))
 		return;
 	for (int i = 0; i < n; i++)
 		concord_list_remove(ds[i]);
@@ -551,6 +588,10 @@ void
 concord_take_map(ConcordCourier *courier)
 {
 	dlist_iter	iter;
+
+	/* what was captured after a definition changed is mapped by the new one */
+	if (courier->generation != pg_atomic_read_u64(&courier->db->catalog_generation))
+		return;
 
 	dlist_foreach(iter, &courier->lanes)
 	{

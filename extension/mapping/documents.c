@@ -272,11 +272,6 @@ concord_documents_check(ConcordMapping *mapping)
 	doc_coalesce(mapping);
 	doc_patch(mapping);
 	concord_depends_check(mapping);
-	if (mapping->options.depends != NIL && mapping->options.couriers > 1)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("mapping option \"couriers\" cannot be used with \"depends\""),
-				 errdetail("A change of another table may concern rows of two couriers.")));
 	all = concord_mapping_load(CurrentMemoryContext);
 	doc_parent(mapping, all);
 	doc_children(mapping, all);

@@ -54,6 +54,7 @@ is(delivered('orders') . delivered('lines'), 'tt', 'delivered');
 is_deeply((map { body_of($_) } grep { $_->{method} eq 'POST' } $erp->log_entries('/rest/api/orders'))[0],
 	{ id => 1, customer => 'Ada', body => { lines => [ { pos => 1, product => 'pen', n => 2.5 }, { pos => 2, product => 'ink', n => 1 } ] } },
 	'one create with the rows that are sent; what says where they belong is left out');
+note(sql("SELECT string_agg(mapping || ' v' || version || ' ' || op || ' ' || state || ' ' || attempts, ', ') FROM concord.delivery"));
 is(sent('/rest/api'), 'POST orders', 'and no other request');
 is(sql("SELECT string_agg(local_key::text || ' ' || remote_id, ', ' ORDER BY local_key) FROM concord.link WHERE mapping = 'lines'"),
 	'{"pos": 1, "order_id": 1} 1,1, {"pos": 2, "order_id": 1} 1,2', 'they have links');
