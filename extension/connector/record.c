@@ -146,6 +146,10 @@ rec_send(ConcordExchange *exchange, RecPhase phase,
 		case REC_UPDATE:
 			verb = CONCORD_VERB_UPDATE;
 			state->updated = true;
+			/* a create that turned out to be an update has dropped it */
+			if (state->if_match == NULL && dialect->tag != NULL &&
+				strcmp(rec_if_match(exchange), "star") == 0)
+				state->if_match = "*";
 			break;
 		case REC_DELETE:
 			verb = CONCORD_VERB_DELETE;
