@@ -10,11 +10,13 @@
  */
 #include "connector/rules.h"
 
+#include "access/htup_details.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
+#include "utils/tuplestore.h"
 
 PG_FUNCTION_INFO_V1(concord_explain_outcome);
 PG_FUNCTION_INFO_V1(concord_outcome_rules);

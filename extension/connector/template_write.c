@@ -184,7 +184,7 @@ tpl_base64(const char *text)
 	int			len = strlen(text);
 	int			size = pg_b64_enc_len(len);
 	char	   *coded = palloc(size + 1);
-	int			used = pg_b64_encode(text, len, coded, size);
+	int			used = pg_b64_encode((const void *) text, len, coded, size);
 
 	if (used < 0)
 		elog(ERROR, "could not encode base64");

@@ -14,6 +14,8 @@
  */
 #include "base/compat.h"
 
+#include <math.h>
+
 #include "base/bookkeeping.h"
 #include "base/clock.h"
 #include "catalog/pg_type.h"
@@ -77,7 +79,7 @@ clk_jumped(ConcordCourier *courier, int64 by)
 
 	ereport(LOG,
 			(errmsg("the clock was set %s by %.0f s", by < 0 ? "back" : "forward",
-					Abs((double) by) / 1000000),
+					fabs((double) by) / 1000000),
 			 errdetail("Retries and waits of this courier go on as if it had not been.")));
 	dlist_foreach(iter, &courier->systems)
 		clk_system(dlist_container(ConcordSystem, node, iter.cur), by);
@@ -120,7 +122,7 @@ concord_clock_read(ConcordCourier *courier)
 	int64		steady = concord_clock_steady();
 	int64		by = (wall - courier->now) - (steady - courier->clock_steady);
 
-	if (courier->clock_steady != 0 && Abs(by) > CLOCK_JUMP_US)
+	if (courier->clock_steady != 0 && llabs(by) > CLOCK_JUMP_US)
 		clk_jumped(courier, by);
 	courier->now = wall;
 	courier->clock_steady = steady;

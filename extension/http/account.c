@@ -323,7 +323,7 @@ concord_account_told(ConcordAccount *account, const ConcordBudget *budget)
 	SpinLockAcquire(&s->mutex);
 	left = Max(left - Max(acc_total(s) - 1, 0), 0);
 	if (acc_told(s, now) && reset > 0 && s->told_reset > 0 &&
-		Abs(reset - s->told_reset) <= ACC_SAME_RESET_NS)
+		llabs(reset - s->told_reset) <= ACC_SAME_RESET_NS)
 		left = Min(left, s->told);
 	s->told = left;
 	s->told_limit = limit;
