@@ -37,6 +37,8 @@ static const struct
 }			tpl_places[] = {
 	{"url", TPL_URL, false},
 	{"object", TPL_OBJECT, false},
+	{"object.first", TPL_OBJECT_FIRST, false},
+	{"object.rest", TPL_OBJECT_REST, false},
 	{"key", TPL_KEY, false},
 	{"key.name", TPL_KEY_NAME, false},
 	{"remote_id", TPL_REMOTE_ID, false},
@@ -65,7 +67,7 @@ static const struct
 	{"request.url", TPL_REQUEST_URL, false},
 };
 
-static const char *const tpl_forms[] = {"", "text", "base64", "capital", "json"};
+static const char *const tpl_forms[] = {"", "text", "base64", "capital", "json", "graphql"};
 
 /* What parsing needs at hand. */
 typedef struct TplParser
@@ -107,7 +109,7 @@ tpl_unknown(const TplParser *parser, const char *name)
 					   parser->member, name),
 			 closest != NULL ?
 			 errhint("Perhaps you meant {%s}.", closest) :
-			 errhint("Places are {object}, {key}, {body} and others; forms are text, base64, capital and json.")));
+			 errhint("Places are {object}, {key}, {body} and others; forms are text, base64, capital, json and graphql.")));
 }
 
 /* tpl_add appends a piece. */

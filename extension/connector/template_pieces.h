@@ -15,6 +15,8 @@ typedef enum TplPlace
 {
 	TPL_URL,
 	TPL_OBJECT,
+	TPL_OBJECT_FIRST,			/* up to its first slash */
+	TPL_OBJECT_REST,			/* and behind it */
 	TPL_KEY,
 	TPL_KEY_NAME,
 	TPL_REMOTE_ID,
@@ -50,6 +52,7 @@ typedef enum TplForm
 	TPL_BASE64,
 	TPL_CAPITAL,				/* with its first letter in upper case */
 	TPL_JSON,					/* a text that is a number: without quotes */
+	TPL_GRAPHQL,				/* a literal of a GraphQL document */
 } TplForm;
 
 /* How a value is put in. */
@@ -82,5 +85,9 @@ struct ConcordTemplate
 
 /* concord_place_is_json says whether a place's value is JSON. */
 extern bool concord_place_is_json(TplPlace place);
+
+/* template_graphql.c: JSON, and a text, as literals of a GraphQL document */
+extern char *concord_graphql_object(const char *json);
+extern char *concord_graphql_string(const char *text);
 
 #endif							/* CONCORD_CONNECTOR_TEMPLATE_PIECES_H */

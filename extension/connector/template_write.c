@@ -109,6 +109,7 @@ tpl_plain(const ConcordTemplateScope *scope, TplPlace place)
 {
 	const ConcordExchange *exchange = scope->exchange;
 	const ConcordMapping *mapping = exchange->mapping;
+	char	   *object = mapping->object + strspn(mapping->object, "/");
 	ConcordEventNames names;
 	StringInfoData buf;
 
@@ -117,7 +118,12 @@ tpl_plain(const ConcordTemplateScope *scope, TplPlace place)
 		case TPL_URL:
 			return exchange->server->url;
 		case TPL_OBJECT:
-			return mapping->object + strspn(mapping->object, "/");
+			return object;
+		case TPL_OBJECT_FIRST:
+			return pnstrdup(object, strcspn(object, "/"));
+		case TPL_OBJECT_REST:
+			object += strcspn(object, "/");
+			return pstrdup(object + strspn(object, "/"));
 		case TPL_KEY:
 			return tpl_key(scope);
 		case TPL_REMOTE_ID:
@@ -194,8 +200,13 @@ tpl_base64(const char *text)
 
 /* tpl_formed gives a text in the form that a place asks for. */
 static char *
-tpl_formed(char *text, TplForm form)
+tpl_formed(char *text, const TplPiece *piece)
 {
+	TplForm		form = piece->form;
+
+	if (form == TPL_GRAPHQL)
+		return concord_place_is_json(piece->place) ?
+			concord_graphql_object(text) : concord_graphql_string(text);
 	if (form == TPL_BASE64)
 		return tpl_base64(text);
 	if (form == TPL_CAPITAL)
@@ -276,7 +287,7 @@ tpl_alone(const TplPiece *piece, const ConcordTemplateScope *scope,
 	else if (piece->form == TPL_JSON && tpl_is_number(text))
 		appendStringInfoString(buf, text);
 	else
-		tpl_quote(buf, piece, tpl_formed(text, piece->form));
+		tpl_quote(buf, piece, tpl_formed(text, piece));
 }
 
 /* tpl_inside writes a place within a text, escaped for what that is. */
@@ -289,7 +300,7 @@ tpl_inside(const TplPiece *piece, ConcordTemplateUse use,
 
 	if (text == NULL)
 		return;
-	text = tpl_formed(text, piece->form);
+	text = tpl_formed(text, piece);
 	switch (use)
 	{
 		case CONCORD_TEMPLATE_PATH:

@@ -57,3 +57,82 @@ INSERT INTO concord.connector (name, protocol, description, definition, builtin)
 		 {"name": "tenant is not available", "path": "error.code", "match": "^(Internal_TenantUnavailable|Internal_CompanyNotFound)$", "outcome": "down"},
 		 {"name": "queue is full", "status": 503, "outcome": "throttle"}]}',
 	 true);
+
+-- NetSuite, SuiteTalk REST: records by an external id, which is the mapping's
+-- key; PUT creates or updates.  Names that NetSuite does not know are errors.
+INSERT INTO concord.connector (name, protocol, description, definition, builtin) VALUES
+	('netsuite', 'rest', 'Oracle NetSuite, SuiteTalk REST: upsert by external id',
+	 '{"create": {"method": "PUT", "path": "record/v1/{object}/eid:{key}", "body": "{fields}"},
+	   "update": {"method": "PATCH", "path": "record/v1/{object}/eid:{key}", "body": "{fields}"},
+	   "delete": {"path": "record/v1/{object}/eid:{key}"},
+	   "probe": {"path": "record/v1/{object}/eid:{key}"},
+	   "create_repeats": "yes", "idempotency_header": "",
+	   "headers": {"X-NetSuite-PropertyNameValidation": "Error", "X-NetSuite-PropertyValueValidation": "Error"},
+	   "message_path": "[\"o:errorDetails\"][*].detail",
+	   "outcomes": [
+		 {"name": "already submitted", "status": 400, "path": "[\"o:errorDetails\"][*][\"o:errorCode\"]", "equals": "IDEMPOTENCY_ERROR", "outcome": "done"},
+		 {"name": "concurrency limit", "path": "[\"o:errorDetails\"][*][\"o:errorCode\"]",
+		  "match": "CONCURR|REQUEST_LIMIT_EXCEEDED|WS_REQUEST_BLOCKED", "outcome": "throttle"},
+		 {"name": "changed by another", "path": "[\"o:errorDetails\"][*][\"o:errorCode\"]", "equals": "RCRD_HAS_BEEN_CHANGED", "outcome": "retry"},
+		 {"name": "credentials refused", "path": "[\"o:errorDetails\"][*][\"o:errorCode\"]", "match": "^INVALID_LOGIN", "outcome": "down"}]}',
+	 true);
+
+-- Sage Intacct, REST API: keys that Intacct gives, records found by a query.
+-- Results stand in ia::result.
+INSERT INTO concord.connector (name, protocol, description, definition, builtin) VALUES
+	('sage_intacct', 'rest', 'Sage Intacct REST API',
+	 '{"create": {"path": "objects/{object}", "body": "{record}"},
+	   "update": {"method": "PATCH", "path": "objects/{object}/{key}", "body": "{body}"},
+	   "delete": {"path": "objects/{object}/{key}"},
+	   "probe": {"path": "objects/{object}/{key}"},
+	   "find": {"method": "POST", "path": "services/core/query",
+		 "body": {"object": "{object}", "fields": ["key"], "filters": [{"$eq": {"{key.name}": "{key}"}}], "start": 1, "size": 2}},
+	   "find_path": "[\"ia::result\"].0.key",
+	   "remote_id": "assigned", "remote_id_path": "[\"ia::result\"].key", "idempotency_header": "",
+	   "message_path": "[\"ia::result\"][\"ia::error\"].message",
+	   "outcomes": [
+		 {"name": "not all of it", "status": 207, "outcome": "dead"},
+		 {"name": "refused within a success", "status": "2xx", "path": "[\"ia::result\"][\"ia::error\"].code", "outcome": "dead"},
+		 {"name": "idempotency key with another body", "status": 409, "match": "idempotency", "outcome": "dead"}]}',
+	 true);
+
+-- Tryton, JSON-RPC 1.0 of trytond: methods of models, errors within a 200.
+INSERT INTO concord.connector (name, protocol, description, definition, builtin) VALUES
+	('tryton', 'rest', 'Tryton: JSON-RPC of trytond',
+	 '{"create": {"path": "", "body": {"id": 1, "method": "model.{object}.create", "params": [["{record}"], {}]}},
+	   "update": {"method": "POST", "path": "", "body": {"id": 1, "method": "model.{object}.write", "params": [["{key:json}"], "{body}", {}]}},
+	   "delete": {"method": "POST", "path": "", "body": {"id": 1, "method": "model.{object}.delete", "params": [["{key:json}"], {}]}},
+	   "probe": {"method": "POST", "path": "", "body": {"id": 1, "method": "model.{object}.search_read",
+		 "params": [[["id", "=", "{key:json}"]], 0, 1, null, ["id"], {}]}},
+	   "find": {"method": "POST", "path": "", "body": {"id": 1, "method": "model.{object}.search_read",
+		 "params": [[["{key.name}", "=", "{key}"]], 0, 2, null, ["id"], {}]}},
+	   "find_path": "result.0.id",
+	   "remote_id": "assigned", "remote_id_path": "result.0", "idempotency_header": "",
+	   "message_path": ["error[1][0]", "error[1]", "error[0]"],
+	   "outcomes": [
+		 {"name": "changed by another", "status": 200, "path": "error[0]", "equals": "ConcurrencyException", "outcome": "retry"},
+		 {"name": "failure in the database", "status": 200, "path": "error[0]",
+		  "match": "could not serialize|could not obtain lock|deadlock detected|database is locked", "outcome": "retry"},
+		 {"name": "rate limit", "status": 200, "path": "error[0]", "equals": "RateLimitException", "outcome": "throttle"},
+		 {"name": "login", "status": 200, "path": "error[0]", "match": "^(LoginException|NotLogged)$", "outcome": "down"},
+		 {"name": "warning", "status": 200, "path": "error[0]", "equals": "UserWarning", "outcome": "dead"},
+		 {"name": "refused by Tryton", "status": 200, "path": "error[0]", "outcome": "dead"}]}',
+	 true);
+
+-- Sage X3, GraphQL of Sage X3 Services: object is package/node, values are
+-- literals of the document, since nodes say their inputs' types only at runtime.
+INSERT INTO concord.connector (name, protocol, description, definition, builtin) VALUES
+	('sage_x3', 'rest', 'Sage X3: GraphQL API, create, update and delete of nodes',
+	 '{"create": {"path": "api", "body": {"query": "mutation { {object.first} { {object.rest} { create(data: {record:graphql}) { {key.name} } } } }"}},
+	   "update": {"method": "POST", "path": "api", "body": {"query": "mutation { {object.first} { {object.rest} { update(data: {record:graphql}) { {key.name} } } } }"}},
+	   "delete": {"method": "POST", "path": "api", "body": {"query": "mutation { {object.first} { {object.rest} { delete({key.name}: {key:graphql}) } } }"}},
+	   "probe": {"method": "POST", "path": "api", "body": {"query": "{ {object.first} { {object.rest} { read(_id: {key:graphql}) { {key.name} } } } }"}},
+	   "idempotency_header": "",
+	   "message_path": "errors[*].message",
+	   "outcomes": [
+		 {"name": "exists", "operation": "create", "status": 200, "path": "errors[*].message", "match": "already exist|duplicate", "outcome": "exists"},
+		 {"name": "gone", "operation": ["update", "delete", "read"], "status": 200, "path": "errors[*].message", "match": "not found|does not exist", "outcome": "gone"},
+		 {"name": "gone", "operation": "read", "status": 200, "path": "data.*.*.read", "exists": false, "outcome": "gone"},
+		 {"name": "record is locked", "status": 200, "path": "errors[*].message", "match": "locked by|is locked|being modified", "outcome": "retry"},
+		 {"name": "refused by Sage X3", "status": 200, "path": "errors[*].message", "outcome": "dead"}]}',
+	 true);
