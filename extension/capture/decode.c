@@ -38,6 +38,7 @@
 #include "access/xlog_internal.h"
 #include "access/xlogreader.h"
 #include "access/xlogutils.h"
+#include "base/clock.h"
 #include "base/settings.h"
 #include "capture/capture.h"
 #include "capture/decode.h"
@@ -52,7 +53,6 @@
 #include "storage/ipc.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
-#include "utils/timestamp.h"
 
 /* What is buffered is sent at the latest after this time. */
 #define DEC_SEND_MS			5
@@ -83,7 +83,7 @@ typedef struct DecState
 	XLogReaderState *reader;	/* NULL while the slot is made */
 	XLogRecPtr	flushed;		/* WAL up to here can be read */
 	XLogRecPtr	next_flushed;	/* and up to here once standbys have it */
-	TimestampTz standby_since;	/* when they began to lack it, or 0 */
+	int64		standby_since;	/* when they began to lack it, or 0 */
 	bool		standby_said;	/* it shows in concord.capture */
 	XLogRecPtr	start_lsn;		/* nothing is confirmed before standbys have
 								 * this; 0: they do */
@@ -91,8 +91,8 @@ typedef struct DecState
 
 	char	   *buf;			/* CONCORD_WRITE_SIZE bytes */
 	Size		used;
-	TimestampTz since;			/* when the first of them came */
-	TimestampTz confirmed_at;
+	int64		since;			/* when the first of them came */
+	int64		confirmed_at;
 	int			max_event_size; /* the setting that the plugin was given */
 } DecState;
 
@@ -154,7 +154,7 @@ dec_add(const char *data, Size len)
 		return;
 	}
 	if (dec->used == 0)
-		dec->since = GetCurrentTimestamp();
+		dec->since = concord_clock_steady();
 	memcpy(dec->buf + dec->used, data, len);
 	dec->used += len;
 }
@@ -190,7 +190,7 @@ dec_confirm(void)
 		dec->start_lsn = InvalidXLogRecPtr;
 	}
 	concord_slot_confirm(pg_atomic_read_u64(&dec->queue->shared->progress));
-	dec->confirmed_at = GetCurrentTimestamp();
+	dec->confirmed_at = concord_clock_steady();
 }
 
 /* Write callbacks of the decoding context. */
@@ -237,9 +237,8 @@ dec_look(void)
 		dec_say_standby(false);
 	}
 	else if (dec->standby_since == 0)
-		dec->standby_since = GetCurrentTimestamp();
-	else if (TimestampDifferenceExceeds(dec->standby_since, GetCurrentTimestamp(),
-										DEC_STANDBY_MS))
+		dec->standby_since = concord_clock_steady();
+	else if (concord_clock_passed(dec->standby_since, DEC_STANDBY_MS))
 		dec_say_standby(true);
 }
 
@@ -414,12 +413,9 @@ dec_make_context(void)
 static void
 dec_housekeeping(void)
 {
-	TimestampTz now = GetCurrentTimestamp();
-
-	if (dec->used > 0 &&
-		TimestampDifferenceExceeds(dec->since, now, DEC_SEND_MS))
+	if (dec->used > 0 && concord_clock_passed(dec->since, DEC_SEND_MS))
 		dec_flush();
-	if (TimestampDifferenceExceeds(dec->confirmed_at, now, DEC_CONFIRM_MS))
+	if (concord_clock_passed(dec->confirmed_at, DEC_CONFIRM_MS))
 		dec_confirm();
 	dec_check();
 }

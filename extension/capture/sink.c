@@ -37,6 +37,7 @@
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "base/bookkeeping.h"
+#include "base/clock.h"
 #include "base/settings.h"
 #include "capture/capture.h"
 #include "capture/queue.h"
@@ -117,14 +118,14 @@ struct ConcordSink
 	List	   *starts;			/* of SnkStart * */
 	int64		nevents;
 	Size		nbytes;
-	TimestampTz since;			/* of the first event */
+	int64		since;			/* of the first event */
 	bool		due;			/* the decoder has nothing more */
 
 	XLogRecPtr	row_progress;	/* as in the committed row */
 	XLogRecPtr	row_lsn;		/* where its commit ends */
 	XLogRecPtr	next_progress;	/* the slot may be confirmed up to here ... */
 	XLogRecPtr	next_lsn;		/* ... once this is flushed; 0: nothing waits */
-	TimestampTz row_at;
+	int64		row_at;
 };
 
 /* snk_finish is called by the chunk writer with a finished chunk. */
@@ -244,7 +245,7 @@ snk_commit(ConcordSink *sink)
 
 	sink->row_progress = sink->state.progress;
 	sink->row_lsn = XactLastCommitEnd;
-	sink->row_at = GetCurrentTimestamp();
+	sink->row_at = concord_clock_steady();
 	snk_publish(sink, n > 0);
 	sink->chunks = NIL;
 	sink->starts = NIL;
@@ -258,7 +259,7 @@ static inline void
 snk_count(ConcordSink *sink, Size bytes)
 {
 	if (sink->nevents == 0)
-		sink->since = GetCurrentTimestamp();
+		sink->since = concord_clock_steady();
 	sink->nevents++;
 	sink->nbytes += bytes;
 }
@@ -539,8 +540,7 @@ snk_idle(ConcordSink *sink)
 	}
 	if (moved >= SNK_IDLE_BYTES ||
 		(moved >= SNK_IDLE_LEAST &&
-		 TimestampDifferenceExceeds(sink->row_at, GetCurrentTimestamp(),
-									SNK_IDLE_MS)))
+		 concord_clock_passed(sink->row_at, SNK_IDLE_MS)))
 		snk_commit(sink);
 	else if (sink->due)
 		snk_publish(sink, false);
@@ -565,9 +565,7 @@ concord_sink_turn(ConcordSink *sink)
 		return 0;
 	if (sink->nevents > 0)
 	{
-		long		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
-														   TimestampTzPlusMilliseconds(sink->since,
-																					   SNK_BATCH_MS));
+		long		left = concord_clock_left(sink->since + SNK_BATCH_MS * 1000);
 
 		if (!sink->due && left > 0)
 			return left;
@@ -577,8 +575,7 @@ concord_sink_turn(ConcordSink *sink)
 	snk_idle(sink);
 	if (sink->next_lsn != InvalidXLogRecPtr)
 	{
-		if (TimestampDifferenceExceeds(sink->row_at, GetCurrentTimestamp(),
-									   SNK_FLUSH_MS))
+		if (concord_clock_passed(sink->row_at, SNK_FLUSH_MS))
 			XLogFlush(sink->row_lsn);
 		snk_confirm(sink);
 		if (sink->next_lsn != InvalidXLogRecPtr)
@@ -607,7 +604,7 @@ concord_sink_open(ConcordDatabase *db)
 	sink->writer = concord_chunk_writer(sink->state.last_seq, snk_finish, sink);
 	MemoryContextSwitchTo(old);
 	sink->row_progress = sink->state.progress;
-	sink->row_at = GetCurrentTimestamp();
+	sink->row_at = concord_clock_steady();
 	sink->queue = concord_queue_create(db, sink->state.slot_lsn,
 									   sink->state.progress);
 	snk_publish(sink, false);

@@ -9,6 +9,7 @@
 
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "base/clock.h"
 #include "base/shmem.h"
 #include "capture/capture.h"
 #include "catalog/mapping.h"
@@ -19,7 +20,6 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/pg_lsn.h"
-#include "utils/timestamp.h"
 
 PG_FUNCTION_INFO_V1(concord_capture_status);
 PG_FUNCTION_INFO_V1(concord_wait_for_capture);
@@ -93,18 +93,6 @@ concord_capture_status(PG_FUNCTION_ARGS)
 	return HeapTupleGetDatum(heap_form_tuple(tupdesc, values, nulls));
 }
 
-/* sts_milliseconds turns an interval into milliseconds from now on. */
-static int
-sts_milliseconds(Interval *interval)
-{
-	TimestampTz now = GetCurrentTimestamp();
-	TimestampTz end = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
-															  TimestampTzGetDatum(now),
-															  IntervalPGetDatum(interval)));
-
-	return (int) TimestampDifferenceMilliseconds(now, end);
-}
-
 /*
  * concord_wait_for_capture(timeout interval) waits until capture is ready and
  * has everything that was committed before the call; false at the timeout.
@@ -112,8 +100,9 @@ sts_milliseconds(Interval *interval)
 Datum
 concord_wait_for_capture(PG_FUNCTION_ARGS)
 {
-	TimestampTz start = GetCurrentTimestamp();
-	int			timeout = PG_ARGISNULL(0) ? -1 : sts_milliseconds(PG_GETARG_INTERVAL_P(0));
+	int64		end = PG_ARGISNULL(0) ? CONCORD_CLOCK_NEVER :
+		concord_clock_after(PG_GETARG_INTERVAL_P(0));
+	int			timeout = PG_ARGISNULL(0) ? -1 : (int) concord_clock_left(end);
 
 	PreventCommandDuringRecovery("concord.wait_for_capture()");
 	if (TransactionIdIsValid(GetTopTransactionIdIfAny()))
@@ -126,8 +115,7 @@ concord_wait_for_capture(PG_FUNCTION_ARGS)
 	if (!concord_capture_wait_ready(timeout))
 		PG_RETURN_BOOL(false);
 	if (timeout >= 0)
-		timeout = Max(timeout - (int) TimestampDifferenceMilliseconds(start,
-																	  GetCurrentTimestamp()), 1);
+		timeout = Max((int) concord_clock_left(end), 1);
 	PG_RETURN_BOOL(concord_capture_wait_lsn(concord_capture_mark(), timeout));
 }
 

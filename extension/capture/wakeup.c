@@ -19,6 +19,7 @@
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "access/xlog_internal.h"
+#include "base/clock.h"
 #include "base/settings.h"
 #include "base/shmem.h"
 #include "capture/capture.h"
@@ -29,7 +30,6 @@
 #include "storage/ipc.h"
 #include "utils/builtins.h"
 #include "utils/array.h"
-#include "utils/timestamp.h"
 
 #define WAK_FIRST_POLL_MS	1
 #define WAK_LAST_POLL_MS	50
@@ -127,15 +127,14 @@ typedef bool (*WakTest) (ConcordDatabase *db, XLogRecPtr lsn);
 static bool
 wak_wait(WakTest test, XLogRecPtr lsn, int timeout_ms)
 {
-	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-												  Max(timeout_ms, 0));
+	int64		end = concord_clock_steady() + Max(timeout_ms, 0) * INT64CONST(1000);
 	long		sleep_ms = WAK_FIRST_POLL_MS;
 
 	for (;;)
 	{
 		ConcordDatabase *db = concord_shmem_database(MyDatabaseId);
 		long		left = timeout_ms < 0 ? WAK_LAST_POLL_MS :
-			TimestampDifferenceMilliseconds(GetCurrentTimestamp(), end);
+			concord_clock_left(end);
 
 		if (db != NULL && test(db, lsn))
 			return true;

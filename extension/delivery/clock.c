@@ -65,6 +65,7 @@ clk_lane(ConcordLane *lane, int64 by)
 	clk_move(&lane->heal_at, by);
 	clk_move(&lane->hold_until, by);
 	clk_move(&lane->barrier_at, by);
+	clk_move(&lane->group_cap_until, by);
 	if (lane->state != CONCORD_LANE_OPEN)
 		return;
 	dlist_foreach(iter, &lane->parked)

@@ -13,6 +13,7 @@
 #include "base/compat.h"
 
 #include "access/xact.h"
+#include "base/clock.h"
 #include "base/settings.h"
 #include "base/shmem.h"
 #include "capture/capture.h"
@@ -24,7 +25,6 @@
 #include "pgstat.h"
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
-#include "utils/timestamp.h"
 
 #define WAIT_POLL_MS	2
 #define WAIT_LOOK_MS	100		/* look though nothing was announced */
@@ -101,17 +101,10 @@ wait_refuse(const char *name, int64 seq)
 	return true;
 }
 
-/* wait_left gives the milliseconds until the deadline. */
-static long
-wait_left(TimestampTz deadline)
-{
-	return TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
-}
-
 /* wait_lanes waits until all has come to an end. */
 static bool
 wait_lanes(ConcordDatabase *db, const char *name, int64 seq,
-		   TimestampTz deadline)
+		   int64 deadline)
 {
 	uint64		seen = 0;
 	int			waited = WAIT_LOOK_MS;
@@ -129,7 +122,7 @@ wait_lanes(ConcordDatabase *db, const char *name, int64 seq,
 			if (wait_query(wait_pending, name, seq) == NULL)
 				return true;
 		}
-		if (wait_left(deadline) <= 0)
+		if (concord_clock_left(deadline) <= 0)
 			return false;
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 						 WAIT_POLL_MS, PG_WAIT_EXTENSION);
@@ -144,7 +137,7 @@ Datum
 concord_wait_for_delivery(PG_FUNCTION_ARGS)
 {
 	char	   *name = PG_ARGISNULL(0) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(0));
-	TimestampTz deadline = DT_NOEND;
+	int64		deadline = CONCORD_CLOCK_NEVER;
 	XLogRecPtr	lsn;
 	int64		seq;
 
@@ -155,9 +148,7 @@ concord_wait_for_delivery(PG_FUNCTION_ARGS)
 				 errmsg("concord.wait_for_delivery() needs isolation level READ COMMITTED"),
 				 errdetail("The transaction's snapshot does not see what couriers commit meanwhile.")));
 	if (!PG_ARGISNULL(1))
-		deadline = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
-														   TimestampTzGetDatum(GetCurrentTimestamp()),
-														   PG_GETARG_DATUM(1)));
+		deadline = concord_clock_after(PG_GETARG_INTERVAL_P(1));
 	if (name != NULL)
 	{
 		ConcordCatalogScope scope;
@@ -169,8 +160,8 @@ concord_wait_for_delivery(PG_FUNCTION_ARGS)
 	if (wait_refuse(name, -1))
 		PG_RETURN_BOOL(false);
 	lsn = concord_capture_mark();
-	if (!concord_capture_wait_lsn(lsn, deadline == DT_NOEND ? -1 :
-								  (int) Min(Max(wait_left(deadline), 0), INT_MAX)))
+	if (!concord_capture_wait_lsn(lsn, deadline == CONCORD_CLOCK_NEVER ? -1 :
+								  (int) concord_clock_left(deadline)))
 		PG_RETURN_BOOL(false);
 	PushActiveSnapshot(GetLatestSnapshot());
 	seq = concord_outbox_last_seq();

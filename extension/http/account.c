@@ -39,7 +39,7 @@
 int64
 concord_account_now(void)
 {
-	return concord_clock() / 1000;
+	return concord_clock_steady();
 }
 
 /* acc_total is what is in flight. */
@@ -163,7 +163,7 @@ concord_account_take(ConcordAccount *account, ConcordUse use, int64 *wait_us,
 {
 	ConcordAccountState *s = account->state;
 	const char *reason = "all places are taken (option concurrency)";
-	int64		now = concord_clock();
+	int64		now = concord_clock_ns();
 	int64		when;
 	bool		taken = false;
 
@@ -202,7 +202,7 @@ static void
 acc_give_back(ConcordAccount *account, ConcordUse use, bool back)
 {
 	ConcordAccountState *s = account->state;
-	int64		now = concord_clock();
+	int64		now = concord_clock_ns();
 	AccountWake wake;
 
 	if (account->left)
@@ -243,7 +243,7 @@ void
 concord_account_charge(ConcordAccount *account)
 {
 	ConcordAccountState *s = account->state;
-	int64		now = concord_clock();
+	int64		now = concord_clock_ns();
 
 	SpinLockAcquire(&s->mutex);
 	acc_count(s, CONCORD_USE_COURIER, 1, now);
@@ -278,7 +278,7 @@ concord_account_set_limits(ConcordAccount *account, const ConcordLimits *limits,
 						   bool only_first)
 {
 	ConcordAccountState *s = account->state;
-	int64		now = concord_clock();
+	int64		now = concord_clock_ns();
 	AccountWake wake = {0};
 
 	SpinLockAcquire(&s->mutex);
@@ -310,7 +310,7 @@ void
 concord_account_told(ConcordAccount *account, const ConcordBudget *budget)
 {
 	ConcordAccountState *s = account->state;
-	int64		now = concord_clock();
+	int64		now = concord_clock_ns();
 	int64		limit = Max(budget->limit, 0);
 	int64		window = budget->window_ms > 0 ? budget->window_ms : ACC_TOLD_WINDOW_MS;
 	int64		left = Max(budget->remaining, 0);
@@ -379,7 +379,7 @@ concord_account_look_at(ConcordAccountState *s, ConcordAccountView *view,
 void
 concord_account_look(ConcordAccount *account, ConcordAccountView *view)
 {
-	int64		now = concord_clock();
+	int64		now = concord_clock_ns();
 
 	SpinLockAcquire(&account->state->mutex);
 	concord_account_look_at(account->state, view, now);

@@ -131,7 +131,7 @@ void
 concord_account_answered(ConcordAccount *account)
 {
 	ConcordAccountState *s = account->state;
-	int64		now = concord_clock();
+	int64		now = concord_clock_ns();
 	uint32		version = brk_begin(s);
 	int			ceiling = s->limits.concurrency * 1000;
 
@@ -153,7 +153,7 @@ concord_account_throttled(ConcordAccount *account, int retry_after_ms)
 {
 	ConcordAccountState *s = account->state;
 	double		jitter = pg_prng_double(&pg_global_prng_state);
-	int64		now = concord_clock();
+	int64		now = concord_clock_ns();
 	uint32		version = brk_begin(s);
 	int64		ms = retry_after_ms;
 
@@ -176,7 +176,7 @@ concord_account_down(ConcordAccount *account, const char *reason,
 					 int retry_after_ms, bool overloaded)
 {
 	ConcordAccountState *s = account->state;
-	int64		now = concord_clock();
+	int64		now = concord_clock_ns();
 	uint32		version = brk_begin(s);
 
 	if (overloaded)
@@ -211,7 +211,7 @@ concord_account_failed(ConcordAccount *account, uint64 record,
 					   const char *reason, int retry_after_ms)
 {
 	ConcordAccountState *s = account->state;
-	int64		now = concord_clock();
+	int64		now = concord_clock_ns();
 	uint32		version = brk_begin(s);
 	bool		counts = false;
 
@@ -240,7 +240,7 @@ void
 concord_account_hurry(ConcordAccount *account)
 {
 	ConcordAccountState *s = account->state;
-	int64		now = concord_clock();
+	int64		now = concord_clock_ns();
 	uint32		version = brk_begin(s);
 
 	if (s->breaker == CONCORD_BREAKER_OPEN)

@@ -148,7 +148,7 @@ table_take(const ConcordAccountKey *key)
 		return NULL;
 	table_clear(best);
 	best->key = *key;
-	best->since = concord_clock();
+	best->since = concord_clock_ns();
 	return best;
 }
 
@@ -166,14 +166,14 @@ table_leave(ConcordAccount *account)
 		account->in_flight[i] = 0;
 	}
 	concord_account_dequeue(s);
-	concord_account_wake(s, true, &wake, concord_clock());
+	concord_account_wake(s, true, &wake, concord_clock_ns());
 	SpinLockRelease(&s->mutex);
 	concord_account_set_latches(&wake);
 	if (!account->shared)
 		return;
 	LWLockAcquire(table_shmem->lock, LW_EXCLUSIVE);
 	s->users--;
-	s->used_at = concord_clock();
+	s->used_at = concord_clock_ns();
 	LWLockRelease(table_shmem->lock);
 }
 
@@ -218,7 +218,7 @@ table_handle(const ConcordAccountKey *key)
 	pg_atomic_init_u32(&account->state->version, 0);
 	table_clear(account->state);
 	account->state->key = *key;
-	account->state->since = concord_clock();
+	account->state->since = concord_clock_ns();
 	account->state->usage_known = true;
 	return account;
 }
@@ -286,7 +286,7 @@ concord_account_is(const ConcordAccount *account, const ConcordAccountKey *key)
 bool
 concord_account_peek(const ConcordAccountKey *key, ConcordAccountView *view)
 {
-	int64		now = concord_clock();
+	int64		now = concord_clock_ns();
 	ConcordAccountState *s;
 	bool		known = false;
 
@@ -323,7 +323,7 @@ void
 concord_account_set_usage(ConcordAccount *account, const ConcordUsage *usage)
 {
 	ConcordAccountState *s = account->state;
-	int64		now = concord_clock();
+	int64		now = concord_clock_ns();
 
 	SpinLockAcquire(&s->mutex);
 	if (s->window.part != 0 && !s->usage_known)
@@ -346,7 +346,7 @@ concord_account_set_usage(ConcordAccount *account, const ConcordUsage *usage)
 int
 concord_account_unsaved(ConcordUsage *usage, int max)
 {
-	int64		now = concord_clock();
+	int64		now = concord_clock_ns();
 	int			n = 0;
 
 	if (table_shmem == NULL)

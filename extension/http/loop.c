@@ -39,8 +39,8 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "miscadmin.h"
-#include "portability/instr_time.h"
 #include "storage/fd.h"
 #include "storage/latch.h"
 #include "utils/memutils.h"
@@ -93,16 +93,6 @@ struct ConcordHttp
 };
 
 static bool loop_curl_ready = false;
-
-/* loop_now returns microseconds of a clock that does not jump. */
-static int64
-loop_now(void)
-{
-	instr_time	now;
-
-	INSTR_TIME_SET_CURRENT(now);
-	return INSTR_TIME_GET_MICROSEC(now);
-}
 
 /* loop_block blocks all signals but those of programming errors. */
 static void
@@ -223,7 +213,7 @@ loop_on_timer(CURLM *multi, long timeout_ms, void *arg)
 {
 	ConcordHttp *http = arg;
 
-	http->timer_at = timeout_ms < 0 ? -1 : loop_now() + timeout_ms * 1000;
+	http->timer_at = timeout_ms < 0 ? -1 : concord_clock_steady() + timeout_ms * 1000;
 	return 0;
 }
 
@@ -487,7 +477,7 @@ loop_drive(ConcordHttp *http)
 
 	loop_block(&old);
 	loop_start(http);
-	if (http->timer_at >= 0 && http->timer_at <= loop_now())
+	if (http->timer_at >= 0 && http->timer_at <= concord_clock_steady())
 	{
 		http->timer_at = -1;
 		curl_multi_socket_action(http->multi, CURL_SOCKET_TIMEOUT, 0, &running);
@@ -579,7 +569,7 @@ loop_wait_ms(ConcordHttp *http, int64 deadline)
 		until = deadline;
 	if (http->held.first != NULL)
 	{
-		int64		soon = loop_now() + LOOP_HOLD_MS * 1000;
+		int64		soon = concord_clock_steady() + LOOP_HOLD_MS * 1000;
 
 		until = until < 0 ? soon : Min(until, soon);
 	}
@@ -587,7 +577,7 @@ loop_wait_ms(ConcordHttp *http, int64 deadline)
 		return 0;
 	if (until < 0)
 		return -1;
-	wait = until - loop_now();
+	wait = until - concord_clock_steady();
 	return wait <= 0 ? 0 : (long) ((wait + 999) / 1000);
 }
 
@@ -610,7 +600,7 @@ void
 concord_http_wait(ConcordHttp *http, int timeout_ms, uint32 wait_event)
 {
 	int64		deadline = timeout_ms < 0 ? -1 :
-		loop_now() + (int64) timeout_ms * 1000;
+		concord_clock_steady() + (int64) timeout_ms * 1000;
 
 	while (true)
 	{
@@ -636,7 +626,7 @@ concord_http_wait(ConcordHttp *http, int timeout_ms, uint32 wait_event)
 		}
 		else if (MyLatch->is_set)
 			return;
-		if (deadline >= 0 && loop_now() >= deadline)
+		if (deadline >= 0 && concord_clock_steady() >= deadline)
 			return;
 	}
 }

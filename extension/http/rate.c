@@ -18,15 +18,6 @@
  */
 #include "http/rate.h"
 
-#include "base/clock.h"
-
-/* concord_clock returns nanoseconds since the machine was started. */
-int64
-concord_clock(void)
-{
-	return concord_clock_steady() * 1000;
-}
-
 /* rate_burst says how much time's worth may be sent at once. */
 static int64
 rate_burst(int64 period_ms)

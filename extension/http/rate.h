@@ -3,7 +3,7 @@
  * rate.h
  *	  The arithmetic of limits: a rate with a burst, a sliding window.
  *
- * All times are nanoseconds of one clock that never jumps (concord_clock).
+ * All times are nanoseconds of one clock that never jumps (concord_clock_ns).
  * No memory, no locks, no errors: callers hold a spinlock.
  *
  *-------------------------------------------------------------------------
@@ -11,13 +11,10 @@
 #ifndef CONCORD_HTTP_RATE_H
 #define CONCORD_HTTP_RATE_H
 
-#include "base/compat.h"
+#include "base/clock.h"
 
 #define CONCORD_NS_PER_MS	INT64CONST(1000000)
 #define CONCORD_NS_PER_S	INT64CONST(1000000000)
-
-/* concord_clock returns nanoseconds since the machine was started. */
-extern int64 concord_clock(void);
 
 /*
  * A rate: one request each interval, and before that as many as fit into

@@ -20,13 +20,13 @@
 #include "mapping/statement.h"
 
 #include "access/xact.h"
+#include "base/clock.h"
 #include "decoder/protocol.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 #include "utils/timeout.h"
-#include "utils/timestamp.h"
 #include "utils/tuplestore.h"
 
 /* The longest that a set may take: a worker has no statement_timeout. */
@@ -199,7 +199,7 @@ run_try(ConcordCompiled *compiled, ConcordSet *set, ConcordResult *results,
 
 /* run_transient says whether an error is no row's and no definition's fault. */
 static bool
-run_transient(int sqlerrcode, TimestampTz started)
+run_transient(int sqlerrcode, int64 started)
 {
 	switch (ERRCODE_TO_CATEGORY(sqlerrcode))
 	{
@@ -213,8 +213,7 @@ run_transient(int sqlerrcode, TimestampTz started)
 		case ERRCODE_OPERATOR_INTERVENTION:
 			/* but our own time limit is the rows' fault */
 			return !(sqlerrcode == ERRCODE_QUERY_CANCELED && run_is_worker() &&
-					 TimestampDifferenceExceeds(started, GetCurrentTimestamp(),
-												RUN_TIME_LIMIT_MS));
+					 concord_clock_passed(started, RUN_TIME_LIMIT_MS));
 	}
 	return false;
 }
@@ -290,7 +289,7 @@ static void
 run_range(ConcordCompiled *compiled, ConcordSet *set, ConcordResult *results,
 		  int nresults)
 {
-	TimestampTz started = GetCurrentTimestamp();
+	int64		started = concord_clock_steady();
 	ErrorData  *error = run_try(compiled, set, results, nresults);
 
 	if (error == NULL)

@@ -12,9 +12,9 @@
 #include "workers/worker.h"
 
 #include "base/bookkeeping.h"
+#include "base/clock.h"
 #include "delivery/log.h"
 #include "outbox/retain.h"
-#include "utils/timestamp.h"
 
 #define CLK_TURN_MS			1500
 #define CLK_RETENTION_MS	60000
@@ -35,20 +35,18 @@ clk_extension_exists(void)
 void
 concord_clerk_main(Datum main_arg)
 {
-	TimestampTz retained = 0;
+	int64		retained = 0;
 
 	(void) concord_worker_start(main_arg, CONCORD_WORKER_CLERK, 0);
 	for (;;)
 	{
-		TimestampTz now = GetCurrentTimestamp();
-
 		if (!clk_extension_exists())
 			concord_worker_gone();
-		if (TimestampDifferenceExceeds(retained, now, CLK_RETENTION_MS))
+		if (concord_clock_passed(retained, CLK_RETENTION_MS))
 		{
 			concord_outbox_retain();
 			concord_delivery_retain();
-			retained = now;
+			retained = concord_clock_steady();
 		}
 		concord_worker_wait(CLK_TURN_MS);
 	}

@@ -34,6 +34,7 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "base/clock.h"
 #include "base/settings.h"
 #include "catalog/pg_database.h"
 #include "miscadmin.h"
@@ -47,7 +48,6 @@
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
-#include "utils/timestamp.h"
 #include "workers/worker.h"
 
 #define LCH_SURVEY_MS		60000	/* look for databases without being told */
@@ -60,12 +60,12 @@
 #define LCH_FIRST_DELAY_MS	100 /* restart back-off, doubled each time */
 #define LCH_MAX_DELAY_MS	60000
 
-/* What the launcher knows of one worker. */
+/* What the launcher knows of one worker; times here are concord_clock_steady(). */
 typedef struct LchWorker
 {
 	BackgroundWorkerHandle *handle; /* NULL: not ours, or not running */
-	TimestampTz started;
-	TimestampTz next_start;
+	int64		started;
+	int64		next_start;
 	int			failures;		/* in a row */
 } LchWorker;
 
@@ -73,8 +73,7 @@ typedef struct LchWorker
 typedef struct LchEntry
 {
 	Oid			dboid;
-	TimestampTz stop_since;		/* 0: not stopping */
-	TimestampTz checked_at;		/* by a scout, for an orphaned slot */
+	int64		stop_since;		/* 0: not stopping */
 	LchWorker	workers[CONCORD_WORKER_SLOTS];
 } LchEntry;
 
@@ -91,9 +90,9 @@ typedef struct LchState
 	BackgroundWorkerHandle *scout;
 	uint32		scout_answer;	/* survey_done when it was sent */
 	int			scout_failures; /* in a row, without an answer */
-	TimestampTz last_survey;
-	TimestampTz last_orphan_check;
-	TimestampTz no_slot_until;	/* no worker slot was free: wait */
+	int64		last_survey;
+	int64		last_orphan_check;
+	int64		no_slot_until;	/* no worker slot was free: wait */
 	bool		said_no_slot;
 	bool		said_full;
 	MemoryContext turn;			/* reset after each turn */
@@ -155,11 +154,9 @@ lch_sleep_at_most(LchState *state, long ms)
 
 /* lch_sleep_until shortens it to a moment. */
 static void
-lch_sleep_until(LchState *state, TimestampTz moment)
+lch_sleep_until(LchState *state, int64 moment)
 {
-	lch_sleep_at_most(state,
-					  TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
-													  moment) + 1);
+	lch_sleep_at_most(state, concord_clock_left(moment));
 }
 
 /*
@@ -179,8 +176,7 @@ lch_register(LchState *state, BackgroundWorker *worker)
 		state->said_no_slot = false;
 		return handle;
 	}
-	state->no_slot_until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-													   LCH_NO_SLOT_MS);
+	state->no_slot_until = concord_clock_steady() + LCH_NO_SLOT_MS * 1000;
 	if (!state->said_no_slot)
 		ereport(WARNING,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
@@ -327,7 +323,7 @@ lch_send_scout(LchState *state, Oid dboid, bool check)
 {
 	BackgroundWorker worker;
 
-	if (GetCurrentTimestamp() < state->no_slot_until)
+	if (concord_clock_steady() < state->no_slot_until)
 	{
 		lch_sleep_until(state, state->no_slot_until);
 		return;
@@ -337,7 +333,7 @@ lch_send_scout(LchState *state, Oid dboid, bool check)
 	memcpy(worker.bgw_extra, &check, sizeof(check));
 	state->scout_answer = lch_answer();
 	state->scout = lch_register(state, &worker);
-	state->last_survey = GetCurrentTimestamp();
+	state->last_survey = concord_clock_steady();
 }
 
 /*
@@ -348,20 +344,18 @@ lch_send_scout(LchState *state, Oid dboid, bool check)
 static void
 lch_survey(LchState *state)
 {
-	TimestampTz now = GetCurrentTimestamp();
-	TimestampTz due;
+	int64		due;
 	int			nbases = list_length(state->scout_bases);
 
 	if (lch_scout_busy(state) || nbases == 0)
 		return;
-	if (TimestampDifferenceExceeds(state->last_survey, now, LCH_SURVEY_MS))
+	if (concord_clock_passed(state->last_survey, LCH_SURVEY_MS))
 		pg_atomic_fetch_add_u32(&concord_shmem->survey_wanted, 1);
 	if (lch_answer() == pg_atomic_read_u32(&concord_shmem->survey_wanted))
 		return;
-	due = TimestampTzPlusMilliseconds(state->last_survey,
-									  state->scout_failures == 0 ? LCH_GAP_MS :
-									  lch_delay(state->scout_failures));
-	if (now < due)
+	due = state->last_survey + 1000 * (state->scout_failures == 0 ? LCH_GAP_MS :
+									   lch_delay(state->scout_failures));
+	if (concord_clock_steady() < due)
 		lch_sleep_until(state, due);
 	else
 		lch_send_scout(state,
@@ -375,7 +369,6 @@ static bool
 lch_alive(LchEntry *entry, ConcordDatabase *db, int slot)
 {
 	LchWorker  *worker = &entry->workers[slot];
-	TimestampTz now = GetCurrentTimestamp();
 	pid_t		pid;
 
 	if (worker->handle != NULL)
@@ -384,10 +377,10 @@ lch_alive(LchEntry *entry, ConcordDatabase *db, int slot)
 			return true;
 		pfree(worker->handle);
 		worker->handle = NULL;
-		if (TimestampDifferenceExceeds(worker->started, now, LCH_HEALTHY_MS))
+		if (concord_clock_passed(worker->started, LCH_HEALTHY_MS))
 			worker->failures = 0;
-		worker->next_start =
-			TimestampTzPlusMilliseconds(now, lch_delay(worker->failures));
+		worker->next_start = concord_clock_steady() +
+			1000 * lch_delay(worker->failures);
 		worker->failures++;
 	}
 	SpinLockAcquire(&db->mutex);
@@ -418,7 +411,7 @@ lch_start_one(LchState *state, LchEntry *entry, int slot)
 	worker.bgw_main_arg = ObjectIdGetDatum(entry->dboid);
 	memcpy(worker.bgw_extra, &index, sizeof(index));
 	entry->workers[slot].handle = lch_register(state, &worker);
-	entry->workers[slot].started = GetCurrentTimestamp();
+	entry->workers[slot].started = concord_clock_steady();
 	return entry->workers[slot].handle != NULL;
 }
 
@@ -426,7 +419,7 @@ lch_start_one(LchState *state, LchEntry *entry, int slot)
 static void
 lch_start(LchState *state, LchEntry *entry, ConcordDatabase *db)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	int64		now = concord_clock_steady();
 	bool		missing = false;
 
 	SpinLockAcquire(&db->mutex);
@@ -462,14 +455,12 @@ lch_start(LchState *state, LchEntry *entry, ConcordDatabase *db)
 static bool
 lch_stop(LchState *state, LchEntry *entry, ConcordDatabase *db)
 {
-	TimestampTz now = GetCurrentTimestamp();
 	bool		alive = false;
 	bool		impatient;
 
 	if (entry->stop_since == 0)
-		entry->stop_since = now;
-	impatient = TimestampDifferenceExceeds(entry->stop_since, now,
-										   LCH_PATIENCE_MS);
+		entry->stop_since = concord_clock_steady();
+	impatient = concord_clock_passed(entry->stop_since, LCH_PATIENCE_MS);
 	SpinLockAcquire(&db->mutex);
 	db->stop_requested = true;
 	SpinLockRelease(&db->mutex);
@@ -672,18 +663,17 @@ lch_check_wanted(LchState *state)
 static void
 lch_check_orphans(LchState *state)
 {
-	TimestampTz now = GetCurrentTimestamp();
 	Oid			orphan;
 
 	if (lch_answer() !=
 		pg_atomic_read_u32(&concord_shmem->survey_wanted) ||
 		lch_scout_busy(state) ||
-		!TimestampDifferenceExceeds(state->last_orphan_check, now, 1000))
+		!concord_clock_passed(state->last_orphan_check, 1000))
 		return;
 	orphan = lch_orphan(state);
 	if (!OidIsValid(orphan) || concord_shmem_database(orphan) != NULL)
 		return;
-	state->last_orphan_check = now;
+	state->last_orphan_check = concord_clock_steady();
 	lch_send_scout(state, orphan, true);
 	lch_sleep_at_most(state, 1100);
 }

@@ -19,6 +19,7 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "base/clock.h"
 #include "base/settings.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_db_role_setting.h"
@@ -34,7 +35,6 @@
 #include "utils/guc.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
-#include "utils/timestamp.h"
 #include "workers/launcher.h"
 #include "workers/worker.h"
 
@@ -144,14 +144,13 @@ concord_registry_has(Oid dboid)
 void
 concord_registry_ensure(void)
 {
-	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-												  concord_start_timeout);
+	int64		end = concord_clock_steady() + concord_start_timeout * INT64CONST(1000);
 
 	if (concord_shmem == NULL || RecoveryInProgress() ||
 		concord_registry_has(MyDatabaseId))
 		return;
 	while (concord_shmem_database(MyDatabaseId) == NULL &&
-		   GetCurrentTimestamp() < end)
+		   concord_clock_left(end) > 0)
 	{
 		/* one place for all: who finds it taken comes again */
 		LWLockAcquire(concord_shmem->lock, LW_EXCLUSIVE);

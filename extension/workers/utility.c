@@ -21,6 +21,7 @@
 #include "workers/launcher.h"
 
 #include "access/xact.h"
+#include "base/clock.h"
 #include "catalog/objectaccess.h"
 #include "catalog/pg_database.h"
 #include "catalog/pg_extension.h"
@@ -33,7 +34,6 @@
 #include "storage/proc.h"
 #include "tcop/utility.h"
 #include "utils/acl.h"
-#include "utils/timestamp.h"
 #include "workers/registry.h"
 #include "workers/worker.h"
 
@@ -100,7 +100,7 @@ void
 concord_launcher_hold(Oid dboid, const char *name)
 {
 	ConcordDatabase *db = concord_shmem_database(dboid);
-	TimestampTz start = GetCurrentTimestamp();
+	int64		start = concord_clock_steady();
 
 	if (db == NULL || !utl_hold_begin(db, dboid))
 		return;
@@ -114,8 +114,7 @@ concord_launcher_hold(Oid dboid, const char *name)
 		SpinLockRelease(&db->mutex);
 		if (stopped)
 			return;
-		if (TimestampDifferenceExceeds(start, GetCurrentTimestamp(),
-									   UTL_PATIENCE_MS))
+		if (concord_clock_passed(start, UTL_PATIENCE_MS))
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_IN_USE),
 					 errmsg("the workers of pg_concord in database \"%s\" did not stop in time",

@@ -95,5 +95,42 @@ sql('UPDATE goods SET n = n + 1');
 delivered_soon('delivered');
 is($erp->control('GET', 'tokens')->{issued}, $second, 'with the same token');
 
+# What waits when the clock is set, waits for as long as it would have: the
+# pause before a worker that keeps failing is started again, a session, capture.
+sub courier { return sql("SELECT coalesce(max(pid), 0) FROM pg_stat_activity WHERE backend_type = 'concord courier'"); }
+for my $death (1 .. 6)
+{
+	my $pid = courier();
+	sql("SELECT pg_terminate_backend($pid)");
+	last if $death == 6;
+	ok($node->poll("SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'concord courier' AND pid <> $pid"), "the courier is back, $death");
+}
+ok($node->poll("SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'concord courier'"), 'it is away for a moment');
+set_clock(-30);
+my $start = time;
+ok($node->poll("SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'concord courier'"), 'and back');
+cmp_ok(time - $start, '<', 20, 'not a day later');
+
+$node->safe_psql('postgres', 'CREATE DATABASE other');
+ok($node->ready('other'), 'another database gets its workers');
+$node->safe_psql('other', 'DROP EXTENSION pg_concord');
+ok($node->poll("SELECT count(*) = 0 FROM pg_stat_activity WHERE datname = 'other'"), 'and loses them');
+ok($node->poll('SELECT count(*) = 1 FROM pg_replication_slots'), 'with its slot');
+
+sql('UPDATE goods SET n = n + 1');
+delivered_soon('changes are captured');
+
+$erp->stop;
+sql('UPDATE goods SET n = n + 1');
+$start = time;
+open my $waiting, '-|', $node->installed_command('psql'), '-XAtq', '-d', $node->connstr('postgres'),
+  '-c', "SET statement_timeout = '40s'; SELECT concord.wait_for_delivery(NULL, '4s')"
+  or die "psql: $!";
+ok($node->poll("SELECT count(*) = 1 FROM pg_stat_activity WHERE query LIKE '%wait_for_delivery%' AND pid <> pg_backend_pid() AND state = 'active'"), 'a session waits');
+set_clock(-60);
+is(scalar <$waiting>, "f\n", 'until its time is over');
+close $waiting;
+cmp_ok(time - $start, '<', 20, 'which comes soon');
+
 $node->stop;
 done_testing();
