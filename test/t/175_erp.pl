@@ -119,4 +119,13 @@ is($node->safe_psql('postgres', q{SELECT string_agg(otherwise || ' ' || outcome,
 my $sent = join "\n", map { $_->{body} } $systems->journal('sage_x3');
 like($sent, qr/create\(data: \{code:\\"1\\",.*companyName1:\\"Ada \\\\\\"L\\\\\\" /, 'sage_x3: quotes within a literal');
 
+# what cannot be a name in a document is said, and sends nothing
+my $c = Concord::Catalogue->new($node, $systems, connector => 'sage_x3', server => 'x3_bad', mapping => 'x3_bad', table => 'item_bad',
+	(map { $_ => $systems{sage_x3}{$_} } qw(url user_mapping server_options object key)), fields => '{"a}) { x": "name"}');
+my $n = () = $systems->journal('sage_x3');
+$c->sql("INSERT INTO item_bad VALUES (1, 'a', 1)");
+ok($node->poll_query_until('postgres', "SELECT count(*) = 1 FROM concord.dead_letter WHERE mapping = 'x3_bad'"), 'sage_x3: a name that is none ends as a dead letter');
+like($c->sql("SELECT error FROM concord.dead_letter WHERE mapping = 'x3_bad'"), qr/is not a name of GraphQL/, 'sage_x3: which says why');
+is(scalar(() = $systems->journal('sage_x3')), $n, 'sage_x3: nothing was sent');
+
 done_testing();
