@@ -264,6 +264,17 @@ book_count(ConcordCourier *courier)
 	}
 }
 
+/* book_put_sent adds a lane's sent_up_to. */
+static void
+book_put_sent(ConcordBookRows *rows, ConcordLane *lane, int64 limit)
+{
+	lane->sent_limit = limit;
+	concord_book_put(rows, 0, Int32GetDatum(lane->id), false);
+	concord_book_put(rows, 1, Int64GetDatum(limit), false);
+	concord_book_put(rows, 2, Int32GetDatum(lane->share), false);
+	rows->n++;
+}
+
 /*
  * concord_book_reserve raises sent_up_to, durably, of the lanes that are about
  * to send beyond it.
@@ -280,16 +291,38 @@ concord_book_reserve(ConcordCourier *courier)
 	{
 		ConcordLane *lane = dlist_container(ConcordLane, node, iter.cur);
 
-		if (lane->state != CONCORD_LANE_OPEN || lane->read_pos <= lane->sent_limit)
-			continue;
-		lane->sent_limit = lane->read_pos + CONCORD_SENT_AHEAD;
-		concord_book_put(&rows, 0, Int32GetDatum(lane->id), false);
-		concord_book_put(&rows, 1, Int64GetDatum(lane->sent_limit), false);
-		concord_book_put(&rows, 2, Int32GetDatum(lane->share), false);
-		rows.n++;
+		if (lane->state == CONCORD_LANE_OPEN && lane->read_pos > lane->sent_limit)
+			book_put_sent(&rows, lane, lane->read_pos + CONCORD_SENT_AHEAD);
 	}
 	concord_book_run(&rows);
 	concord_bookkeeping_commit(true);
+}
+
+/*
+ * concord_book_unreserve gives back what was reserved ahead and not used, of one
+ * lane or of all (NULL), when an orderly end is made: what was not sent is then
+ * not looked for by who serves the lane next.  Losing this commit loses nothing
+ * but that.
+ */
+void
+concord_book_unreserve(ConcordCourier *courier, ConcordLane *only)
+{
+	ConcordBookRows rows = {0};
+	dlist_iter	iter;
+
+	concord_bookkeeping_begin();
+	concord_book_begin(&rows, &book_sent, courier->nlanes);
+	dlist_foreach(iter, &courier->lanes)
+	{
+		ConcordLane *lane = dlist_container(ConcordLane, node, iter.cur);
+
+		if ((only == NULL || only == lane) && lane->sent_limit > lane->sent_max &&
+			(lane->state == CONCORD_LANE_OPEN ||
+			 lane->state == CONCORD_LANE_DRAINING))
+			book_put_sent(&rows, lane, lane->sent_max);
+	}
+	concord_book_run(&rows);
+	concord_bookkeeping_commit(false);
 }
 
 /* ---------------------------------------------------------------------

@@ -308,6 +308,7 @@ typedef struct ConcordLane
 	int64		read_pos;		/* taken into the window up to here */
 	int64		max_done;		/* newest finished */
 	int64		sent_limit;		/* committed sent_up_to */
+	int64		sent_max;		/* nothing beyond was sent */
 	int64		recovered_to;	/* up to here an earlier process may have sent */
 	int			nfinished;		/* ranges finished before this process */
 	int64	   *finished;		/* [from, to) pairs, ascending */
@@ -599,6 +600,7 @@ extern int	concord_backoff_ms(int attempt, int base_ms, int cap_ms);
 extern bool concord_book_wanted(ConcordCourier *courier);
 extern void concord_book_turn(ConcordCourier *courier);
 extern void concord_book_reserve(ConcordCourier *courier);
+extern void concord_book_unreserve(ConcordCourier *courier, ConcordLane *only);
 
 
 

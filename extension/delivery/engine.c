@@ -253,6 +253,7 @@ concord_courier_stop(ConcordCourier *courier)
 	}
 	if (courier->nended > 0)
 		concord_book_turn(courier);
+	concord_book_unreserve(courier, NULL);
 	concord_bookkeeping_begin();
 	concord_bookkeeping_commit(concord_limits_save_usage());
 }

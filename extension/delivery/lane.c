@@ -305,6 +305,7 @@ lane_read_row(ConcordLane *lane)
 												   2, &isnull));
 	lane->max_done = lane->shown_cursor = lane->read_pos;
 	lane->recovered_to = Min(lane->sent_limit, concord_outbox_last_seq());
+	lane->sent_max = lane->recovered_to;
 	lane_read_done(lane);
 	lane->past = concord_division_past(lane->id, lane->share, lane->memory);
 	return LANE_ROW_READ;
@@ -693,6 +694,7 @@ concord_lanes_advance(ConcordCourier *courier)
 		{
 			if (courier->nended > 0 || lane->dirty)
 				concord_book_turn(courier);
+			concord_book_unreserve(courier, lane);
 			lane_close(lane);
 			courier->loaded = false;
 		}

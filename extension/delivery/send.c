@@ -607,6 +607,8 @@ send_take(SendRound *round, SendUnit *unit, ConcordDelivery *d)
 	round->flush = Max(round->flush, after);
 	concord_delivery_become(d, CONCORD_DELIVERY_SENT);
 	d->lane->in_flight++;
+	if (d->in_window)
+		d->lane->sent_max = Max(d->lane->sent_max, d->event->seq);
 }
 
 /* send_gather makes a unit of what a lane has ready; false: it has nothing. */

@@ -127,6 +127,8 @@ control_config(Request *req, json_t *body)
 			options.log = json_is_true(value);
 		else if (strcmp(name, "strict") == 0)
 			options.strict = json_is_true(value);
+		else if (strcmp(name, "acknowledge") == 0)
+			options.acknowledge = json_is_true(value);
 		else if (strcmp(name, "max_body") == 0)
 			options.max_body = (size_t) json_integer_value(value);
 		else if (strcmp(name, "seed") == 0)
@@ -219,6 +221,7 @@ control_reset(Request *req)
 	journal_clear();
 	options.strict = false;
 	options.log = true;
+	options.acknowledge = false;
 	answer_done(req);
 }
 

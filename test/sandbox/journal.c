@@ -275,7 +275,7 @@ journal_add(Request *req)
 	counters.bytes += (int64_t) req->body.len;
 	counters.by_status[req->answer.status < 600 ? req->answer.status : 0]++;
 	if (req->acted)
-		counters.acted++;
+		counters.acted += req->items > 0 ? req->items : 1;
 	if (req->rule_id != 0)
 		counters.faults++;
 	if (counters.first == 0)

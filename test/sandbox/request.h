@@ -6,6 +6,7 @@
  * server.c	 sockets, bodies, timers; builds a Request, sends its Answer
  * service.c	 what an OData, REST or hook address does
  * batch.c	 several requests in one
+ * acknowledge.c	 the same, not taken apart
  * tokens.c	 credentials that are issued
  * rules.c	 which fault a request meets
  * journal.c	 what is remembered of it, and what was wrong with it
@@ -80,6 +81,7 @@ typedef struct Request
 	int64_t		sequence;
 	bool		has_sequence;
 	bool		acted;			/* the ERP's state reflects it */
+	int			items;			/* of a batch that is not taken apart */
 	json_t	   *action;			/* of the fault rule that fired, or NULL */
 	int			rule_id;
 	int64_t		budget_left;	/* of action budget; below 0: refused */
@@ -105,6 +107,7 @@ typedef struct Options
 	bool		log;
 	size_t		log_limit;
 	bool		strict;			/* unknown sets are 404 instead of made */
+	bool		acknowledge;	/* batches are not taken apart */
 	FILE	   *log_file;
 } Options;
 
@@ -128,6 +131,9 @@ extern void service_act(Request *req);
 /* batch.c */
 extern bool batch_is(const Request *req);
 extern void batch_act(Request *req);
+
+/* acknowledge.c */
+extern void acknowledge_act(Request *req);
 
 /* rules.c */
 extern json_t *rule_add(const json_t *spec, const char **why);

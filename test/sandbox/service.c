@@ -599,7 +599,10 @@ service_act(Request *req)
 			tokens_act(req);
 			break;
 		case TARGET_BATCH:
-			batch_act(req);
+			if (options.acknowledge)
+				acknowledge_act(req);
+			else
+				batch_act(req);
 			break;
 	}
 }

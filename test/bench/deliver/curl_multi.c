@@ -3,14 +3,16 @@
  * curl_multi.c
  *	  What libcurl alone can deliver: the yardstick for the courier.
  *
- * Sends N small JSON POSTs with keep-alive and a fixed number in flight, each
- * with as many headers as a delivery carries, reads the answers and does
- * nothing else: no database, no order, no bookkeeping.  Easy handles are
- * reused, as the courier reuses its own.
+ * Sends one request N times, with keep-alive and a fixed number in flight,
+ * reads the answers and does nothing else: no database, no order, no
+ * bookkeeping, no body that has to be written first.  Easy handles are reused,
+ * as the courier reuses its own; the list of headers is made for each request.
  *
- *	  curl_multi URL N IN_FLIGHT [HEADERS]
+ *	  curl_multi URL N IN_FLIGHT REQUEST
  *
- * prints requests per second, and microseconds of CPU a request.
+ * REQUEST is a file: the method in the first line, headers in those that
+ * follow, an empty line, and the body.  Prints requests per second, and
+ * microseconds of CPU a request.
  *
  *-------------------------------------------------------------------------
  */
@@ -21,16 +23,22 @@
 #include <sys/resource.h>
 #include <time.h>
 
+#define MAX_HEADERS 64
+
 typedef struct Transfer
 {
 	CURL	   *easy;
 	struct curl_slist *headers;
-	char		body[512];
 } Transfer;
+
+static const char *method;
+static const char *headers[MAX_HEADERS];
+static int	nheaders;
+static const char *body;
+static long body_len;
 
 static long sent;
 static long failed;
-static int	nheaders = 2;		/* Content-Type included */
 
 static size_t
 discard(char *data, size_t size, size_t n, void *arg)
@@ -49,26 +57,52 @@ seconds(void)
 	return (double) ts.tv_sec + (double) ts.tv_nsec / 1e9;
 }
 
-/* Gives a transfer its next body and headers and starts it. */
+/* Reads the request; the file stays in memory. */
 static void
-start(CURLM *multi, Transfer *t, long n)
+read_request(const char *name)
 {
-	char		line[160];
+	FILE	   *file = fopen(name, "rb");
+	char	   *text = calloc(1, 16 * 1024 * 1024);
+	size_t		len = file ? fread(text, 1, 16 * 1024 * 1024 - 1, file) : 0;
+	char	   *p = text;
 
-	snprintf(t->body, sizeof(t->body),
-			 "{\"ID\": \"C%08ld\", \"Name\": \"Customer number %ld\", "
-			 "\"CreditLimit\": %ld.25, \"Note\": \"%0100ld\", "
-			 "\"ChangedAt\": \"2026-11-20T08:15:00.123456Z\"}", n, n, n % 10000, n);
-	curl_slist_free_all(t->headers);
-	t->headers = curl_slist_append(NULL, "Content-Type: application/json");
-	for (int i = 1; i < nheaders; i++)
+	if (file == NULL || len == 0)
 	{
-		snprintf(line, sizeof(line),
-				 "X-Header-%d: 8a1b3c5d-0000-8000-8000-%012ld", i, n);
-		t->headers = curl_slist_append(t->headers, line);
+		perror(name);
+		exit(2);
 	}
+	fclose(file);
+	for (int line = 0;; line++)
+	{
+		char	   *end = strchr(p, '\n');
+		char	   *start = p;
+
+		if (end == NULL)
+			break;
+		*end = '\0';
+		p = end + 1;
+		if (line == 0)
+			method = start;
+		else if (*start == '\0')
+			break;
+		else if (nheaders < MAX_HEADERS)
+			headers[nheaders++] = start;
+	}
+	body = p;
+	body_len = (long) (text + len - p);
+}
+
+/* Gives a transfer its headers and starts it. */
+static void
+start(CURLM *multi, Transfer *t)
+{
+	curl_slist_free_all(t->headers);
+	t->headers = NULL;
+	for (int i = 0; i < nheaders; i++)
+		t->headers = curl_slist_append(t->headers, headers[i]);
 	curl_easy_setopt(t->easy, CURLOPT_HTTPHEADER, t->headers);
-	curl_easy_setopt(t->easy, CURLOPT_POSTFIELDSIZE, (long) strlen(t->body));
+	curl_easy_setopt(t->easy, CURLOPT_POSTFIELDS, body);
+	curl_easy_setopt(t->easy, CURLOPT_POSTFIELDSIZE, body_len);
 	curl_multi_add_handle(multi, t->easy);
 }
 
@@ -78,7 +112,7 @@ prepare(Transfer *t, const char *url)
 	t->easy = curl_easy_init();
 	curl_easy_setopt(t->easy, CURLOPT_URL, url);
 	curl_easy_setopt(t->easy, CURLOPT_POST, 1L);
-	curl_easy_setopt(t->easy, CURLOPT_POSTFIELDS, t->body);
+	curl_easy_setopt(t->easy, CURLOPT_CUSTOMREQUEST, method);
 	curl_easy_setopt(t->easy, CURLOPT_WRITEFUNCTION, discard);
 	curl_easy_setopt(t->easy, CURLOPT_PRIVATE, t);
 	curl_easy_setopt(t->easy, CURLOPT_TIMEOUT_MS, 30000L);
@@ -108,7 +142,10 @@ reap(CURLM *multi, long total)
 		done++;
 		curl_multi_remove_handle(multi, easy);
 		if (sent < total)
-			start(multi, t, ++sent);
+		{
+			sent++;
+			start(multi, t);
+		}
 	}
 	return done;
 }
@@ -117,20 +154,19 @@ int
 main(int argc, char **argv)
 {
 	long		total = argc > 2 ? atol(argv[2]) : 0;
-	int			in_flight = argc > 3 ? atoi(argv[3]) : 32;
+	int			in_flight = argc > 3 ? atoi(argv[3]) : 0;
 	Transfer   *transfers;
 	CURLM	   *multi;
 	struct rusage usage;
 	double		begin;
 	long		done = 0;
 
-	if (argc > 4)
-		nheaders = atoi(argv[4]);
-	if (argc < 3 || total < 1 || in_flight < 1 || nheaders < 1)
+	if (argc != 5 || total < 1 || in_flight < 1)
 	{
-		fprintf(stderr, "usage: curl_multi URL REQUESTS [IN_FLIGHT] [HEADERS]\n");
+		fprintf(stderr, "usage: curl_multi URL REQUESTS IN_FLIGHT REQUEST-FILE\n");
 		return 2;
 	}
+	read_request(argv[4]);
 	curl_global_init(CURL_GLOBAL_DEFAULT);
 	multi = curl_multi_init();
 	curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, (long) in_flight);
@@ -139,7 +175,8 @@ main(int argc, char **argv)
 	for (int i = 0; i < in_flight && sent < total; i++)
 	{
 		prepare(&transfers[i], argv[1]);
-		start(multi, &transfers[i], ++sent);
+		sent++;
+		start(multi, &transfers[i]);
 	}
 	while (done < total)
 	{
