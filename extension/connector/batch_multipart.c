@@ -49,6 +49,21 @@ bmp_boundary(const ConcordBatchItem *items, int n, const char *prefix)
 	return boundary;
 }
 
+/*
+ * bmp_clean appends a text that stands in a line.  A line end in it, which a tag
+ * that another system gave may have, would be another header.
+ */
+static void
+bmp_clean(StringInfo buf, const char *text)
+{
+	for (const char *p = text; *p; p++)
+	{
+		unsigned char c = (unsigned char) *p;
+
+		appendStringInfoChar(buf, (c < ' ' && c != '\t') || c == 0x7F ? ' ' : *p);
+	}
+}
+
 /* bmp_request writes an item as the HTTP request that it is. */
 static void
 bmp_request(StringInfo buf, const ConcordBatchItem *item, int number)
@@ -57,11 +72,16 @@ bmp_request(StringInfo buf, const ConcordBatchItem *item, int number)
 
 	appendStringInfo(buf, "Content-Type: application/http\r\n"
 					 "Content-Transfer-Encoding: binary\r\n"
-					 "Content-ID: %d\r\n\r\n%s %s HTTP/1.1\r\n", number,
-					 request->method, concord_batch_path(item));
+					 "Content-ID: %d\r\n\r\n%s ", number, request->method);
+	bmp_clean(buf, concord_batch_path(item));
+	appendStringInfoString(buf, " HTTP/1.1\r\n");
 	for (int i = 0; i < request->nheaders; i++)
-		appendStringInfo(buf, "%s: %s\r\n", request->headers[i].name,
-						 request->headers[i].value);
+	{
+		bmp_clean(buf, request->headers[i].name);
+		appendStringInfoString(buf, ": ");
+		bmp_clean(buf, request->headers[i].value);
+		appendStringInfoString(buf, "\r\n");
+	}
 	if (request->body != NULL)
 		appendStringInfo(buf, "Content-Length: %zu\r\n", request->body_len);
 	appendStringInfoString(buf, "\r\n");

@@ -116,6 +116,17 @@ concord_breaker_answer(ConcordSystem *system, const ConcordConnector *connector,
 }
 
 /*
+ * concord_breaker_batch says that the results that follow, up to the end, are
+ * all of one answer.
+ */
+void
+concord_breaker_batch(ConcordSystem *system, bool begins)
+{
+	system->in_batch = begins;
+	system->heard = false;
+}
+
+/*
  * concord_breaker_result takes note of an exchange's outcome and returns
  * whether a failure counts against the record (the breaker stayed closed).
  * record tells records of the system apart.
@@ -126,7 +137,9 @@ concord_breaker_result(ConcordSystem *system, const ConcordExchange *x,
 {
 	ConcordAccount *account = system->account;
 	bool		counts = true;
+	bool		first = !system->heard;
 
+	system->heard = system->in_batch;
 	if (x->outcome != CONCORD_OUTCOME_DONE && x->error != NULL)
 	{
 		strlcpy(system->last_error, x->error, sizeof(system->last_error));
@@ -135,23 +148,23 @@ concord_breaker_result(ConcordSystem *system, const ConcordExchange *x,
 	if (x->outcome == CONCORD_OUTCOME_DOWN)
 	{
 		concord_account_down(account, x->error, x->retry_after_ms,
-							 x->status == BREAKER_OVERLOADED);
+							 x->status == BREAKER_OVERLOADED, first);
 		counts = false;
 	}
 	else if (x->outcome == CONCORD_OUTCOME_THROTTLE)
 	{
-		concord_account_throttled(account, x->retry_after_ms);
+		concord_account_throttled(account, x->retry_after_ms, first);
 		counts = false;
 	}
 	else if (x->outcome == CONCORD_OUTCOME_UNKNOWN ||
 			 (x->outcome == CONCORD_OUTCOME_RETRY &&
 			  (x->status == 0 || x->status >= 500)))
 		counts = concord_account_failed(account, record, x->error,
-										x->retry_after_ms);
+										x->retry_after_ms, first);
 	else
 	{
 		system->last_answer_at = now;
-		concord_account_answered(account);
+		concord_account_answered(account, first);
 	}
 	concord_breaker_look(system);
 	return counts;

@@ -123,6 +123,8 @@ typedef struct ConcordSystem
 	bool		moving;			/* it has another account now: drain first */
 	bool		place;			/* taken, and nothing chosen for it yet */
 	bool		served;			/* something was sent since its last turn */
+	bool		in_batch;		/* results are those of one answer ... */
+	bool		heard;			/* ... and one of them has been told */
 	int64		ask_at;			/* microseconds of concord_account_now(): when
 								 * to ask for a place again; -1: our latch is
 								 * set then */
@@ -573,6 +575,7 @@ extern void concord_system_ends(ConcordCourier *courier, ConcordSystem *system);
 extern bool concord_breaker_result(ConcordSystem *system,
 								   const ConcordExchange *exchange,
 								   uint64 record, TimestampTz now);
+extern void concord_breaker_batch(ConcordSystem *system, bool begins);
 extern void concord_breaker_answer(ConcordSystem *system,
 								   const ConcordConnector *connector,
 								   const ConcordResponse *response);

@@ -475,6 +475,7 @@ concord_group_answer(ConcordCourier *courier, ConcordGroup *group)
 						   group->members[0]->access->server->connector,
 						   &group->request->response);
 	verdict = grp_unpack(courier, group, items);
+	concord_breaker_batch(group->lane->system, true);
 	if (verdict == CONCORD_BATCH_ITEMS)
 		grp_each(courier, group, items);
 	else if (grp_is_halved(courier, group, verdict))
@@ -485,6 +486,7 @@ concord_group_answer(ConcordCourier *courier, ConcordGroup *group)
 						  &group->request->response);
 	else
 		grp_whole(courier, group);
+	concord_breaker_batch(group->lane->system, false);
 	/* after its outcomes: a place that ends an outage's probe tells of it */
 	concord_send_give_place(courier, group->lane->system);
 	grp_free(group);

@@ -139,19 +139,24 @@ extern void concord_account_charge(ConcordAccount *account);
 /* concord_account_leave gives up waiting for a place. */
 extern void concord_account_leave(ConcordAccount *account);
 
-/* account_breaker.c: what became of a request; retry_after_ms -1: not said */
-extern void concord_account_answered(ConcordAccount *account);
+/*
+ * account_breaker.c: what became of a request; retry_after_ms -1: not said.
+ * first: nothing was told of this answer before.
+ */
+extern void concord_account_answered(ConcordAccount *account, bool first);
 extern void concord_account_throttled(ConcordAccount *account,
-									  int retry_after_ms);
+									  int retry_after_ms, bool first);
 extern void concord_account_down(ConcordAccount *account, const char *reason,
-								 int retry_after_ms, bool overloaded);
+								 int retry_after_ms, bool overloaded,
+								 bool first);
 
 /*
  * concord_account_failed notes a failure that may be a record's or the
  * system's; record tells them apart.  False: it is the system's.
  */
 extern bool concord_account_failed(ConcordAccount *account, uint64 record,
-								   const char *reason, int retry_after_ms);
+								   const char *reason, int retry_after_ms,
+								   bool first);
 
 /* concord_account_hurry lets a probe go now. */
 extern void concord_account_hurry(ConcordAccount *account);

@@ -126,16 +126,20 @@ brk_begin(ConcordAccountState *s)
 	return pg_atomic_read_u32(&s->version);
 }
 
-/* concord_account_answered: the system has answered about one record. */
+/*
+ * concord_account_answered: the system has answered about one record.  first:
+ * it is the first that this answer is about; a batch's answer is about many, and
+ * counts once for the concurrency.  The same with the other outcomes below.
+ */
 void
-concord_account_answered(ConcordAccount *account)
+concord_account_answered(ConcordAccount *account, bool first)
 {
 	ConcordAccountState *s = account->state;
 	int64		now = concord_clock_ns();
 	uint32		version = brk_begin(s);
 	int			ceiling = s->limits.concurrency * 1000;
 
-	if (!brk_heard(s) && s->thousandths < ceiling)
+	if (first && !brk_heard(s) && s->thousandths < ceiling)
 		s->thousandths = Min(s->thousandths + 1000 /
 							 Max(concord_account_allowed(s), BREAKER_ROUND),
 							 ceiling);
@@ -149,7 +153,8 @@ concord_account_answered(ConcordAccount *account)
 
 /* concord_account_throttled: the system asks for time. */
 void
-concord_account_throttled(ConcordAccount *account, int retry_after_ms)
+concord_account_throttled(ConcordAccount *account, int retry_after_ms,
+						  bool first)
 {
 	ConcordAccountState *s = account->state;
 	double		jitter = pg_prng_double(&pg_global_prng_state);
@@ -157,7 +162,7 @@ concord_account_throttled(ConcordAccount *account, int retry_after_ms)
 	uint32		version = brk_begin(s);
 	int64		ms = retry_after_ms;
 
-	if (brk_halve(s))
+	if (first && brk_halve(s))
 		s->throttles++;
 	if (ms < 0)
 		ms = BREAKER_THROTTLE_MS / 2 + (int64)
@@ -173,15 +178,15 @@ concord_account_throttled(ConcordAccount *account, int retry_after_ms)
 /* concord_account_down: the system is down; overloaded: it says it has too much to do. */
 void
 concord_account_down(ConcordAccount *account, const char *reason,
-					 int retry_after_ms, bool overloaded)
+					 int retry_after_ms, bool overloaded, bool first)
 {
 	ConcordAccountState *s = account->state;
 	int64		now = concord_clock_ns();
 	uint32		version = brk_begin(s);
 
-	if (overloaded)
+	if (first && overloaded)
 		brk_halve(s);
-	else
+	else if (first)
 		brk_heard(s);
 	brk_open(s, reason, retry_after_ms, now);
 	brk_end(s, version, now);
@@ -208,14 +213,15 @@ brk_count(ConcordAccountState *s, uint64 record)
 /* concord_account_failed: it may be the record's fault, or the system's. */
 bool
 concord_account_failed(ConcordAccount *account, uint64 record,
-					   const char *reason, int retry_after_ms)
+					   const char *reason, int retry_after_ms, bool first)
 {
 	ConcordAccountState *s = account->state;
 	int64		now = concord_clock_ns();
 	uint32		version = brk_begin(s);
 	bool		counts = false;
 
-	brk_heard(s);
+	if (first)
+		brk_heard(s);
 	if (s->breaker != CONCORD_BREAKER_OPEN)
 	{
 		/* else it was under way when it opened */

@@ -8,6 +8,7 @@ use warnings;
 
 use Concord::Cluster;
 use Concord::Sandbox;
+use Digest::SHA qw(sha256_hex);
 use JSON::PP;
 use Test::More;
 
@@ -62,6 +63,9 @@ my @arrays = grep { $_->{body} =~ /^\[/ } requests('/rest/api/things');
 is(join(' ', map { scalar @{ decode_json($_->{body}) } } @arrays), '100 100 50', 'in three requests, the last after lingering');
 is(sql("SELECT count(*) FROM concord.link WHERE mapping = 'things' AND remote_id = local_key->>'id'"), '250', 'each has its link');
 is(scalar(grep { $_->{headers}{'idempotency-key'} } @arrays), 3, 'a batch has an idempotency key');
+my @parts = map { $_->{body} =~ /(\{[^{}]*\})/g } @arrays;
+is(sql("SELECT count(DISTINCT payload_hash) FROM concord.delivery WHERE mapping = 'things' AND payload_hash IN ('" .
+		join("','", map { substr(sha256_hex($_), 0, 32) } @parts) . "')"), '250', 'the audit has the hash of its own part');
 
 # --- one of them is refused: it dies with its part
 $erp->clear_log;
@@ -196,6 +200,34 @@ $erp->rule({ path => '/odata/v4/sales/$batch' }, { status => 429, headers => { '
 sql("INSERT INTO t_od SELECT 900 + i, 'later' FROM generate_series(1, 10) i");
 settle('429');
 is(sql("SELECT max(attempts) FROM concord.delivery WHERE mapping = 'm_od' AND state = 'done' AND (local_key->>'id')::int > 900"), '1', '429: no attempt was counted');
+forget();
+
+# --- the system throttles each item of one answer: it has throttled once
+sql(qq{CREATE SERVER th FOREIGN DATA WRAPPER concord OPTIONS (connector 'json', url '$odata', concurrency '8', batch_size '50');
+	CREATE TABLE t_th (id int PRIMARY KEY, name text);
+	SELECT concord.create_mapping('m_th', 't_th', 'th', 'Th', '{"Name": "name"}', key => '{"ID": "id"}', options => '{"linger": "300ms"}')});
+$erp->rule({ path => '/odata/v4/sales/Th' }, { status => 429 }, 40);
+sql("INSERT INTO t_th SELECT i, 'n' FROM generate_series(1, 40) i");
+settle('throttled items');
+is(scalar(keys %{ $erp->data('/odata/v4/sales/Th') }), 40, 'throttled items: all arrive');
+is(sql("SELECT concurrency FROM concord.system WHERE server = 'th'"), '4', 'throttled items: concurrency was halved once');
+forget();
+
+# --- a tag with a line end in it does not become a header of its part
+sql(q{CREATE TABLE t_ev (id int PRIMARY KEY, name text);
+	SELECT concord.create_mapping('m_ev', 't_ev', 'od', 'Ev', '{"Name": "name"}', key => '{"ID": "id"}', options => '{"batch_size": 50, "linger": "300ms"}')});
+$erp->rule({ method => 'POST', path => '/odata/v4/sales/Ev', body => 'evil' },
+	{ act => JSON::PP::true, status => 201, body => '{"ID":951,"@odata.etag":"W/\\"1\\"\\r\\nX-Evil: 1"}' }, 1);
+sql("INSERT INTO t_ev VALUES (951, 'evil'), (952, 'good')");
+settle('evil tag');
+is(sql("SELECT count(*) FROM concord.link WHERE mapping = 'm_ev' AND local_key->>'id' = '951' AND etag ~ E'\\r\\nX-Evil'"), '1', 'evil tag: it was taken')
+  or diag(sql("SELECT etag FROM concord.link WHERE mapping = 'm_ev' AND local_key->>'id' = '951'"));
+$erp->clear_log;
+sql("UPDATE t_ev SET name = 'new' WHERE id > 950");
+settle('evil tag, update');
+my ($evil) = grep { $_->{body} =~ /X-Evil/ } requests('/odata/v4/sales/$batch');
+like($evil->{body}, qr/^If-Match: [^\r\n]*  X-Evil: 1\r$/m, 'evil tag: it is in the line of its header');
+unlike($evil->{body}, qr/^X-Evil/m, 'evil tag: and in no other one');
 forget();
 
 # --- a webhook takes batches of CloudEvents where the mapping asks for them
