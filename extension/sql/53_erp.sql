@@ -16,7 +16,9 @@ INSERT INTO concord.connector (name, protocol, description, definition, builtin)
 		  "match": "locked by|is (currently )?locked|(being|currently) (processed|edited) by", "outcome": "retry"}]}',
 	 true),
 	('sap_s4_v2', 'odata', 'SAP S/4HANA, SAP Gateway: OData V2',
-	 '{"extends": "sap_s4", "version": "v2"}',
+	 '{"extends": "sap_s4", "version": "v2",
+	   "batch": {"format": "odata_batch_multipart", "change_sets": "each",
+		 "headers": {"DataServiceVersion": "2.0", "MaxDataServiceVersion": "2.0", "Accept": "multipart/mixed"}}}',
 	 true);
 
 -- SAP Business One, Service Layer (/b1s/v2).
@@ -51,6 +53,7 @@ INSERT INTO concord.connector (name, protocol, description, definition, builtin)
 	('business_central', 'odata', 'Microsoft Dynamics 365 Business Central, API v2.0',
 	 '{"extends": "odata", "idempotency_header": "", "if_match": "star",
 	   "remote_id": "assigned", "remote_id_path": "id", "remote_id_type": "uuid",
+	   "batch": {"format": "odata_batch_json", "max_count": 100},
 	   "outcomes": [
 		 {"name": "changed by another", "path": "error.code", "match": "^(Request_EntityChanged|BadRequest_InvalidToken)$", "outcome": "conflict"},
 		 {"name": "exists", "operation": "create", "path": "error.code", "equals": "Internal_EntityWithSameKeyExists", "outcome": "exists"},

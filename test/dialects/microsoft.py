@@ -8,6 +8,7 @@ customer", "Update customer" (POST 201, PATCH 200 with the object, If-Match requ
 import re
 
 from common import Answer, Refuse
+from parts import batch, batch_json
 from wire import GUID, OData, entity
 
 TOKEN = "eyJ0.entra.token"
@@ -33,6 +34,8 @@ class Dataverse(OData):
             raise self.refuse(404, "0x80060888", "Resource not found for the segment")
         if rest in ([], [""]):
             return Answer(200, {"value": [{"name": s} for s in self.sets]}, self.left)
+        if rest == ["$batch"]:
+            return batch(self, "/api/data/v9.2/", request, False)
         name, named, key = entity(rest[0])
         if name not in self.sets or len(rest) != 1:
             raise self.refuse(404, "0x80060888", "Resource not found for the segment '%s'" % rest[0])
@@ -83,6 +86,8 @@ class BusinessCentral(OData):
         rest = request.segments[4:]
         if rest == [""] or not rest:
             return Answer(200, {"value": []})
+        if rest == ["$batch"]:
+            return batch_json(self, "/v2.0/production/api/v2.0/", request)
         if rest[0] != "companies(%s)" % self.company:
             raise self.refuse(404, "BadRequest_ResourceNotFound", "The company %r is not there" % rest[0])
         if rest[1:] in ([], [""]):

@@ -9,6 +9,7 @@ PATCH 204, ETags with 412 and -2039, -2035, -2028).
 import base64
 
 from common import Answer, Refuse
+from parts import batch
 from wire import OData, entity
 
 USER = "Basic " + base64.b64encode(b"CONCORD:secret").decode()
@@ -55,6 +56,8 @@ class Gateway(OData):
         if request.header("sap-client") != "100":
             raise self.refuse(403, "client", "no client")
         session = self.csrf(request)
+        if request.segments == self.root + ["$batch"]:
+            return batch(self, "/" + "/".join(self.root) + "/", request, self.v2)
         if "json" not in (request.header("accept") or ""):
             raise self.refuse(406, "accept", "this would be XML")
         if request.segments[:len(self.root)] != self.root:
@@ -141,6 +144,8 @@ class BusinessOne(OData):
             raise Answer(401, {"error": {"code": "301", "details": [], "message": "Invalid session or session already timeout."}})
         if rest in ([], [""]):
             return Answer(200, {"value": []})
+        if rest == ["$batch"]:
+            return batch(self, "/b1s/v2/", request, False, stops=True)
         name, named, key = entity(rest[0])
         if name not in self.sets or len(rest) != 1 or named is not None:
             raise self.refuse(400, "-1000", "Unrecognized resource path")

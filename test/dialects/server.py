@@ -4,7 +4,7 @@
     test/dialects/server.py --port 0 --port-file FILE
 
 http://127.0.0.1:PORT/<dialect>/... goes to a dialect; /_control/<dialect>/... is for tests:
-GET data, journal, wrong; POST faults, settings (JSON objects); DELETE all of it.
+GET data, journal, wrong, settings; POST faults, settings (JSON objects); DELETE all of it.
 The server ends with its parent.
 """
 import argparse
@@ -30,7 +30,7 @@ def dialects():
     """One object for each subclass of Dialect in the files beside this one."""
     found = {}
     for file in sorted(HERE.glob("*.py")):
-        if file.stem in ("server", "common", "wire"):
+        if file.stem in ("server", "common", "wire", "parts"):
             continue
         module = importlib.import_module(file.stem)
         for thing in vars(module).values():
@@ -82,7 +82,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.command == "POST" and what == "settings":
             dialect.settings.update(json.loads(body))
             return Answer(204)
-        if what in ("data", "journal", "wrong"):
+        if what in ("data", "journal", "wrong", "settings"):
             return Answer(200, dialect.records if what == "data" else getattr(dialect, what))
         return Answer(404, {"message": "no control " + what})
 

@@ -76,6 +76,7 @@ sub control
 sub data { my ($self, $dialect) = @_; return $self->control('GET', $dialect, 'data'); }
 sub journal { my ($self, $dialect) = @_; return @{ $self->control('GET', $dialect, 'journal') }; }
 sub wrong { my ($self, $dialect) = @_; return $self->control('GET', $dialect, 'wrong'); }
+sub settings { my ($self, $dialect) = @_; return $self->control('GET', $dialect, 'settings'); }
 sub reset_all { my ($self, $dialect) = @_; return $self->control('DELETE', $dialect); }
 sub set { my ($self, $dialect, %settings) = @_; return $self->control('POST', $dialect, 'settings', \%settings); }
 
