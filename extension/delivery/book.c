@@ -415,9 +415,10 @@ concord_book_turn(ConcordCourier *courier)
 	bool		durable = courier->want_durable;
 	dlist_iter	iter;
 
+	concord_bookkeeping_begin();
+	durable |= concord_link_in_use(courier);
 	book_count(courier);
 	book_leave_windows(courier);
-	concord_bookkeeping_begin();
 	if (courier->nended > 0)
 	{
 		concord_log_write(courier);

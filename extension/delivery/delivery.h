@@ -547,6 +547,10 @@ extern void concord_link_hash(ConcordDelivery *d);
 extern bool concord_mapped_hash(const ConcordMapping *mapping,
 								const ConcordMapped *m, uint8 *hash);
 
+/* inuse.c */
+extern bool concord_link_learned(const ConcordDelivery *d);
+extern bool concord_link_in_use(ConcordCourier *courier);
+
 /* patch.c */
 extern const ConcordMapped *concord_link_narrow(ConcordDelivery *d);
 extern bytea *concord_link_fields(const ConcordDelivery *d);
@@ -561,6 +565,7 @@ extern void concord_group_configure(ConcordLane *lane);
 /* send.c */
 extern void concord_send_ready(ConcordCourier *courier);
 extern void concord_send_collect(ConcordCourier *courier);
+extern void concord_send_note(ConcordCourier *courier, ConcordDelivery *d);
 extern void concord_delivery_end(ConcordCourier *courier, ConcordDelivery *d,
 								 ConcordEnd end);
 

@@ -19,6 +19,7 @@
 #include "catalog/index.h"
 #include "catalog/namespace.h"
 #include "delivery/insert.h"
+#include "executor/executor.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
@@ -32,6 +33,17 @@ concord_insert_relation(const char *name)
 	if (!OidIsValid(relid))
 		elog(ERROR, "relation concord.%s does not exist", name);
 	return relid;
+}
+
+/* ins_predicate makes the predicate of a partial index ready. */
+static ExprState *
+ins_predicate(ConcordInsert *insert, const IndexInfo *info)
+{
+	if (info->ii_Predicate == NIL)
+		return NULL;
+	if (insert->estate == NULL)
+		insert->estate = CreateExecutorState();
+	return ExecPrepareQual(info->ii_Predicate, insert->estate);
 }
 
 /* concord_insert_open opens a table of so many columns. */
@@ -52,7 +64,10 @@ concord_insert_open(ConcordInsert *insert, const char *name, int ncolumns)
 		Relation	index = index_open(lfirst_oid(lc), RowExclusiveLock);
 
 		insert->indexes[insert->nindexes] = index;
-		insert->infos[insert->nindexes++] = BuildIndexInfo(index);
+		insert->infos[insert->nindexes] = BuildIndexInfo(index);
+		insert->predicates[insert->nindexes] =
+			ins_predicate(insert, insert->infos[insert->nindexes]);
+		insert->nindexes++;
 	}
 	insert->bistate = GetBulkInsertState();
 }
@@ -77,6 +92,20 @@ concord_insert_slot(ConcordInsert *insert)
 	return slot;
 }
 
+/* ins_wanted: a row belongs into the i-th index. */
+static bool
+ins_wanted(ConcordInsert *insert, int i, TupleTableSlot *slot)
+{
+	ExprContext *context;
+
+	if (insert->predicates[i] == NULL)
+		return true;
+	context = GetPerTupleExprContext(insert->estate);
+	ResetExprContext(context);
+	context->ecxt_scantuple = slot;
+	return ExecQual(insert->predicates[i], context);
+}
+
 /* ins_index makes a row's index entries; true where its key was taken. */
 static bool
 ins_index(ConcordInsert *insert, TupleTableSlot *slot)
@@ -89,6 +118,8 @@ ins_index(ConcordInsert *insert, TupleTableSlot *slot)
 		Datum		values[INDEX_MAX_KEYS];
 		bool		nulls[INDEX_MAX_KEYS];
 
+		if (!ins_wanted(insert, i, slot))
+			continue;
 		FormIndexDatum(info, slot, NULL, values, nulls);
 		if (!index_insert(insert->indexes[i], values, nulls, &slot->tts_tid,
 						  insert->rel, info->ii_Unique ?
@@ -145,6 +176,8 @@ concord_insert_close(ConcordInsert *insert)
 		concord_index_insert_end(insert->indexes[i], insert->infos[i]);
 		index_close(insert->indexes[i], NoLock);
 	}
+	if (insert->estate != NULL)
+		FreeExecutorState(insert->estate);
 	table_finish_bulk_insert(insert->rel, 0);
 	for (int i = 0; i < insert->nslots; i++)
 		ExecDropSingleTupleTableSlot(insert->slots[i]);

@@ -25,6 +25,8 @@ typedef struct ConcordInsert
 	int			nindexes;
 	Relation	indexes[CONCORD_INSERT_INDEXES];
 	IndexInfo  *infos[CONCORD_INSERT_INDEXES];
+	ExprState  *predicates[CONCORD_INSERT_INDEXES]; /* NULL: of all rows */
+	EState	   *estate;			/* for predicates; NULL: there is none */
 	BulkInsertState bistate;
 	TupleTableSlot *slots[CONCORD_INSERT_ROWS];
 	int			nslots;

@@ -20,18 +20,19 @@
 #include "utils/timestamp.h"
 
 static ConcordBookStatement lkr_link = {
-	"INSERT INTO concord.link_item AS i (mapping, local_key, remote_id, etag, hash, seq, present, fields)"
+	"INSERT INTO concord.link_item AS i (mapping, local_key, remote_id, etag, hash, seq, present, fields, assigned)"
 	" SELECT DISTINCT ON (v.mapping, v.local_key::pg_catalog.jsonb)"
-	"        v.mapping, v.local_key::pg_catalog.jsonb, v.remote_id, v.etag, v.hash, v.seq, v.present, v.fields"
-	"   FROM unnest($1, $2, $3, $4, $5, $6, $7, $8)"
-	"     AS v (mapping, local_key, remote_id, etag, hash, seq, present, fields)"
+	"        v.mapping, v.local_key::pg_catalog.jsonb, v.remote_id, v.etag, v.hash, v.seq, v.present, v.fields, v.assigned"
+	"   FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+	"     AS v (mapping, local_key, remote_id, etag, hash, seq, present, fields, assigned)"
 	"  ORDER BY v.mapping, v.local_key::pg_catalog.jsonb, v.seq DESC"
 	" ON CONFLICT (mapping, local_key) DO UPDATE SET"
 	"    remote_id = excluded.remote_id, etag = excluded.etag,"
 	"    hash = excluded.hash, present = excluded.present, fields = excluded.fields,"
+	"    assigned = excluded.assigned,"
 	"    seq = greatest(i.seq, excluded.seq), changed_at = pg_catalog.now()",
 	{INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, BYTEAARRAYOID,
-	INT8ARRAYOID, BOOLARRAYOID, BYTEAARRAYOID}
+	INT8ARRAYOID, BOOLARRAYOID, BYTEAARRAYOID, BOOLARRAYOID}
 };
 
 /* What was sent last is not known any more. */
@@ -44,18 +45,19 @@ static ConcordBookStatement lkr_forget = {
 
 /* Rows that went along with the create of their parent's record. */
 static ConcordBookStatement lkr_child = {
-	"INSERT INTO concord.link_item AS i (mapping, local_key, remote_id, etag, hash, seq, present, fields, covered)"
+	"INSERT INTO concord.link_item AS i (mapping, local_key, remote_id, etag, hash, seq, present, fields, covered, assigned)"
 	" SELECT v.mapping, v.local_key::pg_catalog.jsonb, v.remote_id, v.etag, v.hash, v.seq, true, v.fields,"
-	"        v.covered::pg_catalog.pg_snapshot"
-	"   FROM unnest($1, $2, $3, $4, $5, $6, $7, $8)"
-	"     AS v (mapping, local_key, remote_id, etag, hash, seq, fields, covered)"
+	"        v.covered::pg_catalog.pg_snapshot, v.assigned"
+	"   FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+	"     AS v (mapping, local_key, remote_id, etag, hash, seq, fields, covered, assigned)"
 	" ON CONFLICT (mapping, local_key) DO UPDATE SET"
 	"    remote_id = excluded.remote_id, etag = excluded.etag, hash = excluded.hash,"
 	"    present = true, fields = excluded.fields, covered = excluded.covered,"
+	"    assigned = excluded.assigned,"
 	"    seq = greatest(i.seq, excluded.seq), changed_at = pg_catalog.now()"
 	"  WHERE NOT i.present",
 	{INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, BYTEAARRAYOID,
-	INT8ARRAYOID, BYTEAARRAYOID, TEXTARRAYOID}
+	INT8ARRAYOID, BYTEAARRAYOID, TEXTARRAYOID, BOOLARRAYOID}
 };
 
 /* Columns of concord.link_item. */
@@ -69,12 +71,15 @@ enum
 	LKR_SEQ,
 	LKR_PRESENT,
 	LKR_CHANGED_AT,
+	LKR_ASSIGNED,
 	LKR_COVERED,
 	LKR_FIELDS,
 	LKR_NCOLUMNS
 };
 
-#define LKR_PARAMETER_FIELDS	7	/* of lkr_link */
+/* Parameters of lkr_link that do not stand as the columns do. */
+#define LKR_PARAMETER_FIELDS	7
+#define LKR_PARAMETER_ASSIGNED	8
 
 /* A link as it is to be. */
 typedef struct LkrRow
@@ -111,6 +116,14 @@ lkr_hash(const uint8 *hash)
 	return PointerGetDatum(bytes);
 }
 
+/* lkr_assigned: the row's remote id is one that the system gave. */
+static Datum
+lkr_assigned(const LkrRow *row)
+{
+	return BoolGetDatum(row->remote_id != NULL &&
+						row->d->definition->mapping->options.remote_id_assigned);
+}
+
 /* lkr_change adds a row that may be in the table. */
 static void
 lkr_change(ConcordBookRows *rows, const LkrRow *row)
@@ -124,6 +137,7 @@ lkr_change(ConcordBookRows *rows, const LkrRow *row)
 	concord_book_put(rows, LKR_PRESENT, BoolGetDatum(row->present), false);
 	concord_book_put(rows, LKR_PARAMETER_FIELDS, PointerGetDatum(row->fields),
 					 row->fields == NULL);
+	concord_book_put(rows, LKR_PARAMETER_ASSIGNED, lkr_assigned(row), false);
 	rows->n++;
 }
 
@@ -173,6 +187,7 @@ lkr_new(LkrWriter *writer, const LkrRow *row)
 	slot->tts_isnull[LKR_HASH] = row->hash == NULL;
 	values[LKR_SEQ] = Int64GetDatum(row->d->event->seq);
 	values[LKR_PRESENT] = BoolGetDatum(row->present);
+	values[LKR_ASSIGNED] = lkr_assigned(row);
 	values[LKR_COVERED] = (Datum) 0;
 	slot->tts_isnull[LKR_COVERED] = true;
 	values[LKR_FIELDS] = PointerGetDatum(row->fields);
@@ -237,10 +252,7 @@ lkr_done(LkrWriter *writer, ConcordDelivery *d)
 	if (m->old_local_key != NULL)
 		lkr_put(writer, d, m->old_local_key, NULL, NULL, NULL, false, NULL);
 	return d->definition->mapping->options.remote_id_assigned &&
-		(!d->link.exists || m->old_local_key != NULL ||
-		 (x->remote_id != NULL &&
-		  (d->link.remote_id == NULL ||
-		   strcmp(x->remote_id, d->link.remote_id) != 0)));
+		(!d->link.exists || m->old_local_key != NULL || concord_link_learned(d));
 }
 
 /* lkr_child_rows counts the rows that went along with a delivery. */
@@ -299,6 +311,7 @@ lkr_children(ConcordCourier *courier)
 				concord_book_put(&rows, 5, Int64GetDatum(d->event->seq), false);
 				concord_book_put(&rows, 6, PointerGetDatum(fields), fields == NULL);
 				concord_book_put_text(&rows, 7, x->mapped->children_snapshot);
+				concord_book_put(&rows, 8, BoolGetDatum(children->mapping->options.remote_id_assigned), false);
 				rows.n++;
 			}
 		}

@@ -121,6 +121,17 @@ send_lane_error(ConcordCourier *courier, ConcordDelivery *d)
 		concord_lane_error(courier, d->lane, d->error);
 }
 
+/*
+ * concord_send_note is for a verdict that came after the answer had been taken
+ * for a good one; its request must be there still.
+ */
+void
+concord_send_note(ConcordCourier *courier, ConcordDelivery *d)
+{
+	send_note(d);
+	send_lane_error(courier, d);
+}
+
 /* send_again puts a delivery back that ended through no fault of its own. */
 static void
 send_again(ConcordDelivery *d)
@@ -250,7 +261,8 @@ concord_send_outcome(ConcordCourier *courier, ConcordDelivery *d, bool counts)
 	{
 		case CONCORD_OUTCOME_DONE:
 			d->attempts++;
-			concord_delivery_forget_request(d);
+			if (!concord_link_learned(d))	/* else it may have to be shown */
+				concord_delivery_forget_request(d);
 			concord_delivery_end(courier, d, CONCORD_END_DONE);
 			break;
 		case CONCORD_OUTCOME_RETRY:

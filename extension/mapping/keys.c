@@ -190,8 +190,13 @@ concord_local_key(PG_FUNCTION_ARGS)
 	KeyCache   *cache = key_mapping(fcinfo);
 	char	   *key;
 
-	key = key_query("SELECT local_key FROM concord.link_item"
-					" WHERE mapping = $1 AND remote_id = $2 AND present",
+	/* ids that the system gave have an index; others are those of our key */
+	key = key_query("(SELECT local_key FROM concord.link_item"
+					"  WHERE mapping = $1 AND remote_id = $2 AND present AND assigned LIMIT 1)"
+					" UNION ALL"
+					"(SELECT local_key FROM concord.link_item"
+					"  WHERE mapping = $1 AND remote_id = $2 AND present AND NOT assigned LIMIT 1)"
+					" LIMIT 1",
 					cache->mapping, TEXTOID, PG_GETARG_DATUM(1));
 	if (key == NULL)
 		PG_RETURN_NULL();

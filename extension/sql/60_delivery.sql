@@ -82,10 +82,13 @@ CREATE TABLE concord.link_item (
 	seq				bigint NOT NULL,
 	present			bool NOT NULL,
 	changed_at		timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	assigned		bool NOT NULL DEFAULT false,	-- remote_id is one that the system gave
 	covered			pg_snapshot,		-- went along with its parent's create: what was seen then
 	fields			bytea,				-- 8 bytes for each field of that image (patch 'changed')
 	PRIMARY KEY (mapping, local_key)
 ) WITH (fillfactor = 80);
+-- Whose record is it?  Ids of our own making need no answer, and pay nothing.
+CREATE INDEX link_item_assigned ON concord.link_item (mapping, remote_id) WHERE assigned;
 
 -- Finished deliveries: a ring of tables, chosen by the clock and truncated
 -- once all in it is older than pg_concord.delivery_retention.
