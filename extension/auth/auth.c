@@ -333,6 +333,14 @@ concord_auth_load(Oid serverid, Oid roleid, MemoryContext context)
 	return auth;
 }
 
+/* concord_auth_review looks again at what the role may do. */
+void
+concord_auth_review(ConcordAuth *auth)
+{
+	if (auth->scheme->fetch != NULL)
+		auth->super = superuser_arg(auth->key.roleid);
+}
+
 /* concord_auth_eager makes the next request try in spite of failures. */
 void
 concord_auth_eager(ConcordAuth *auth)

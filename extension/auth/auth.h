@@ -72,6 +72,12 @@ extern void concord_auth_check(List *options);
 extern ConcordAuth *concord_auth_load(Oid serverid, Oid roleid,
 									  MemoryContext context);
 
+/*
+ * concord_auth_review looks again at what the role may do, which its attributes
+ * say.  Needs a transaction.
+ */
+extern void concord_auth_review(ConcordAuth *auth);
+
 /* concord_auth_given says whether the role has a user mapping with options. */
 extern bool concord_auth_given(const ConcordAuth *auth);
 

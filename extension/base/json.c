@@ -271,6 +271,15 @@ js_utf8(const char *text, Size *len)
 	return converted;
 }
 
+/* concord_json_utf8 gives a text in UTF-8. */
+const char *
+concord_json_utf8(const char *text)
+{
+	Size		len = strlen(text);
+
+	return js_utf8(text, &len);
+}
+
 /* concord_json_string appends a quoted, escaped JSON string. */
 void
 concord_json_string(StringInfo buf, const char *text, Size len)

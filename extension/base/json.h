@@ -19,6 +19,9 @@
 extern void concord_json_string(StringInfo buf, const char *text, Size len);
 extern void concord_json_quote(StringInfo buf, const char *utf8, Size len);
 
+/* concord_json_utf8 gives a text in UTF-8; errors as of pg_server_to_any. */
+extern const char *concord_json_utf8(const char *text);
+
 /*
  * concord_json_value appends a value given as the protocol's canonical text:
  * numbers digit for digit (quoted where numbers_as_strings), timestamptz as

@@ -231,6 +231,12 @@ extern const ConcordProtocol *concord_protocol_find(const char *name);
  */
 extern ConcordServer *concord_server_load(Oid serverid, MemoryContext context);
 
+/*
+ * concord_server_review looks again at what a server may contact, which its
+ * owner's attributes say.  Needs a transaction.
+ */
+extern void concord_server_review(ConcordServer *server);
+
 /* concord_server_apply gives a request the server's options and headers. */
 extern void concord_server_apply(const ConcordServer *server,
 								 ConcordRequest *request);

@@ -109,6 +109,16 @@ concord_server_load(Oid serverid, MemoryContext context)
 	return server;
 }
 
+/* concord_server_review looks again at what a server may contact. */
+void
+concord_server_review(ConcordServer *server)
+{
+	ForeignServer *fs = GetForeignServerExtended(server->serverid,
+												 FSV_MISSING_OK);
+
+	server->private_allowed = fs != NULL && superuser_arg(fs->owner);
+}
+
 /* concord_server_contactable compares environments. */
 bool
 concord_server_contactable(const ConcordServer *server, const char **why)

@@ -290,6 +290,22 @@ tpl_alone(const TplPiece *piece, const ConcordTemplateScope *scope,
 		tpl_quote(buf, piece, tpl_formed(text, piece));
 }
 
+/* tpl_header appends a value for a header; a space at its ends would be lost. */
+static void
+tpl_header(StringInfo buf, const char *utf8)
+{
+	for (const char *p = utf8; *p; p++)
+	{
+		unsigned char c = *p;
+
+		if (c < ' ' || c >= 0x7F || c == '%' ||
+			(c == ' ' && (p == utf8 || p[1] == '\0')))
+			appendStringInfo(buf, "%%%02X", c);
+		else
+			appendStringInfoCharMacro(buf, c);
+	}
+}
+
 /* tpl_inside writes a place within a text, escaped for what that is. */
 static void
 tpl_inside(const TplPiece *piece, ConcordTemplateUse use,
@@ -312,13 +328,7 @@ tpl_inside(const TplPiece *piece, ConcordTemplateUse use,
 			concord_url_escape(buf, text, "");
 			break;
 		case CONCORD_TEMPLATE_HEADER:
-			for (const unsigned char *p = (const unsigned char *) text; *p; p++)
-			{
-				if (*p < ' ' || *p >= 0x7F || *p == '%')
-					appendStringInfo(buf, "%%%02X", *p);
-				else
-					appendStringInfoCharMacro(buf, *p);
-			}
+			tpl_header(buf, concord_json_utf8(text));
 			break;
 		case CONCORD_TEMPLATE_JSON:
 			initStringInfo(&quoted);
@@ -379,7 +389,7 @@ concord_template_write(const ConcordTemplate *template,
 
 /*
  * concord_template_ascii writes a JSON text, which is in UTF-8, with everything
- * beyond ASCII as \u escapes: for a header that is JSON.
+ * beyond printable ASCII as \u escapes: for a header that is JSON.
  */
 char *
 concord_template_ascii(const char *json, Size len)
@@ -393,7 +403,7 @@ concord_template_ascii(const char *json, Size len)
 	{
 		pg_wchar	c;
 
-		if (*p < 0x80)
+		if (*p < 0x7F)
 		{
 			appendStringInfoCharMacro(&buf, *p);
 			p++;

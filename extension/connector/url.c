@@ -85,14 +85,14 @@ concord_key_problem(const ConcordMapping *mapping, const ConcordValue *keys)
 
 /*
  * concord_url_escape percent-encodes all but unreserved characters and those
- * of keep.
+ * of keep; in UTF-8, whatever the database's encoding is.
  */
 void
 concord_url_escape(StringInfo buf, const char *text, const char *keep)
 {
 	static const char hex[] = "0123456789ABCDEF";
 
-	for (const unsigned char *p = (const unsigned char *) text; *p; p++)
+	for (const unsigned char *p = (const unsigned char *) concord_json_utf8(text); *p; p++)
 	{
 		if ((*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') ||
 			(*p >= '0' && *p <= '9') || strchr("-._~", *p) || strchr(keep, *p))

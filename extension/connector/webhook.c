@@ -71,7 +71,10 @@ web_type(const ConcordExchange *exchange)
 					event->relation->table, web_op(event));
 }
 
-/* web_subject names the record: its key's text, or the key as JSON. */
+/*
+ * web_subject names the record: its key's text, or the key as JSON.  CloudEvents
+ * has no empty subject.
+ */
 static char *
 web_subject(const ConcordExchange *exchange)
 {
@@ -82,7 +85,7 @@ web_subject(const ConcordExchange *exchange)
 	if (mapped->keys == NULL || mapping->key == NIL)
 		return exchange->event->key ? pstrdup(exchange->event->key) : NULL;
 	if (list_length(mapping->key) == 1)
-		return mapped->keys[0].isnull ? NULL :
+		return mapped->keys[0].isnull || mapped->keys[0].len == 0 ? NULL :
 			concord_value_plain(&mapped->keys[0]);
 	initStringInfo(&buf);
 	concord_body_write(mapping, mapped,
@@ -120,7 +123,7 @@ web_header(ConcordRequest *request, const char *name, const char *value)
 	if (value == NULL)
 		return;
 	initStringInfo(&buf);
-	for (const unsigned char *p = (const unsigned char *) value; *p; p++)
+	for (const unsigned char *p = (const unsigned char *) concord_json_utf8(value); *p; p++)
 	{
 		if (*p <= ' ' || *p >= 0x7F || *p == '"' || *p == '%')
 			appendStringInfo(&buf, "%%%02X", *p);

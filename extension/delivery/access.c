@@ -199,6 +199,26 @@ concord_access_get(ConcordCourier *courier, List **known,
 	return access;
 }
 
+/*
+ * concord_access_review looks at the rights that a role's attributes give:
+ * ALTER ROLE tells nobody.  Runs in a transaction.
+ */
+void
+concord_access_review(ConcordCourier *courier)
+{
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &courier->lanes)
+	{
+		ConcordAccess *access = dlist_container(ConcordLane, node, iter.cur)->access;
+
+		if (access == NULL)
+			continue;
+		concord_server_review(access->server);
+		concord_auth_review(access->auth);
+	}
+}
+
 /* concord_access_forget drops the references that a reload's list holds. */
 void
 concord_access_forget(List *known)

@@ -379,6 +379,7 @@ concord_chores(ConcordCourier *courier)
 	if (courier->now >= courier->chores_at)
 	{
 		concord_systems_check(courier);
+		concord_access_review(courier);
 		if (courier->index == 0)
 		{
 			cho_clean();

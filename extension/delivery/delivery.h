@@ -491,6 +491,7 @@ extern ConcordAccess *concord_access_get(ConcordCourier *courier, List **known,
 										 const ConcordMapping *mapping,
 										 char **denial, char **failure);
 extern void concord_access_forget(List *known);
+extern void concord_access_review(ConcordCourier *courier);
 extern bool concord_access_denied(const ConcordMapping *mapping, char **denial);
 
 /* chores.c */

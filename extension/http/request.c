@@ -60,7 +60,7 @@ concord_request_create(MemoryContext context)
 	return request;
 }
 
-/* concord_request_header adds a header. */
+/* concord_request_header adds a header; control characters become spaces. */
 void
 concord_request_header(ConcordRequest *request, const char *name,
 					   const char *value)
@@ -79,7 +79,13 @@ concord_request_header(ConcordRequest *request, const char *name,
 										request->maxheaders);
 	}
 	request->headers[request->nheaders].name = pstrdup(name);
-	request->headers[request->nheaders].value = pstrdup(value);
+	value = request->headers[request->nheaders].value = pstrdup(value);
+	/* a line end in a value would be another header, here or in a batch */
+	for (char *p = unconstify(char *, value); *p; p++)
+	{
+		if (((unsigned char) *p < ' ' && *p != '\t') || *p == 0x7F)
+			*p = ' ';
+	}
 	request->nheaders++;
 	MemoryContextSwitchTo(old);
 }
@@ -357,12 +363,6 @@ req_line(char *out, const ConcordHeader *header, const char *separator)
 	memcpy(out + name_len, separator, separator_len);
 	out += name_len + separator_len;
 	memcpy(out, header->value, value_len + 1);
-	/* a line end in a value would be another header */
-	for (char *p = out; *p; p++)
-	{
-		if (*p == '\r' || *p == '\n')
-			*p = ' ';
-	}
 	return out + value_len;
 }
 

@@ -92,6 +92,19 @@ ok($node->poll("SELECT state = 'down' AND last_error ~ 'is not allowed' FROM con
 cmp_ok(scalar(grep { $_->{path} =~ m{/rest/ours} } $erp->log_entries), '>=', 15, 'while ours goes on');
 is(scalar(grep { $_->{path} =~ m{/rest/others} } $erp->log_entries), 0, 'and no request of theirs has used its connection');
 
+# an owner who is no superuser any more, or is one now: a courier sees it at once
+sql('ALTER SERVER theirs OPTIONS (ADD retry_base \'50ms\', ADD retry_cap \'50ms\'); ALTER ROLE tenant SUPERUSER');
+is(sql("SELECT concord.wait_for_delivery('others', '20s')"), 't', 'the owner is a superuser: delivered');
+cmp_ok(scalar(grep { $_->{path} =~ m{/rest/others} } $erp->log_entries), '>=', 1, 'by a request');
+my $courier = sql("SELECT max(pid) FROM pg_stat_activity WHERE backend_type = 'concord courier'");
+sql('ALTER ROLE tenant NOSUPERUSER');
+sleep 2;    # rights are looked at once a second, which nothing shows
+$erp->clear_log;
+sql('UPDATE others SET n = n + 1');
+ok($node->poll("SELECT state = 'down' AND last_error ~ 'is not allowed' FROM concord.system WHERE server = 'theirs'"), 'not any more: refused');
+is(scalar(grep { $_->{path} =~ m{/rest/others} } $erp->log_entries), 0, 'and no request has been sent');
+is(sql("SELECT max(pid) FROM pg_stat_activity WHERE backend_type = 'concord courier'"), $courier, 'by the same courier');
+
 # a redirect to where nobody may go is an answer
 my $rule = $erp->rule({}, { status => 307, headers => { Location => 'http://169.254.169.254/' } });
 like(refused('trusted'), qr/^f\|the server redirects, which is not followed \(HTTP status 307\)/, 'redirect');

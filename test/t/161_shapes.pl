@@ -6,6 +6,7 @@ use warnings;
 
 use Concord::Cluster;
 use Concord::Sandbox;
+use Encode ();
 use JSON::PP ();
 use MIME::Base64 qw(decode_base64);
 use Test::More;
@@ -78,5 +79,54 @@ my $last = JSON::PP->new->decode($wrapped[-1]{body});
 is($last->{Name}, 'b', 'an update has the fields beside the id');
 like($wrapped[-1]{body}, qr/"id":\d+[,}]/, 'and the id is a number');
 is(header($wrapped[0], 'Idempotency-Key'), undef, 'no idempotency key for a system that has none');
+
+# Values that would end a header, or that one cannot carry, are encoded: for
+# each system that puts some into headers, in databases of two encodings.
+my %odd = (
+	"a\r\nX-Evil: 1\r\n\r\nGET /evil" => 'a%0D%0AX-Evil: 1%0D%0A%0D%0AGET /evil',
+	" \x01\t\x7f " => '%20%01%09%7F%20',
+	"Zo\x{eb} \"q\" 100%" => 'Zo%C3%AB "q" 100%25');
+for my $encoding ('UTF8', 'LATIN1')
+{
+	my $db = lc "odd_$encoding";
+	sql("CREATE DATABASE $db TEMPLATE template0 ENCODING '$encoding' LC_COLLATE 'C' LC_CTYPE 'C'");
+	ok($node->ready($db), "capture is ready in $encoding");
+	$node->safe_psql($db, qq{
+		CREATE TABLE odd (id text PRIMARY KEY);
+		INSERT INTO concord.connector (name, protocol, definition) VALUES ('queue', 'webhook',
+		  '{"create": {"path": "t/{key}", "query": {"k": "{key}"},
+		    "headers": {"X-Kind": "{event.subject}", "X-Record": "{record:base64}",
+		                "BrokerProperties": {"Label": "{ordering_key}", "MessageId": "{event.id}"}}},
+		    "headers": {"X-Always": "{mapping} {key}"}, "unchanged": "send", "replay": "events"}');
+		CREATE SERVER queue FOREIGN DATA WRAPPER concord OPTIONS (connector 'queue', url '${\$erp->url("/hook/$db/shaped")}');
+		CREATE SERVER hook FOREIGN DATA WRAPPER concord OPTIONS (connector 'webhook', url '${\$erp->url("/hook/$db/plain")}');
+		SELECT concord.create_mapping('queue', 'odd', 'queue', 'items', '{"Id": "id"}', '{"ID": "id"}');
+		SELECT concord.create_mapping('hook', 'odd', 'hook', '', '{"Id": "id"}', '{"ID": "id"}')});
+	$node->safe_psql($db, join '', map { "INSERT INTO odd SELECT convert_from(decode('" . unpack('H*', Encode::encode_utf8($_)) . "', 'hex'), 'UTF8');" } sort keys %odd);
+	$node->safe_psql($db, q(INSERT INTO odd VALUES ('')));
+	is($node->safe_psql($db, "SELECT concord.wait_for_delivery(timeout => '30s')"), 't', "$encoding: all is delivered");
+	is($node->safe_psql($db, 'SELECT count(*) FROM concord.dead_letter'), '0', "$encoding: nothing is dead");
+	my @plain = $erp->log_entries("/hook/$db/plain");
+	my @shaped = $erp->log_entries("/hook/$db/shaped");
+	is(scalar @plain . ' ' . scalar @shaped, '4 4', "$encoding: requests");
+	is(scalar(grep { grep { /evil/i } keys %{ $_->{headers} } } @plain, @shaped), 0, "$encoding: nothing became a header");
+	for my $value (sort keys %odd)
+	{
+		my $is = "$encoding: " . ($odd{$value} =~ s/ .*//r);
+		my ($hook) = grep { JSON::PP::decode_json(Encode::encode_utf8($_->{body}))->{Id} eq $value } @plain;
+		my ($queue) = grep { header($_, 'X-Kind') eq $odd{$value} } @shaped;
+		is(header($hook, 'ce-subject'), $odd{$value} =~ s/([ "])/sprintf '%%%02X', ord $1/ger, "$is: ce-subject");
+		ok(defined $queue, "$is: a header's text") or next;
+		is(header($queue, 'X-Always'), "queue $odd{$value}", "$is: of every request");
+		my $broker = header($queue, 'BrokerProperties');
+		like($broker, qr/^[ -~]+$/, "$is: JSON in a header is printable ASCII");
+		is(JSON::PP::decode_json($broker)->{Label}, $value, "$is: and says the same");
+		is(JSON::PP::decode_json(decode_base64(header($queue, 'X-Record')))->{ID}, $value, "$is: a record in a header");
+		my $path = join '', map { /[-._~A-Za-z0-9]/ ? $_ : sprintf '%%%02X', ord } split //, Encode::encode_utf8($value);
+		is($queue->{query}, "k=$path", "$is: and the query");
+	}
+	my ($empty) = grep { JSON::PP::decode_json(Encode::encode_utf8($_->{body}))->{Id} eq '' } @plain;
+	is(header($empty, 'ce-subject'), undef, "$encoding: no empty subject");
+}
 
 done_testing();
