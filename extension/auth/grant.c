@@ -54,7 +54,7 @@ typedef struct GrantFetch
 	void	   *keep;			/* the scheme's */
 	char	   *body;
 	int			nhidden;
-	char	   *hidden[2 * CONCORD_AUTH_SECRETS + 2];
+	char	   *hidden[2 * CONCORD_AUTH_SECRETS + 4];
 	MemoryContextCallback callback;
 } GrantFetch;
 
@@ -248,8 +248,29 @@ grant_copy(const char *text)
 }
 
 /*
+ * grant_hide_assertion hides the assertion of a form, as it was sent: nothing in
+ * what schemes code has to be escaped there.
+ */
+static void
+grant_hide_assertion(GrantFetch *fetch, const char *form)
+{
+	while (form != NULL && *form)
+	{
+		Size		len = strcspn(form, "&");
+		const char *name = strncmp(form, "client_", 7) == 0 ? form + 7 : form;
+
+		if (strncmp(name, "assertion=", 10) == 0 && form + len > name + 10 &&
+			fetch->nhidden < lengthof(fetch->hidden))
+			fetch->hidden[fetch->nhidden++] =
+				pnstrdup(name + 10, form + len - (name + 10));
+		form += len + (form[len] == '&');
+	}
+}
+
+/*
  * grant_hide remembers what the answer must not repeat: secrets as they are, as
- * a form has them, and the header that names the client.
+ * a form has them, an assertion that was made, and the header that names the
+ * client.
  */
 static void
 grant_hide(GrantFetch *fetch, const ConcordAuth *auth,
@@ -265,6 +286,7 @@ grant_hide(GrantFetch *fetch, const ConcordAuth *auth,
 			fetch->hidden[fetch->nhidden++] = coded.data;
 		fetch->hidden[fetch->nhidden++] = pstrdup(auth->secrets[i].value);
 	}
+	grant_hide_assertion(fetch, request->body);
 	for (int i = 0; i < request->nheaders; i++)
 	{
 		const char *value = request->headers[i].value;

@@ -7,9 +7,11 @@ use Concord::Sandbox;
 use Encode qw(encode_utf8);
 use Digest::SHA qw(hmac_sha1 hmac_sha256 hmac_sha256_hex sha256_hex);
 use JSON::PP;
+use List::Util qw(max min);
 use MIME::Base64 qw(encode_base64 encode_base64url decode_base64url);
 use PostgreSQL::Test::Utils;
 use Test::More;
+use Time::Local qw(timegm);
 
 my $erp = Concord::Sandbox->new;
 my $node = Concord::Cluster->create('signatures', conf => 'log_min_messages = debug1');
@@ -134,6 +136,31 @@ for my $kind (sort keys %auth)
 my @hooks = $erp->log_entries('/hook/signed');
 is(scalar(grep { ($_->{headers}{authorization} // $_->{headers}{Authorization}) =~ /^OAuth/ && oauth1_good($_) } @hooks), 6, 'oauth1: the query is signed');
 is(scalar(grep { ($_->{headers}{authorization} // $_->{headers}{Authorization}) =~ /^AWS4/ && sigv4_good($_) } @hooks), 6, 'sigv4: the query is signed');
+
+# --- what a limit holds back is signed when it goes: systems refuse old signatures
+my %stamp = (
+	oauth1 => sub { return ($_[0]{authorization} =~ /oauth_timestamp="(\d+)"/)[0]; },
+	sigv4 => sub { return timegm(reverse(map { $_ + 0 } $_[0]{'x-amz-date'} =~ /T(..)(..)(..)Z/), ($_[0]{'x-amz-date'} =~ /^....(..)(..)/)[1], ($_[0]{'x-amz-date'} =~ /^....(..)/)[0] - 1, substr($_[0]{'x-amz-date'}, 0, 4)); },
+	hmac => sub { return $_[0]{'webhook-timestamp'}; });
+$auth{hmac} = "auth 'hmac', secret_file '" . write_file('hs', encode_base64('a webhook-5ecret of 24 bytes', '')) . "'";
+sql('CREATE TABLE slow (id int PRIMARY KEY)');
+for my $kind (sort keys %stamp)
+{
+	my $slow = $erp->url("/hook/slow_$kind");
+	sql("CREATE SERVER slow_$kind FOREIGN DATA WRAPPER concord OPTIONS (connector 'webhook', url '$slow', rate '1/s')");
+	sql("CREATE USER MAPPING FOR CURRENT_USER SERVER slow_$kind OPTIONS ($auth{$kind})");
+	sql(qq(SELECT concord.create_mapping('slow_$kind', 'slow', 'slow_$kind', '', fields => '{"id": "id"}')));
+}
+sql('INSERT INTO slow SELECT generate_series(1, 5)');
+is(sql("SELECT concord.wait_for_delivery(NULL, '40s')"), 't', 'delivered, slowly');
+for my $kind (sort keys %stamp)
+{
+	my @sent = $erp->log_entries("/hook/slow_$kind");
+	my @late = map { my $e = $_; my %h = map { lc $_ => $e->{headers}{$_} } keys %{ $e->{headers} }; $e->{at} / 1e6 - $stamp{$kind}->(\%h) } @sent;
+	is(scalar @sent, 5, "$kind: requests");
+	cmp_ok(max(map { $_->{at} / 1e6 } @sent) - min(map { $_->{at} / 1e6 } @sent), '>=', 3, "$kind: the limit held them back");
+	ok(max(@late) < 2.5 && min(@late) > -1, "$kind: each is signed when it goes") or diag("seconds: @late");
+}
 
 # --- refresh tokens that change with each use
 my $token_url = $erp->url('/auth/token');

@@ -5,7 +5,9 @@ use strict;
 use warnings;
 use Concord::Cluster;
 use Concord::Sandbox;
+use IO::Socket::INET;
 use MIME::Base64 qw(decode_base64url);
+use POSIX ();
 use PostgreSQL::Test::Utils;
 use Test::More;
 
@@ -99,6 +101,38 @@ my ($rc, $out, $err) = $node->psql('postgres', qq(ALTER USER MAPPING FOR CURRENT
 like($err, qr/invalid value for option "subject"/, 'a line end is refused');
 sql("ALTER USER MAPPING FOR CURRENT_USER SERVER shop OPTIONS (DROP saml_assertion_file, ADD private_key_file '$dir/ec.pem', ADD issuer 'i', ADD subject 's')");
 like(sql("SELECT ok, error FROM concord.ping('shop')"), qr/^f\|.*the private key must be RSA/, 'a key of another kind');
+
+# an endpoint that repeats the assertion in its answer
+my $socket = IO::Socket::INET->new(Listen => 5, LocalAddr => '127.0.0.1') or die "listen: $!";
+my $echo = fork() // die "fork: $!";
+if ($echo == 0)
+{
+	while (my $client = $socket->accept)
+	{
+		my $text = '';
+		while ($text !~ /\r\n\r\n/ || length($text) < index($text, "\r\n\r\n") + 4 + ($text =~ /^content-length: *(\d+)/im)[0])
+		{
+			sysread($client, $text, 65536, length $text) or last;
+		}
+		my ($sent) = $text =~ /[&_\n]assertion=([^&]+)/;
+		my $body = qq({"error": "invalid_grant", "error_description": "not good: $sent, really"});
+		print $client "HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: " . length($body) . "\r\n\r\n$body";
+		close $client;
+	}
+	POSIX::_exit(0);
+}
+my $echo_url = 'http://127.0.0.1:' . $socket->sockport . '/token';
+close $socket;
+my $made = "issuer 'i', subject 's', private_key_file '$dir/key.pem'";
+for my $options ("auth 'oauth2_saml', client_id 'CLIENT', certificate_file '$dir/cert.pem', $made",
+	"auth 'oauth2_saml', client_id 'CLIENT', saml_assertion_file '$dir/made.xml'",
+	"auth 'oauth2_jwt', $made", "auth 'oauth2_jwt', client_id 'CLIENT', assertion 'client', $made")
+{
+	sql("DROP USER MAPPING FOR CURRENT_USER SERVER shop; CREATE USER MAPPING FOR CURRENT_USER SERVER shop OPTIONS (token_url '$echo_url', $options)");
+	like(sql("SELECT ok, error FROM concord.ping('shop')"), qr/^f\|.*invalid_grant \(not good: \*\*\*, really\)/, 'an answer that repeats the assertion is redacted');
+}
+kill 'KILL', $echo;
+waitpid $echo, 0;
 
 my $log = slurp_file($node->logfile);
 unlike($log, qr/client-5ecret|issued-5ecret/, 'no secret in the log');
