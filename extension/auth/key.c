@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * key.c
- *	  Private keys: read, used for one signature, and freed.
+ *	  Private keys: read, and used for a signature.
  *
  *-------------------------------------------------------------------------
  */
@@ -17,26 +17,37 @@ key_no_password(char *buf, int size, int writing, void *arg)
 	return -1;
 }
 
+/* key_free is called when the context that a key belongs to goes away. */
+static void
+key_free(void *arg)
+{
+	EVP_PKEY_free(arg);
+}
+
 /*
- * concord_key_read reads the key of option private_key, to be freed with
- * EVP_PKEY_free; NULL where it is none.
+ * concord_key_read reads the key of option private_key; NULL where it is none.
+ * It belongs to the current memory context.
  */
 EVP_PKEY *
 concord_key_read(const ConcordAuth *auth)
 {
 	const ConcordSecret *secret = concord_secret_get(auth, "private_key");
+	MemoryContextCallback *callback = palloc(sizeof(MemoryContextCallback));
 	BIO		   *bio = BIO_new_mem_buf(secret->value, (int) secret->len);
 	EVP_PKEY   *key = NULL;
 
 	if (bio != NULL)
 		key = PEM_read_bio_PrivateKey(bio, NULL, key_no_password, NULL);
 	BIO_free(bio);
+	callback->func = key_free;
+	callback->arg = key;
+	MemoryContextRegisterResetCallback(CurrentMemoryContext, callback);
 	return key;
 }
 
 /*
  * concord_key_sign signs the SHA-256 of bytes; returns the signature (palloc'd)
- * or NULL.  It raises no error, so that the caller can free the key.
+ * or NULL.
  */
 unsigned char *
 concord_key_sign(EVP_PKEY *key, const char *bytes, Size len, Size *sig_len)

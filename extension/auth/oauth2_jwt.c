@@ -116,17 +116,13 @@ jwt_assertion(const ConcordAuth *auth, const char **why)
 	char	   *claims;
 	Size		len;
 	bool		rsa;
-	bool		ok;
 
 	*why = "the private key must be RSA or EC on P-256, in PEM and without a password";
 	if (key == NULL)
 		return NULL;
 	rsa = EVP_PKEY_base_id(key) == EVP_PKEY_RSA;
 	if (!rsa && (EVP_PKEY_base_id(key) != EVP_PKEY_EC || EVP_PKEY_bits(key) != 256))
-	{
-		EVP_PKEY_free(key);
 		return NULL;
-	}
 	initStringInfo(&head);
 	initStringInfo(&out);
 	jwt_member(&head, "alg", rsa ? "RS256" : "ES256");
@@ -136,9 +132,7 @@ jwt_assertion(const ConcordAuth *auth, const char **why)
 	claims = jwt_claims(auth, &len);
 	jwt_part(&out, head.data, head.len);
 	jwt_part(&out, claims, len);
-	ok = jwt_sign(key, &out);
-	EVP_PKEY_free(key);
-	return ok ? out.data : NULL;
+	return jwt_sign(key, &out) ? out.data : NULL;
 }
 
 /* jwt_fetch makes the request for a token. */

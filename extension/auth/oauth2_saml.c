@@ -162,7 +162,6 @@ saml_made(const ConcordAuth *auth, const char **why)
 	StringInfoData tail;
 	StringInfoData whole;
 	EVP_PKEY   *key;
-	bool		ok;
 
 	if (!pg_strong_random(random, sizeof(random)))
 		ereport(ERROR,
@@ -181,10 +180,10 @@ saml_made(const ConcordAuth *auth, const char **why)
 	key = concord_key_read(auth);
 	if (key == NULL)
 		return NULL;
-	ok = EVP_PKEY_base_id(key) == EVP_PKEY_RSA &&
-		saml_signature(auth, key, &head, id, whole.data, whole.len);
-	EVP_PKEY_free(key);
-	return ok ? psprintf("%s%s", head.data, tail.data) : NULL;
+	if (EVP_PKEY_base_id(key) != EVP_PKEY_RSA ||
+		!saml_signature(auth, key, &head, id, whole.data, whole.len))
+		return NULL;
+	return psprintf("%s%s", head.data, tail.data);
 }
 
 /* saml_fetch makes the request for a token. */
