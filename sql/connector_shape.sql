@@ -39,6 +39,16 @@ INSERT INTO concord.connector (name, protocol, definition)
   VALUES ('shape_bad', 'rest', '{"create": {"content_type": "text/plain"}}');
 INSERT INTO concord.connector (name, protocol, definition)
   VALUES ('shape_bad', 'rest', '{"create": {"query": "a=b"}}');
+INSERT INTO concord.connector (name, protocol, definition)
+  VALUES ('shape_bad', 'rest', '{"create": {"path": "./{object}"}}');
+INSERT INTO concord.connector (name, protocol, definition)
+  VALUES ('shape_bad', 'rest', E'{"idempotency_header": "X\\r\\nY"}');
+INSERT INTO concord.connector (name, protocol, definition)
+  VALUES ('shape_bad', 'rest', '{"idempotency_header": "Content-Length"}');
+INSERT INTO concord.connector (name, protocol, definition)
+  VALUES ('shape_bad', 'rest', '{"find": {"path": "{object}"}, "find_path": "data..id"}');
+INSERT INTO concord.connector (name, protocol, definition)
+  VALUES ('shape_bad', 'rest', '{"batch": {"format": "json_array", "answer": {"success": "results..ok"}}}');
 
 -- each place and form, alone and within a text
 INSERT INTO concord.connector (name, protocol, definition) VALUES ('shape_all', 'rest', '{

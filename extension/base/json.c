@@ -158,13 +158,17 @@ js_builtin(Oid typid, JsKind *kind)
 static void
 js_lookup(JsType *found, Oid typid)
 {
-	Oid			base = getBaseType(typid);
+	Oid			base;
 	int16		typlen;
 	bool		byval;
 	char		align;
 	Oid			ioparam;
 	Oid			output;
 
+	/* dropped since the value was read: its text is what there is */
+	if (!SearchSysCacheExists1(TYPEOID, ObjectIdGetDatum(typid)))
+		return;
+	base = getBaseType(typid);
 	if (base != typid && js_builtin(base, &found->kind))
 		return;
 	found->element = get_element_type(base);

@@ -148,6 +148,7 @@ concord_place_unescape(const char *start, Size len)
 {
 	StringInfoData buf;
 	const char *end = start + Min(len, CONCORD_PLACE_VALUE);
+	char	   *text;
 
 	initStringInfo(&buf);
 	for (const char *p = start; p < end;)
@@ -181,7 +182,9 @@ concord_place_unescape(const char *start, Size len)
 				break;
 		}
 	}
-	return concord_safe_text(buf.data, buf.len, CONCORD_PLACE_VALUE);
+	text = concord_safe_text(buf.data, buf.len, CONCORD_PLACE_VALUE);
+	pfree(buf.data);
+	return text;
 }
 
 /* concord_place_member goes to the value of a member of the object at this place. */
@@ -198,7 +201,12 @@ concord_place_member(ConcordJsonPlace *at, const char *name)
 		if (!concord_place_string(at, &start, &len))
 			return false;
 		if (memchr(start, '\\', len) != NULL)
-			same = strcmp(concord_place_unescape(start, len), name) == 0;
+		{
+			char	   *plain = concord_place_unescape(start, len);
+
+			same = strcmp(plain, name) == 0;
+			pfree(plain);
+		}
 		else
 			same = len == strlen(name) && memcmp(start, name, len) == 0;
 		if (!concord_place_blank(at) || *at->p != ':')

@@ -65,7 +65,7 @@ extern ConcordPath *concord_path_parse(const char *text, const char **why);
 
 /*
  * concord_path_any says whether a value that a path leads to passes a test.
- * Values are made in the current context.
+ * Values are made in the current context; those that do not pass are freed.
  */
 extern bool concord_path_any(const ConcordPath *path,
 							 const ConcordResponse *response,

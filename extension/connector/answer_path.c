@@ -151,7 +151,11 @@ path_found(const PathSearch *search, ConcordJsonPlace at)
 			found.empty = found.kind != 't';
 		found.text = concord_safe_text(start, len, CONCORD_PLACE_VALUE);
 	}
-	return search->test(&found, search->arg);
+	if (search->test(&found, search->arg))
+		return true;
+	/* an answer may have hundreds of thousands of them */
+	pfree(found.text);
+	return false;
 }
 
 static bool path_step(const PathSearch *search, ConcordJsonPlace at, int n);

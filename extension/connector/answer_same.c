@@ -55,15 +55,21 @@ bool
 concord_place_same_number(const char *a, Size alen, const char *b, Size blen)
 {
 	Datum		values[2];
+	bool		same;
 
 	for (int i = 0; i < 2; i++)
-		values[i] = DirectFunctionCall3(numeric_in,
-										CStringGetDatum(i == 0 ?
-														pnstrdup(a, alen) :
-														pnstrdup(b, blen)),
+	{
+		char	   *text = i == 0 ? pnstrdup(a, alen) : pnstrdup(b, blen);
+
+		values[i] = DirectFunctionCall3(numeric_in, CStringGetDatum(text),
 										ObjectIdGetDatum(InvalidOid),
 										Int32GetDatum(-1));
-	return DatumGetBool(DirectFunctionCall2(numeric_eq, values[0], values[1]));
+		pfree(text);
+	}
+	same = DatumGetBool(DirectFunctionCall2(numeric_eq, values[0], values[1]));
+	for (int i = 0; i < 2; i++)
+		pfree(DatumGetPointer(values[i]));
+	return same;
 }
 
 /*

@@ -139,6 +139,22 @@ bat_scope(const ConcordBatchForm *form, const ConcordBatchItem *items, int i,
 	scope->index = i;
 }
 
+/*
+ * bat_end_line makes what was written since start one line.  JSON has line ends
+ * between its values only, where a column of type json keeps them; left there,
+ * one value could pass for several lines, each an item of its own.
+ */
+static void
+bat_end_line(StringInfo buf, int start)
+{
+	for (char *p = buf->data + start; p < buf->data + buf->len; p++)
+	{
+		if (*p == '\n' || *p == '\r')
+			*p = ' ';
+	}
+	appendStringInfoChar(buf, '\n');
+}
+
 /* bat_items writes all items, with commas or as lines. */
 static void
 bat_items(const ConcordBatchForm *form, const ConcordBatchItem *items, int n,
@@ -153,9 +169,11 @@ bat_items(const ConcordBatchForm *form, const ConcordBatchItem *items, int n,
 			appendStringInfoChar(buf, ',');
 		for (int j = 0; j < form->nlines; j++)
 		{
+			int			start = buf->len;
+
 			concord_template_write(form->item[j], &scope, buf);
 			if (form->lines)
-				appendStringInfoChar(buf, '\n');
+				bat_end_line(buf, start);
 		}
 	}
 }
@@ -295,6 +313,15 @@ concord_batch_pack(const ConcordBatchForm *form, const ConcordBatchItem *items,
 		concord_auth_apply(auth, request);
 	MemoryContextSwitchTo(old);
 	return request;
+}
+
+void
+concord_batch_body(ConcordResponse *response, const char *bytes, Size len)
+{
+	response->body = palloc(len + 1);
+	memcpy(response->body, bytes, len);
+	response->body[len] = '\0';
+	response->body_len = len;
 }
 
 /* bat_may_have_items: an answer that may say something of each item. */

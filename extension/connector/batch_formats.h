@@ -14,6 +14,13 @@
 extern const char *concord_batch_path(const ConcordBatchItem *item);
 
 /*
+ * batch.c: gives a response a copy of a piece of a batch's answer as its body,
+ * whatever bytes are in it.
+ */
+extern void concord_batch_body(ConcordResponse *response, const char *bytes,
+							   Size len);
+
+/*
  * unpack returns false where the answer says nothing of single items.  Else
  * each item has a response, or is not answered: not attempted.
  */

@@ -190,8 +190,7 @@ bjs_result(BjsWalk *walk, const char *value, Size len)
 	if (form->body_path != NULL &&
 		!concord_answer_at(value, len, form->body_path, &body, &body_len))
 		body_len = 0;
-	mine->body = pnstrdup(body, body_len);
-	mine->body_len = body_len;
+	concord_batch_body(mine, body, body_len);
 	bjs_headers(form, &result, mine);
 	/* one that does not say how it went, in an answer that is refused */
 	item->answered = mine->status != 0;

@@ -266,8 +266,7 @@ bmp_answer(BmpText text, ConcordResponse *mine)
 		if (bmp_header(&line, &mine->headers[mine->nheaders]))
 			mine->nheaders++;
 	}
-	mine->body = pnstrdup(text.p, text.end - text.p);
-	mine->body_len = text.end - text.p;
+	concord_batch_body(mine, text.p, text.end - text.p);
 	return true;
 }
 

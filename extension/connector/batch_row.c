@@ -13,6 +13,7 @@
  */
 #include "connector/batch.h"
 
+#include "connector/answer.h"
 #include "connector/definition.h"
 #include "connector/protocols.h"
 #include "connector/template.h"
@@ -106,6 +107,17 @@ brw_text(JsonbContainer *object, const char *name, char **field)
 		*field = text;
 }
 
+/* brw_answer_path sets the text of a path in a result if it is there. */
+static void
+brw_answer_path(JsonbContainer *object, const char *name, char **field)
+{
+	const char *why;
+
+	brw_text(object, name, field);
+	if (*field != NULL && concord_path_parse(*field, &why) == NULL)
+		concord_member_bad(psprintf("batch.answer.%s", name), why);
+}
+
 /* brw_number sets a number if it is there. */
 static void
 brw_number(JsonbContainer *object, const char *name, int min, int max,
@@ -130,7 +142,7 @@ brw_number(JsonbContainer *object, const char *name, int min, int max,
 	*field = (int) number;
 }
 
-/* brw_flag sets a bool from the second of two words, if it is there. */
+/* brw_word returns which of some words a member is; value where it is not there. */
 static int
 brw_word(JsonbContainer *object, const char *name, const char *choices,
 		 int value)
@@ -167,7 +179,7 @@ brw_path(JsonbContainer *object, ConcordBatchForm *form)
 	if (path == NULL)
 		return;
 	if (strstr(path, "..") != NULL || strstr(path, "://") != NULL ||
-		path[0] == '/')
+		path[0] == '/' || concord_path_climbs(path))
 		concord_member_bad("batch.path", "is not under the server's url");
 	(void) concord_member_get(object, "path", &v);
 	form->path = concord_template_parse("batch.path", &v,
@@ -301,10 +313,10 @@ brw_answer(JsonbContainer *object, ConcordBatchForm *form)
 	brw_lists(object, form);
 	form->by_id = brw_word(object, "match", "index|id", form->by_id) == 1;
 	form->unwrap = brw_word(object, "unwrap", "no|yes", form->unwrap) == 1;
-	brw_text(object, "id", &form->id_path);
-	brw_text(object, "status", &form->status_path);
-	brw_text(object, "success", &form->success_path);
-	brw_text(object, "error", &form->error_path);
+	brw_answer_path(object, "id", &form->id_path);
+	brw_answer_path(object, "status", &form->status_path);
+	brw_answer_path(object, "success", &form->success_path);
+	brw_answer_path(object, "error", &form->error_path);
 	brw_text(object, "body", &form->body_path);
 	brw_text(object, "headers", &form->headers_path);
 	brw_number(object, "failed_status", 400, 599, &form->failed_status);

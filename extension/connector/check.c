@@ -7,17 +7,17 @@
  */
 #include "connector/protocols.h"
 
-/* chk_climbs says whether a path has a segment of dots alone. */
-static bool
-chk_climbs(const char *path)
+/* concord_path_climbs says whether a path has a segment of dots alone. */
+bool
+concord_path_climbs(const char *path)
 {
 	while (true)
 	{
-		Size		len = strcspn(path, "/");
+		Size		len = strcspn(path, "/?");
 
 		if ((len == 1 || len == 2) && strspn(path, ".") == len)
 			return true;
-		if (path[len] == '\0')
+		if (path[len] != '/')
 			return false;
 		path += len + 1;
 	}
@@ -37,14 +37,14 @@ concord_object_check(const ConcordConnector *connector,
 				 errmsg("connector \"%s\" needs an object", connector->name),
 				 errhint("Name the collection or entity set at the system.")));
 	if (strpbrk(object, "?#\\%") != NULL || strstr(object, "://") != NULL ||
-		chk_climbs(object))
+		concord_path_climbs(object))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("object \"%s\" is not a path under the server's url",
 						object)));
 	if (service != NULL && (strpbrk(service, "?#\\%") != NULL ||
 							strstr(service, "://") != NULL ||
-							chk_climbs(service)))
+							concord_path_climbs(service)))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("service \"%s\" is not a path under the server's url",

@@ -113,7 +113,8 @@ def_path(const char *member, JsonbValue *value)
 		pnstrdup(value->val.string.val, value->val.string.len);
 
 	if (text != NULL && (strstr(text, "..") != NULL ||
-						 strstr(text, "://") != NULL))
+						 strstr(text, "://") != NULL ||
+						 concord_path_climbs(text)))
 		concord_member_bad(member, "has a path that is not under the server's url");
 	return concord_template_parse(psprintf("%s.path", member), value,
 								  CONCORD_TEMPLATE_PATH, false);

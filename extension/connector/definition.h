@@ -50,6 +50,11 @@ extern void concord_member_paths(ConcordConnector *connector,
 								 const ConcordMember *member,
 								 JsonbValue *value);
 
+/* shape.c: the name of a header that a request may have; "": none */
+extern void concord_member_header(ConcordConnector *connector,
+								  const ConcordMember *member,
+								  JsonbValue *value);
+
 /* rules.c */
 extern void concord_member_outcomes(ConcordConnector *connector,
 									const ConcordMember *member,

@@ -34,7 +34,7 @@ loc_decode(const char *text, Size len)
 
 	for (Size i = 0; i < len; i++)
 	{
-		if (text[i] == '%' && i + 2 < len + 0 &&
+		if (text[i] == '%' && i + 2 < len &&
 			loc_hex(text[i + 1]) >= 0 && loc_hex(text[i + 2]) >= 0)
 		{
 			*out++ = loc_hex(text[i + 1]) * 16 + loc_hex(text[i + 2]);
@@ -47,7 +47,10 @@ loc_decode(const char *text, Size len)
 	return decoded;
 }
 
-/* loc_unquote takes OData's quotes, and a prefix such as guid, off a key. */
+/*
+ * loc_unquote takes OData's quotes, and a prefix such as guid, off a key; NULL
+ * where there is more than one text in quotes.
+ */
 static char *
 loc_unquote(char *key)
 {
@@ -58,11 +61,18 @@ loc_unquote(char *key)
 	if (quote == NULL || len < 2 || key[len - 1] != '\'' ||
 		quote == key + len - 1)
 		return key;
+	for (const char *p = key; p < quote; p++)
+	{
+		if (!isalpha((unsigned char) *p))
+			return NULL;
+	}
 	key[len - 1] = '\0';
 	out = key = quote + 1;
 	for (const char *p = key; *p; p++)
 	{
-		if (p[0] == '\'' && p[1] == '\'')
+		if (p[0] == '\'' && p[1] != '\'')
+			return NULL;
+		if (p[0] == '\'')
 			p++;
 		*out++ = *p;
 	}
@@ -95,11 +105,15 @@ concord_location_id(const ConcordResponse *response)
 	if (open != NULL)
 	{
 		id = loc_decode(open + 1, end - open - 2);
-		/* a key of several parts is no id; Name='x' has one */
+		/* Name='x' has an id; a key of several parts is none */
 		if (strchr(id, '=') != NULL && strchr(id, '\'') != NULL &&
 			strchr(id, '=') < strchr(id, '\''))
 			id = strchr(id, '=') + 1;
+		if (strchr(id, '\'') == NULL && strchr(id, ',') != NULL)
+			return NULL;
 		id = loc_unquote(id);
+		if (id == NULL)
+			return NULL;
 	}
 	else
 		id = loc_decode(start, end - start);

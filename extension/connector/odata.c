@@ -26,12 +26,30 @@
 
 #include "catalog/pg_type.h"
 
+/* concord_odata_text writes a text as a literal in an address. */
+void
+concord_odata_text(StringInfo buf, const char *text)
+{
+	StringInfoData quoted;
+
+	initStringInfo(&quoted);
+	for (const char *p = text; *p; p++)
+	{
+		if (*p == '\'')
+			appendStringInfoChar(&quoted, '\'');
+		appendStringInfoChar(&quoted, *p);
+	}
+	appendStringInfoChar(buf, '\'');
+	concord_url_escape(buf, quoted.data, "'");
+	appendStringInfoChar(buf, '\'');
+	pfree(quoted.data);
+}
+
 /* odata_literal writes a value of a key predicate. */
 static void
 odata_literal(StringInfo buf, const ConcordValue *value)
 {
 	char	   *plain = concord_value_plain(value);
-	StringInfoData quoted;
 
 	switch (value->typid)
 	{
@@ -67,16 +85,7 @@ odata_literal(StringInfo buf, const ConcordValue *value)
 		default:
 			break;
 	}
-	initStringInfo(&quoted);
-	for (const char *p = plain; *p; p++)
-	{
-		if (*p == '\'')
-			appendStringInfoChar(&quoted, '\'');
-		appendStringInfoChar(&quoted, *p);
-	}
-	appendStringInfoChar(buf, '\'');
-	concord_url_escape(buf, quoted.data, "'");
-	appendStringInfoChar(buf, '\'');
+	concord_odata_text(buf, plain);
 }
 
 /* odata_is_uuid says whether a text looks like a GUID. */

@@ -155,16 +155,7 @@ concord_odata2_literal(StringInfo buf, const ConcordValue *value)
 			appendStringInfo(buf, "X'%s'", value->text + 2);
 			break;
 		default:
-			appendStringInfoChar(buf, '\'');
-			for (const char *p = plain; *p; p++)
-			{
-				char		one[2] = {*p, '\0'};
-
-				if (*p == '\'')
-					appendStringInfoChar(buf, '\'');
-				concord_url_escape(buf, one, "'");
-			}
-			appendStringInfoChar(buf, '\'');
+			concord_odata_text(buf, plain);
 			break;
 	}
 }

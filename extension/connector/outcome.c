@@ -116,10 +116,15 @@ out_retry_after(const ConcordOutcomeRule *rule, const ConcordResponse *response)
 static bool
 out_match(const char *regex, const char *value)
 {
-	return RE_compile_and_execute(cstring_to_text(regex),
-								  unconstify(char *, value), strlen(value),
-								  REG_ADVANCED | REG_ICASE, C_COLLATION_OID,
-								  0, NULL);
+	text	   *pattern = cstring_to_text(regex);
+	bool		found = RE_compile_and_execute(pattern,
+											   unconstify(char *, value),
+											   strlen(value),
+											   REG_ADVANCED | REG_ICASE,
+											   C_COLLATION_OID, 0, NULL);
+
+	pfree(pattern);
+	return found;
 }
 
 /* out_status says whether a status is one of the rule's. */

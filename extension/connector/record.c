@@ -546,6 +546,15 @@ rec_after_find(ConcordExchange *exchange, const ConcordResponse *response,
 		return state->refused ? rec_refused(exchange) :
 			rec_send(exchange, REC_CREATE, dialect);
 	}
+	/* what cannot be read does not say that there is no such record */
+	if (!rec_gone(exchange) && response->body_len > 0 &&
+		!concord_answer_is_json(response))
+	{
+		concord_outcome_set(exchange, CONCORD_OUTCOME_UNKNOWN, "not an answer",
+							psprintf("HTTP status %d with something that is not whole JSON, where records with our key were asked for",
+									 response->status));
+		return NULL;
+	}
 	id = concord_answer_path(response, path);
 	if (!rec_is_id(id))
 	{

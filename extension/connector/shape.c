@@ -71,6 +71,18 @@ shape_header_name(const char *member, const char *name)
 											name));
 }
 
+/* concord_member_header takes the name of a header over, or none. */
+void
+concord_member_header(ConcordConnector *connector, const ConcordMember *member,
+					  JsonbValue *value)
+{
+	char	  **field = (char **) ((char *) connector + member->offset);
+
+	concord_member_text(connector, member, value);
+	if (**field != '\0')
+		shape_header_name(member->name, *field);
+}
+
 /* shape_list parses an object of named templates. */
 static List *
 shape_list(const char *path, JsonbValue *object, ConcordTemplateUse use)

@@ -50,7 +50,10 @@ extern ConcordTemplate *concord_template_parse(const char *member,
 											   ConcordTemplateUse use,
 											   bool items);
 
-/* concord_template_write appends what a template gives for a scope. */
+/*
+ * concord_template_write appends what a template gives for a scope.  Errors:
+ * ERRCODE_INVALID_PARAMETER_VALUE where a path would leave the server's url.
+ */
 extern void concord_template_write(const ConcordTemplate *template,
 								   const ConcordTemplateScope *scope,
 								   StringInfo buf);

@@ -361,6 +361,8 @@ void
 concord_template_write(const ConcordTemplate *template,
 					   const ConcordTemplateScope *scope, StringInfo buf)
 {
+	int			start = buf->len;
+
 	for (int i = 0; i < template->npieces; i++)
 	{
 		const TplPiece *piece = &template->pieces[i];
@@ -385,6 +387,14 @@ concord_template_write(const ConcordTemplate *template,
 				break;
 		}
 	}
+	/* a template has no such segment: a value has made one */
+	if (template->use == CONCORD_TEMPLATE_PATH &&
+		concord_path_climbs(buf->data + start))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the request's path would name another address"),
+				 errdetail("A part of \"%s\" is made of dots alone.",
+						   buf->data + start)));
 }
 
 /*

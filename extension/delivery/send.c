@@ -16,6 +16,7 @@
  */
 #include "base/compat.h"
 
+#include "access/xact.h"
 #include "access/xlog.h"
 #include "auth/auth.h"
 #include "common/hashfn.h"
@@ -372,6 +373,9 @@ send_ask(ConcordCourier *courier, ConcordDelivery *d, SendAsk ask,
 		if (error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN)
 			PG_RE_THROW();
 		FlushErrorState();
+		/* a look-up in the catalogs has one of its own */
+		if (IsTransactionState())
+			AbortCurrentTransaction();
 	}
 	PG_END_TRY();
 	CurrentResourceOwner = NULL;

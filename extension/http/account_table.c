@@ -157,6 +157,7 @@ static void
 table_leave(ConcordAccount *account)
 {
 	ConcordAccountState *s = account->state;
+	int64		now = concord_clock_ns();
 	AccountWake wake;
 
 	SpinLockAcquire(&s->mutex);
@@ -166,14 +167,14 @@ table_leave(ConcordAccount *account)
 		account->in_flight[i] = 0;
 	}
 	concord_account_dequeue(s);
-	concord_account_wake(s, true, &wake, concord_clock_ns());
+	concord_account_wake(s, true, &wake, now);
 	SpinLockRelease(&s->mutex);
 	concord_account_set_latches(&wake);
 	if (!account->shared)
 		return;
 	LWLockAcquire(table_shmem->lock, LW_EXCLUSIVE);
 	s->users--;
-	s->used_at = concord_clock_ns();
+	s->used_at = now;
 	LWLockRelease(table_shmem->lock);
 }
 

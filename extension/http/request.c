@@ -459,6 +459,8 @@ req_behind_proxy_allowed(ConcordTransferState *transfer,
 	if (!allowed)
 	{
 		transfer->refused = true;
+		transfer->refused_always = !concord_address_allowed_text(address, true,
+																 NULL);
 		strlcpy(transfer->refused_address, address,
 				sizeof(transfer->refused_address));
 	}

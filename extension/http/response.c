@@ -127,7 +127,7 @@ rsp_parse_headers(ConcordResponse *response, char *text, size_t len)
 
 		while (stop > line && (stop[-1] == '\r' || stop[-1] == ' '))
 			stop--;
-		if (colon != NULL && colon < stop && memcmp(line, "HTTP/", 5) != 0)
+		if (colon != NULL && colon < stop && strncmp(line, "HTTP/", 5) != 0)
 		{
 			ConcordHeader *header = &response->headers[response->nheaders++];
 
