@@ -131,6 +131,16 @@ $node->safe_psql('postgres', q{
 receive('live', streaming => 'on', include_transaction => 'on', max_value => '1MB', messages => 'app');
 receive('bin', streaming => 'on', format => 'binary', messages => 'app');
 
+# bin_too(): the other reader has decoded what is there: it would not send what
+# it finds rolled back.
+sub bin_too
+{
+	flush_wal();
+	my $lsn = $node->safe_psql('postgres', 'SELECT pg_current_wal_flush_lsn()');
+	$node->poll("SELECT sent_lsn >= '$lsn' FROM pg_stat_replication WHERE application_name = 'bin'");
+	return;
+}
+
 # ---- open transactions, in turns
 my ($one, $two) = (session(), session());
 $one->query_safe("BEGIN; INSERT INTO a SELECT i, $x FROM generate_series(1, 2000) i");
@@ -146,18 +156,21 @@ ok(wait_event('live', sub { ($_->{key}{id} // 0) == 50000 && !$_->{streamed} && 
 # a savepoint's rollback is told while the transaction is open
 $one->query_safe("SAVEPOINT s; INSERT INTO a SELECT i, $x FROM generate_series(5001, 7000) i");
 ok(wait_event('live', sub { $_->{streamed} && $_->{subxid} && ($_->{key}{id} // 0) == 6000 }), 'changes of a savepoint name it');
+bin_too();
 $one->query_safe('ROLLBACK TO s');
 flush_wal();
 ok(wait_event('live', sub { $_->{op} eq 'stream_abort' && $_->{subxid} && $_->{lsn} }), 'its rollback is told');
 $one->query_safe("SAVEPOINT t; INSERT INTO b VALUES (1, repeat('y', 20000000))");
 ok(wait_event('live', sub { ($_->{table} // '') eq 'b' && $_->{streamed} }), 'a value that was on disk');
 my ($large) = grep { ($_->{table} // '') eq 'b' } events('live');
+bin_too();
 $one->query_safe('ROLLBACK TO t');
 flush_wal();
 ok(wait_event('live', sub { $_->{op} eq 'stream_abort' && ($_->{subxid} // 0) == $large->{subxid} }), 'its rollback is told, too');
 $one->query_safe("SAVEPOINT u; SELECT pg_logical_emit_message(true, 'app', repeat('m', 1000)) FROM generate_series(1, 300)");
 ok(wait_event('live', sub { ($_->{content} // '') =~ /^mmm/ && $_->{subxid} }), 'messages of a savepoint name it');
 my ($message) = grep { ($_->{content} // '') =~ /^mmm/ } events('live');
+bin_too();
 $one->query_safe('ROLLBACK TO u');
 flush_wal();
 ok(wait_event('live', sub { $_->{op} eq 'stream_abort' && ($_->{subxid} // 0) == $message->{subxid} }), 'and go with it');
@@ -196,6 +209,7 @@ is(join(' ', sort { $a cmp $b } map { $_->{schema} } grep { ($_->{table} // '') 
 # ---- definitions that were sent in what is rolled back
 $one->query_safe("BEGIN; ALTER TABLE a ADD w int; INSERT INTO a SELECT i, $x FROM generate_series(60001, 62000) i");
 ok(wait_event('live', sub { ($_->{key}{id} // 0) == 61000 && exists $_->{new}{w} }), 'a new column');
+bin_too();
 $one->query_safe('ROLLBACK');
 $node->safe_psql('postgres', "INSERT INTO a VALUES (63001, 'without')");
 $one->query_safe("BEGIN; ALTER TABLE a ADD w int; INSERT INTO a SELECT i, $x FROM generate_series(60001, 62000) i; COMMIT");
