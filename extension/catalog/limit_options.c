@@ -119,8 +119,9 @@ concord_limit_option_problem(ConcordOptionKind kind, const char *value)
 			return concord_limit_option_share(value, &percent) ? NULL :
 				"A share is a percentage from 0% to 90%.";
 		case CONCORD_OPTION_NAME:
-			return *value != '\0' && strlen(value) < NAMEDATALEN ? NULL :
-				"A name has 1 to 63 bytes.";
+			return strspn(value, " ") < strlen(value) &&
+				strlen(value) < NAMEDATALEN ? NULL :
+				"A name has 1 to 63 bytes, not all of them blanks.";
 		default:
 			return NULL;
 	}

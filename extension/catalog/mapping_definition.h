@@ -36,6 +36,9 @@ extern char *concord_definition_text(const JsonbValue *value);
 extern List *concord_definition_fields(JsonbContainer *container,
 									   const char *what, bool plain);
 
+/* concord_mapping_option_known says whether an option is one of a mapping. */
+extern bool concord_mapping_option_known(const char *name);
+
 /* concord_definition_options reads options over their defaults. */
 extern void concord_definition_options(JsonbContainer *container,
 									   ConcordMappingOptions *options);

@@ -369,19 +369,9 @@ static void
 mop_couriers(const MopOption *option, const JsonbValue *value,
 			 ConcordMappingOptions *options)
 {
-	if (value->type == jbvNumeric)
-	{
-		int64		number = DatumGetInt64(DirectFunctionCall1(numeric_int8,
-															   NumericGetDatum(value->val.numeric)));
-
-		if (number >= 1 && number <= CONCORD_MAX_COURIERS)
-		{
-			options->couriers = (int) number;
-			return;
-		}
-	}
-	mop_invalid(option, psprintf("It is a number from 1 to %d.",
-								 CONCORD_MAX_COURIERS));
+	mop_number(option, value, 1, CONCORD_MAX_COURIERS,
+			   psprintf("It is a number from 1 to %d.", CONCORD_MAX_COURIERS),
+			   options);
 }
 
 /*
@@ -557,6 +547,18 @@ mop_closest(const char *name)
 		}
 	}
 	return closest;
+}
+
+/* concord_mapping_option_known says whether an option is one of a mapping. */
+bool
+concord_mapping_option_known(const char *name)
+{
+	for (int i = 0; i < lengthof(mop_options); i++)
+	{
+		if (strcmp(mop_options[i].name, name) == 0)
+			return true;
+	}
+	return false;
 }
 
 /* mop_refuse raises for an option that is not ours. */

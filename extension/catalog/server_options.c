@@ -17,6 +17,7 @@
 #include <limits.h>
 
 #include "catalog/limit_options.h"
+#include "catalog/mapping_definition.h"
 #include "commands/defrem.h"
 #include "nodes/parsenodes.h"
 #include "utils/builtins.h"
@@ -239,6 +240,12 @@ so_unknown(ConcordOptionLevel level, const char *name)
 		else if (strcmp(so_options[i].name, name) == 0)
 			elsewhere = so_level_name(so_options[i].level);
 	}
+	if (elsewhere == NULL && concord_mapping_option_known(name))
+		ereport(ERROR,
+				(errcode(ERRCODE_FDW_INVALID_OPTION_NAME),
+				 errmsg("invalid %s option \"%s\"", so_level_name(level), name),
+				 errhint("\"%s\" is an option of a mapping: see concord.create_mapping() and alter_mapping().",
+						 name)));
 	closest = concord_option_closest(name, names, n);
 
 	ereport(ERROR,
@@ -386,6 +393,28 @@ concord_header_is_secret(const char *name)
 	return false;
 }
 
+/* so_json parses JSON; NULL where it is none. */
+static Jsonb *
+so_json(const char *json)
+{
+	MemoryContext context = CurrentMemoryContext;
+	Jsonb	   *volatile result = NULL;
+
+	/* jsonb_in takes no lock or resource, and would show what may be secret */
+	PG_TRY();
+	{
+		result = DatumGetJsonbP(DirectFunctionCall1(jsonb_in,
+													CStringGetDatum(json)));
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		FlushErrorState();
+	}
+	PG_END_TRY();
+	return result;
+}
+
 /*
  * concord_option_header_list reads the object; raises where it is not one of
  * texts.
@@ -393,19 +422,20 @@ concord_header_is_secret(const char *name)
 int
 concord_option_header_list(const char *json, char ***names, char ***values)
 {
-	Jsonb	   *jb = DatumGetJsonbP(DirectFunctionCall1(jsonb_in,
-														CStringGetDatum(json)));
+	Jsonb	   *jb;
 	JsonbIterator *it;
 	JsonbValue	v;
 	JsonbIteratorToken token;
 	int			n = 0;
-	int			size = JB_ROOT_COUNT(jb);
+	int			size;
 
-	if (!JB_ROOT_IS_OBJECT(jb))
+	jb = so_json(json);
+	if (jb == NULL || !JB_ROOT_IS_OBJECT(jb))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("option \"%s\" is not a JSON object", "headers"),
 				 errhint("Write it as {\"Name\": \"value\", ...}.")));
+	size = JB_ROOT_COUNT(jb);
 	*names = palloc0(sizeof(char *) * (size + 1));
 	*values = palloc0(sizeof(char *) * (size + 1));
 

@@ -26,12 +26,15 @@
 #include "access/xact.h"
 #include "base/shmem.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_foreign_server.h"
 #include "catalog/server_options.h"
+#include "commands/extension.h"
 #include "commands/trigger.h"
 #include "connector/protocols.h"
 #include "connector/template.h"
 #include "connector/rules.h"
 #include "fmgr.h"
+#include "foreign/foreign.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
@@ -42,6 +45,7 @@
 #define Anum_connector_name			1
 #define Anum_connector_protocol		2
 #define Anum_connector_definition	4
+#define Anum_connector_builtin		5
 
 #define AT(field)	offsetof(ConcordConnector, field)
 
@@ -292,7 +296,8 @@ row_base(List *rows, const RowTuple *row)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("connector \"%s\" extends \"%s\", which does not exist",
-						row->name, name)));
+						row->name, name),
+				 errhint("Table concord.connector lists the connectors.")));
 	if (strcmp(base->protocol, row->protocol) != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -372,9 +377,109 @@ concord_connector_load(const char *name, bool missing_ok,
 	return connector;
 }
 
+/* row_check_unused raises where a server has the connector of that name. */
+static void
+row_check_unused(const char *name)
+{
+	Oid			wrapper = get_foreign_data_wrapper_oid("concord", true);
+	Relation	rel = table_open(ForeignServerRelationId, AccessShareLock);
+	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
+	HeapTuple	tup;
+
+	while (HeapTupleIsValid(tup = systable_getnext(scan)))
+	{
+		Form_pg_foreign_server form = (Form_pg_foreign_server) GETSTRUCT(tup);
+		const char *connector;
+
+		if (form->srvfdw != wrapper)
+			continue;
+		connector = concord_option_get(GetForeignServer(form->oid)->options,
+									   "connector");
+		if (connector != NULL && strcmp(connector, name) == 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+					 errmsg("connector \"%s\" is in use by server \"%s\"", name,
+							NameStr(form->srvname)),
+					 errhint("Give the server another one first: ALTER SERVER ... OPTIONS (SET connector ...).")));
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+}
+
+/* row_builtin says whether a row is of the extension, and this no script of it. */
+static bool
+row_builtin(HeapTuple tup, TupleDesc desc)
+{
+	bool		isnull;
+
+	return !creating_extension &&
+		DatumGetBool(heap_getattr(tup, Anum_connector_builtin, desc, &isnull));
+}
+
+/* row_check_free refuses a row of somebody's own that no dump would carry. */
+static void
+row_check_free(HeapTuple tup, TupleDesc desc, const char *name)
+{
+	if (row_builtin(tup, desc))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("connector \"%s\" cannot be \"builtin\"", name),
+				 errdetail("Only rows that come with the extension are; no dump carries them.")));
+}
+
+/*
+ * row_check_builtin refuses to change a connector that came with the
+ * extension: no dump would carry the change.  An upgrade script may.
+ */
+static void
+row_check_builtin(HeapTuple tup, TupleDesc desc, const char *name)
+{
+	if (!row_builtin(tup, desc))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("connector \"%s\" is pg_concord's own", name),
+			 errdetail("Rows that are \"builtin\" come with the extension; no dump carries them."),
+			 errhint("Insert a row of your own with {\"extends\": \"%s\", ...} and give it to the server.",
+					 name)));
+}
+
+/* row_check_change refuses to take away, or to rename, what is needed. */
+static void
+row_check_change(TriggerData *trigdata)
+{
+	TupleDesc	desc = RelationGetDescr(trigdata->tg_relation);
+	HeapTuple	old = trigdata->tg_trigtuple;
+	HeapTuple	new = trigdata->tg_newtuple;
+	bool		isnull;
+	char	   *name;
+
+	if (heap_attisnull(old, Anum_connector_name, desc))
+		return;					/* of an insert; NOT NULL refuses it */
+	name = pstrdup(NameStr(*DatumGetName(heap_getattr(old, Anum_connector_name,
+													  desc, &isnull))));
+	if (TRIGGER_FIRED_BY_INSERT(trigdata->tg_event))
+	{
+		row_check_free(old, desc, name);
+		return;
+	}
+	row_check_builtin(old, desc, name);
+	if (TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event))
+	{
+		if (heap_attisnull(new, Anum_connector_name, desc))
+			return;
+		row_check_free(new, desc, name);
+		if (strcmp(name, NameStr(*DatumGetName(heap_getattr(new, Anum_connector_name,
+															desc, &isnull)))) == 0)
+			return;
+	}
+	row_check_unused(name);
+}
+
 /*
  * concord_connector_check is the row trigger of concord.connector: a row that
- * cannot be parsed is refused, and workers are told to read again.
+ * cannot be parsed, or that is needed as it is, is refused, and workers are
+ * told to read again.
  */
 Datum
 concord_connector_check(PG_FUNCTION_ARGS)
@@ -392,6 +497,7 @@ concord_connector_check(PG_FUNCTION_ARGS)
 				 errmsg("function \"%s\" was not called by its trigger",
 						"connector_check")));
 	concord_catalog_changed();
+	row_check_change(trigdata);
 	if (TRIGGER_FIRED_BY_DELETE(trigdata->tg_event))
 		return PointerGetDatum(trigdata->tg_trigtuple);
 
@@ -425,6 +531,12 @@ concord_connector_check_all(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("function \"%s\" was not called by its trigger",
 						"connector_check_all")));
+	if (TRIGGER_FIRED_BY_TRUNCATE(((TriggerData *) fcinfo->context)->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("concord.connector cannot be truncated"),
+				 errdetail("Its rows that are \"builtin\" come with the extension."),
+				 errhint("Use DELETE for rows of your own.")));
 	CommandCounterIncrement();	/* see what the statement has done */
 	rows = row_all();
 	foreach(lc, rows)

@@ -54,7 +54,11 @@ xpl_verb(const char *operation, const char *method)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("operation \"%s\" is not known", operation),
 				 errhint("It may be create, update, delete, read or send.")));
-	return CONCORD_VERB_SEND;
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("method \"%s\" is not known", method),
+			 errhint("It may be POST, PUT, PATCH, MERGE, DELETE, GET or HEAD.")));
+	return CONCORD_VERB_SEND;	/* keep compiler quiet */
 }
 
 /* xpl_headers makes headers of an object of texts. */
@@ -113,6 +117,11 @@ concord_explain_outcome(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("connector and status must be given")));
+	if (PG_GETARG_INT32(1) < 1 || PG_GETARG_INT32(1) > 999)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%d is no HTTP status", PG_GETARG_INT32(1)),
+				 errhint("A status has three digits, as 200 or 404.")));
 	server.connector = concord_connector_load(NameStr(*PG_GETARG_NAME(0)),
 											  false, CurrentMemoryContext);
 	response.transfer = CONCORD_TRANSFER_OK;

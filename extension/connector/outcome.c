@@ -276,8 +276,9 @@ out_message(const ConcordConnector *connector, const ConcordResponse *response)
 static char *
 out_error(const ConcordConnector *connector, const ConcordResponse *response)
 {
-	char	   *error = psprintf("HTTP status %d: %s", response->status,
-								 out_message(connector, response));
+	char	   *message = out_message(connector, response);
+	char	   *error = psprintf("HTTP status %d%s%s", response->status,
+								 *message != '\0' ? ": " : "", message);
 
 	for (char *p = error; *p; p++)
 	{

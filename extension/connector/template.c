@@ -101,6 +101,8 @@ tpl_unknown(const TplParser *parser, const char *name)
 		if (parser->items || tpl_places[i].place < TPL_IDS)
 			names[n++] = tpl_places[i].name;
 	}
+	if (*name == '\0')
+		tpl_bad(parser, "has a { without a place and } behind it");
 	closest = concord_option_closest(name, names, n);
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

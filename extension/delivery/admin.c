@@ -105,6 +105,13 @@ adm_check_filter(const char *text)
 			 errhint("For example: 'status = 422 AND op = ''insert'''.")));
 }
 
+/* adm_filter_context says what a condition of retry_dead() is about. */
+static void
+adm_filter_context(void *arg)
+{
+	errcontext("a condition over columns of concord.dead_letter, as status = 422 or local_key ->> 'id' = '7'");
+}
+
 /*
  * adm_choose evaluates the filter, as the caller, and returns the numbers that
  * it chooses as an int8[].
@@ -117,6 +124,7 @@ adm_choose(const ConcordMapping *mapping, const char *filter)
 	MemoryContext context = CurrentMemoryContext;
 	MemoryContext old;
 	ArrayType  *result;
+	ErrorContextCallback context_of;
 	bool		isnull;
 	char	   *sql;
 
@@ -125,9 +133,14 @@ adm_choose(const ConcordMapping *mapping, const char *filter)
 				   " WHERE mapping OPERATOR(pg_catalog.=) $1 AND (%s\n)", filter);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
+	context_of.callback = adm_filter_context;
+	context_of.arg = NULL;
+	context_of.previous = error_context_stack;
+	error_context_stack = &context_of;
 	if (SPI_execute_with_args(sql, 1, types, values, NULL, false, 1) != SPI_OK_SELECT ||
 		SPI_processed != 1)
 		elog(ERROR, "could not read concord.dead_letter");
+	error_context_stack = context_of.previous;
 	old = MemoryContextSwitchTo(context);
 	result = DatumGetArrayTypePCopy(SPI_getbinval(SPI_tuptable->vals[0],
 												  SPI_tuptable->tupdesc, 1, &isnull));
@@ -180,18 +193,25 @@ ADM_CHOSEN
 	"EXISTS (SELECT FROM concord.link_item k WHERE k.mapping = e.mapping" \
 	"  AND k.local_key = e.local_key AND k.seq > e.seq)"
 
-/* The newest image of each key again; the older ones are superseded. */
+/*
+ * The newest image of each key again; the older ones are superseded.  One
+ * sort of the mapping's dead letters finds the newest ones: a look for each
+ * would take hours where a hundred thousand are dead.
+ */
 static const char adm_retry_state[] =
 ADM_CHOSEN
-", newest AS (SELECT c.delivery, (SELECT e.delivery FROM concord.exception e"
-"     WHERE e.mapping = $1 AND e.state = 'dead' AND e.local_key = c.local_key"
-"     ORDER BY e.seq DESC, e.delivery DESC LIMIT 1) AS newest FROM chosen c)"
+", newest AS MATERIALIZED (SELECT d.delivery, d.newest FROM (SELECT e.delivery,"
+"     CASE WHEN e.local_key IS NULL THEN e.delivery ELSE"
+"       pg_catalog.first_value(e.delivery) OVER (PARTITION BY e.local_key"
+"         ORDER BY e.seq DESC, e.delivery DESC) END AS newest"
+"     FROM concord.exception e WHERE e.mapping = $1 AND e.state = 'dead') d"
+"   WHERE ($2 IS NULL OR d.delivery = $2) AND ($3 IS NULL OR d.delivery = ANY ($3)))"
 ", older AS (UPDATE concord.exception e SET state = 'superseded',"
 "     superseded_by = nullif(n.newest, n.delivery), changed_at = pg_catalog.now()"
-"   FROM newest n WHERE e.delivery = n.delivery"
+"   FROM newest n WHERE e.delivery = n.delivery AND e.state = 'dead'"
 "   AND (n.newest <> n.delivery OR " ADM_OVERTAKEN "))"
 ", again AS (UPDATE concord.exception e SET " ADM_AGAIN
-"   WHERE e.delivery IN (SELECT coalesce(n.newest, n.delivery) FROM newest n)"
+"   WHERE e.delivery IN (SELECT n.newest FROM newest n) AND e.state = 'dead'"
 "   AND NOT " ADM_OVERTAKEN ")"
 " SELECT pg_catalog.count(*) FROM chosen";
 

@@ -14,6 +14,7 @@
  */
 #include "base/compat.h"
 
+#include "base/json.h"
 #include "base/shmem.h"
 #include "catalog/history.h"
 #include "catalog/pg_type.h"
@@ -159,6 +160,69 @@ rpl_event(const ConcordEvent *event, void *arg)
 	return true;
 }
 
+/* rpl_key_example shows what a local key of the mapping looks like. */
+static char *
+rpl_key_example(const ConcordMapping *mapping)
+{
+	StringInfoData buf;
+	ListCell   *lc;
+
+	if (mapping->topic != NULL)
+		return pstrdup("{\"key\": ...}");
+	initStringInfo(&buf);
+	foreach(lc, mapping->local_key)
+	{
+		const char *name = lfirst(lc);
+
+		appendStringInfoString(&buf, buf.len == 0 ? "{" : ", ");
+		concord_json_string(&buf, name, strlen(name));
+		appendStringInfoString(&buf, ": ...");
+	}
+	appendStringInfoChar(&buf, '}');
+	return buf.data;
+}
+
+/* rpl_is_key says whether an object has the members of the mapping's keys. */
+static bool
+rpl_is_key(const ConcordMapping *mapping, JsonbContainer *object)
+{
+	ListCell   *lc;
+	JsonbValue	value;
+
+	if (mapping->topic != NULL)
+		return JsonContainerSize(object) == 1 &&
+			(getKeyJsonValueFromContainer(object, "key", 3, &value) != NULL ||
+			 getKeyJsonValueFromContainer(object, "event", 5, &value) != NULL);
+	foreach(lc, mapping->local_key)
+	{
+		const char *name = lfirst(lc);
+
+		if (getKeyJsonValueFromContainer(object, name, strlen(name), &value) == NULL)
+			return false;
+	}
+	return JsonContainerSize(object) == list_length(mapping->local_key);
+}
+
+/* rpl_key takes one key that the caller gives. */
+static void
+rpl_key(Replay *replay, Jsonb *key)
+{
+	uint64		hash;
+	ReplayKey  *entry;
+
+	if (!JB_ROOT_IS_OBJECT(key) || !rpl_is_key(replay->mapping, &key->root))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s is no local key of mapping \"%s\"",
+						JsonbToCString(NULL, &key->root, VARSIZE(key)),
+						replay->mapping->name),
+				 errhint("One looks like %s.", rpl_key_example(replay->mapping))));
+	hash = rpl_hash(JsonbToCString(NULL, &key->root, VARSIZE(key)));
+	entry = hash_search(replay->keys, &hash, HASH_ENTER, NULL);
+	entry->wanted = true;
+	entry->newest = 0;
+}
+
 /* rpl_keys reads the keys that the caller gives: an object or an array. */
 static void
 rpl_keys(Replay *replay, Jsonb *keys)
@@ -168,14 +232,9 @@ rpl_keys(Replay *replay, Jsonb *keys)
 	JsonbIteratorToken token;
 
 	replay->by_key = true;
-	it = JsonbIteratorInit(&keys->root);
 	if (JB_ROOT_IS_OBJECT(keys))
 	{
-		uint64		hash = rpl_hash(JsonbToCString(NULL, &keys->root, VARSIZE(keys)));
-		ReplayKey  *entry = hash_search(replay->keys, &hash, HASH_ENTER, NULL);
-
-		entry->wanted = true;
-		entry->newest = 0;
+		rpl_key(replay, keys);
 		return;
 	}
 	if (JB_ROOT_IS_SCALAR(keys))
@@ -183,17 +242,10 @@ rpl_keys(Replay *replay, Jsonb *keys)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("keys must be a local key or an array of them"),
 				 errhint("For example: '[{\"id\": 7}, {\"id\": 8}]'.")));
+	it = JsonbIteratorInit(&keys->root);
 	(void) JsonbIteratorNext(&it, &value, true);
 	while ((token = JsonbIteratorNext(&it, &value, true)) == WJB_ELEM)
-	{
-		Jsonb	   *element = JsonbValueToJsonb(&value);
-		uint64		hash = rpl_hash(JsonbToCString(NULL, &element->root,
-												   VARSIZE(element)));
-		ReplayKey  *entry = hash_search(replay->keys, &hash, HASH_ENTER, NULL);
-
-		entry->wanted = true;
-		entry->newest = 0;
-	}
+		rpl_key(replay, JsonbValueToJsonb(&value));
 }
 
 /*
@@ -298,6 +350,20 @@ rpl_describe(const Replay *replay)
 	return buf.len > 0 ? buf.data + 2 : NULL;
 }
 
+/* rpl_check_mapping raises where nothing of the mapping can be found again. */
+static void
+rpl_check_mapping(const Replay *replay)
+{
+	const ConcordMapping *mapping = replay->mapping;
+
+	if (mapping->topic == NULL && mapping->local_key == NIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the table of mapping \"%s\" is gone, or has no key",
+						mapping->name),
+				 errhint("concord.status says what is wrong with it.")));
+}
+
 /* concord_replay is the SQL function. */
 Datum
 concord_replay(PG_FUNCTION_ARGS)
@@ -330,14 +396,14 @@ concord_replay(PG_FUNCTION_ARGS)
 							  HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	replay.scratch = AllocSetContextCreate(CurrentMemoryContext, "concord replay",
 										   ALLOCSET_DEFAULT_SIZES);
-	if (!PG_ARGISNULL(3))
-		rpl_keys(&replay, PG_GETARG_JSONB_P(3));
-
 	concord_catalog_enter(&scope);
 	replay.mapping = concord_mapping_by_name(text_to_cstring(PG_GETARG_TEXT_PP(0)),
 											 context);
 	concord_catalog_leave(&scope);
 	concord_operate_check(replay.mapping);
+	rpl_check_mapping(&replay);
+	if (!PG_ARGISNULL(3))
+		rpl_keys(&replay, PG_GETARG_JSONB_P(3));
 	replay.events = replay.mapping->options.replay_events ||
 		replay.mapping->options.ordering != CONCORD_ORDER_KEY;
 

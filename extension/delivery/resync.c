@@ -71,7 +71,9 @@ rsy_check(const ConcordMapping *mapping)
 	if (mapping->local_key == NIL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("the table of mapping \"%s\" has no key", mapping->name)));
+				 errmsg("the table of mapping \"%s\" is gone, or has no key",
+						mapping->name),
+				 errhint("concord.status says what is wrong with it.")));
 }
 
 /* rsy_run writes an event for each row that the filter chooses. */

@@ -21,7 +21,7 @@ CREATE FUNCTION concord.connector_check_all() RETURNS trigger
 	LANGUAGE c
 	AS 'MODULE_PATHNAME', 'concord_connector_check_all';
 CREATE TRIGGER connector_check_all
-	AFTER INSERT OR UPDATE OR DELETE ON concord.connector
+	AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON concord.connector
 	FOR EACH STATEMENT EXECUTE FUNCTION concord.connector_check_all();
 
 INSERT INTO concord.connector (name, protocol, description, definition, builtin) VALUES

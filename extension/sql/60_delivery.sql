@@ -262,6 +262,9 @@ CREATE VIEW concord.system AS
 				WHEN a.state = 'throttled' AND a.throttled_until IS NULL
 					THEN 'The budget is used up; it goes on by itself (see until).'
 				WHEN a.state = 'throttled' THEN 'The system asks for time; it goes on by itself.'
+				WHEN a.state = 'down' AND a.reason ~ '^HTTP status 401' AND n.role IS NOT NULL
+					THEN 'There are no credentials for role ' || n.role || ', as which a mapping is delivered (CREATE USER MAPPING FOR '
+						 || n.role || ' SERVER ' || pg_catalog.quote_ident(s.srvname) || ' ...); that has it tried at once.'
 				WHEN a.state = 'down' AND a.reason ~ '^HTTP status (401|407)'
 					THEN 'Correct the credentials (ALTER USER MAPPING); that has it tried at once.'
 				WHEN a.state = 'down' AND a.reason ~* 'certificate'
@@ -281,7 +284,12 @@ CREATE VIEW concord.system AS
 			   pg_catalog.max(t.last_error_at) AS last_error_at,
 			   pg_catalog.max(t.last_answer_at) AS last_answer_at
 		FROM concord.system_state t WHERE t.serverid = s.oid) c ON true
-	CROSS JOIN LATERAL concord.account_state(s.oid) a;
+	CROSS JOIN LATERAL concord.account_state(s.oid) a
+	LEFT JOIN LATERAL (
+		SELECT pg_catalog.quote_ident(pg_catalog.min(m.definer)) AS role
+		FROM concord.mapping m
+		WHERE a.state = 'down' AND m.serverid = s.oid AND NOT EXISTS (
+			SELECT FROM pg_catalog.pg_user_mappings u WHERE u.srvid = s.oid AND u.umuser = m.definer_oid)) n ON true;
 COMMENT ON VIEW concord.system IS 'each server: state, breaker, limits of its account, what is in flight, last error, what to do';
 
 CREATE VIEW concord.status AS
