@@ -7,9 +7,8 @@
  */
 #include "connector/batch.h"
 
-#include <openssl/sha.h>
-
 #include "auth/auth.h"
+#include "base/digest.h"
 #include "connector/batch_formats.h"
 #include "connector/protocols.h"
 #include "connector/template.h"
@@ -245,7 +244,7 @@ bat_request(const ConcordBatchForm *form, const ConcordBatchItem *items, int n,
 static char *
 bat_key_of_all(const ConcordBatchItem *items, int n)
 {
-	unsigned char digest[SHA256_DIGEST_LENGTH];
+	uint8		digest[CONCORD_SHA256_LENGTH];
 	StringInfoData buf;
 	char	   *key;
 
@@ -256,7 +255,7 @@ bat_key_of_all(const ConcordBatchItem *items, int n)
 			appendStringInfoString(&buf, items[i].exchange->idempotency_key);
 		appendStringInfoChar(&buf, '\n');
 	}
-	SHA256((const unsigned char *) buf.data, buf.len, digest);
+	concord_sha256(buf.data, buf.len, digest);
 	key = concord_idempotency_text(digest);
 	pfree(buf.data);
 	return key;

@@ -15,9 +15,8 @@
  */
 #include "connector/protocols.h"
 
-#include <openssl/sha.h>
-
 #include "auth/auth.h"
+#include "base/digest.h"
 #include "connector/template.h"
 #include "mb/pg_wchar.h"
 #include "port/pg_bswap.h"
@@ -48,14 +47,12 @@ concord_idempotency_text(unsigned char *digest)
 
 /*
  * exc_key hashes pieces into a text that looks like a UUID (version 8).
- * OpenSSL is called directly: PostgreSQL's wrapper wants a resource owner,
- * which a worker between transactions does not have.
  */
 static char *
 exc_key(const ConcordExchange *exchange, const char *method, const char *body,
 		Size body_len)
 {
-	unsigned char digest[SHA256_DIGEST_LENGTH];
+	uint8		digest[CONCORD_SHA256_LENGTH];
 	StringInfoData buf;
 	int32		mapping = pg_hton32(exchange->mapping->id);
 
@@ -66,7 +63,7 @@ exc_key(const ConcordExchange *exchange, const char *method, const char *body,
 	appendBinaryStringInfo(&buf, method, strlen(method) + 1);
 	if (body != NULL)
 		appendBinaryStringInfo(&buf, body, body_len);
-	SHA256((const unsigned char *) buf.data, buf.len, digest);
+	concord_sha256(buf.data, buf.len, digest);
 	pfree(buf.data);
 
 	return concord_idempotency_text(digest);

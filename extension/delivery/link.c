@@ -20,10 +20,9 @@
  */
 #include "base/compat.h"
 
-#include <openssl/evp.h>
-
 #include "access/transam.h"
 #include "base/bookkeeping.h"
+#include "base/digest.h"
 #include "catalog/pg_type.h"
 #include "delivery/book.h"
 #include "delivery/delivery.h"
@@ -52,16 +51,14 @@ link_add(StringInfo buf, const char *text)
 
 /*
  * concord_mapped_hash computes the hash of what would be sent of a row; false
- * where a value is not known.  OpenSSL
- * is called directly: PostgreSQL's wrappers need a resource owner, and there is
- * none outside of a transaction.
+ * where a value is not known.
  */
 bool
 concord_mapped_hash(const ConcordMapping *mapping, const ConcordMapped *m,
 					uint8 *hash)
 {
 	int			nkeys = list_length(mapping->key);
-	unsigned char digest[EVP_MAX_MD_SIZE];
+	uint8		digest[CONCORD_SHA256_LENGTH];
 	StringInfoData buf;
 	bool		whole = true;
 
@@ -80,8 +77,7 @@ concord_mapped_hash(const ConcordMapping *mapping, const ConcordMapped *m,
 		link_add(&buf, field->name);
 		link_add(&buf, m->fields[i].isnull ? NULL : m->fields[i].text);
 	}
-	if (EVP_Digest(buf.data, buf.len, digest, NULL, EVP_sha256(), NULL) != 1)
-		elog(ERROR, "could not compute SHA-256");
+	concord_sha256(buf.data, buf.len, digest);
 	pfree(buf.data);
 	memcpy(hash, digest, sizeof(((ConcordDelivery *) NULL)->hash));
 	return whole;

@@ -12,9 +12,8 @@
  */
 #include "base/compat.h"
 
-#include <openssl/evp.h>
-
 #include "base/bookkeeping.h"
+#include "base/digest.h"
 #include "base/settings.h"
 #include "catalog/history.h"
 #include "catalog/namespace.h"
@@ -67,24 +66,19 @@ log_troubled(const ConcordDelivery *d)
 	return d->parked != NULL || d->attempts > 1;
 }
 
-/*
- * concord_log_payload notes the hash of a body that was sent.  OpenSSL is
- * called directly, as in link.c: there is no resource owner here.
- */
+/* concord_log_payload notes the hash of a body that was sent. */
 void
 concord_log_payload(ConcordDelivery *d)
 {
 	const ConcordRequest *request = d->request;
 	int			audit = d->definition->mapping->options.audit;
-	unsigned char digest[EVP_MAX_MD_SIZE];
+	uint8		digest[CONCORD_SHA256_LENGTH];
 
 	if (request == NULL || request->body == NULL || request->body_len == 0 ||
 		audit == CONCORD_AUDIT_OFF ||
 		(audit == CONCORD_AUDIT_FAILURES && d->parked == NULL))
 		return;
-	if (EVP_Digest(request->body, request->body_len, digest, NULL,
-				   EVP_sha256(), NULL) != 1)
-		elog(ERROR, "could not compute SHA-256");
+	concord_sha256(request->body, request->body_len, digest);
 	memcpy(d->payload_hash, digest, sizeof(d->payload_hash));
 	d->has_payload_hash = true;
 }

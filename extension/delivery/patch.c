@@ -19,8 +19,7 @@
  */
 #include "base/compat.h"
 
-#include <openssl/evp.h>
-
+#include "base/digest.h"
 #include "delivery/delivery.h"
 
 /* pat_hash gives the hash of a field's value. */
@@ -28,7 +27,7 @@ static uint64
 pat_hash(StringInfo buf, const char *object, const ConcordField *field,
 		 const ConcordValue *value)
 {
-	unsigned char digest[EVP_MAX_MD_SIZE];
+	uint8		digest[CONCORD_SHA256_LENGTH];
 	uint64		hash;
 
 	resetStringInfo(buf);
@@ -37,8 +36,7 @@ pat_hash(StringInfo buf, const char *object, const ConcordField *field,
 	appendStringInfoChar(buf, value->isnull ? 'n' : 't');
 	if (!value->isnull)
 		appendBinaryStringInfo(buf, value->text, value->len);
-	if (EVP_Digest(buf->data, buf->len, digest, NULL, EVP_sha256(), NULL) != 1)
-		elog(ERROR, "could not compute SHA-256");
+	concord_sha256(buf->data, buf->len, digest);
 	memcpy(&hash, digest, sizeof(hash));
 	return hash;
 }

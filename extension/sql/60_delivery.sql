@@ -84,9 +84,11 @@ CREATE TABLE concord.link_item (
 	changed_at		timestamptz NOT NULL DEFAULT pg_catalog.now(),
 	assigned		bool NOT NULL DEFAULT false,	-- remote_id is one that the system gave
 	covered			pg_snapshot,		-- went along with its parent's create: what was seen then
-	fields			bytea,				-- 8 bytes for each field of that image (patch 'changed')
-	PRIMARY KEY (mapping, local_key)
+	fields			bytea				-- 8 bytes for each field of that image (patch 'changed')
 ) WITH (fillfactor = 80);
+-- what is stored plainly is compared where it lies, in the index, too; keys are short
+ALTER TABLE concord.link_item ALTER local_key SET STORAGE PLAIN;
+ALTER TABLE concord.link_item ADD PRIMARY KEY (mapping, local_key);
 -- Whose record is it?  Ids of our own making need no answer, and pay nothing.
 CREATE INDEX link_item_assigned ON concord.link_item (mapping, remote_id) WHERE assigned;
 

@@ -11,6 +11,10 @@
  */
 #include "base/compat.h"
 
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
+
 #include "access/xact.h"
 #include "base/bookkeeping.h"
 #include "base/settings.h"
@@ -19,6 +23,9 @@
 #include "storage/ipc.h"
 #include "utils/memutils.h"
 #include "workers/worker.h"
+
+/* What malloc keeps of freed memory. */
+#define CRM_KEEP_BYTES	(16 * 1024 * 1024)
 
 /*
  * crm_asked_to_leave: a signal, DROP DATABASE, or fewer couriers are wanted and
@@ -29,6 +36,20 @@ crm_asked_to_leave(const ConcordDatabase *db, ConcordCourier *courier, int index
 {
 	return ProcDiePending || db->stop_requested ||
 		(index >= concord_couriers && concord_courier_left(courier));
+}
+
+/*
+ * crm_keep_memory has malloc keep what is freed: turn by turn a courier needs
+ * as much as in the one before, and what goes back to the system meanwhile
+ * comes again page by page, emptied by the kernel.
+ */
+static void
+crm_keep_memory(void)
+{
+#ifdef __GLIBC__
+	(void) mallopt(M_MMAP_THRESHOLD, CRM_KEEP_BYTES);
+	(void) mallopt(M_TRIM_THRESHOLD, CRM_KEEP_BYTES);
+#endif
 }
 
 /* crm_loop works until the process is asked to leave. */
@@ -74,6 +95,7 @@ concord_courier_main(Datum main_arg)
 	ConcordDatabase *db = concord_worker_start(main_arg, CONCORD_WORKER_COURIER,
 											   index);
 
+	crm_keep_memory();
 	PG_TRY();
 	{
 		crm_loop(db, index);
