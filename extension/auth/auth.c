@@ -389,7 +389,8 @@ auth_hide(char *text, const char *secret)
 
 	text = concord_encode_hide(text, secret);
 	initStringInfo(&form);
-	concord_json_string(&form, secret, strlen(secret));
+	/* as it is: what is no text of this database must not be an error here */
+	concord_json_quote(&form, secret, strlen(secret));
 	form.data[form.len - 1] = '\0';
 	if (strcmp(form.data + 1, secret) != 0)
 		text = concord_encode_hide(text, form.data + 1);

@@ -318,6 +318,38 @@ grant_failed(GrantFetch *fetch, const char *why, bool refused)
 	fetch->ended = true;
 }
 
+/*
+ * grant_make has the scheme make the request for a token; what it raises, such
+ * as for a password that has no form in UTF-8, is a reason like others.  The
+ * message may show a piece of the password.
+ */
+static const char *
+grant_make(const ConcordAuth *auth, ConcordRequest *request, void **keep)
+{
+	const char *volatile why = NULL;
+
+	PG_TRY();
+	{
+		why = auth->scheme->fetch(auth, request, keep);
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(request->context);
+		error = CopyErrorData();
+		if (error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN ||
+			error->sqlerrcode == ERRCODE_QUERY_CANCELED)
+			PG_RE_THROW();
+		FlushErrorState();
+		why = error->sqlerrcode == ERRCODE_CHARACTER_NOT_IN_REPERTOIRE ||
+			error->sqlerrcode == ERRCODE_UNTRANSLATABLE_CHARACTER ?
+			"an option or secret has no form in UTF-8" : error->message;
+	}
+	PG_END_TRY();
+	return why;
+}
+
 /* grant_fetch starts the request for a token; the claim is ours. */
 static void
 grant_fetch(ConcordHttp *http, ConcordAuth *auth, const ConcordRequest *used)
@@ -342,7 +374,7 @@ grant_fetch(ConcordHttp *http, ConcordAuth *auth, const ConcordRequest *used)
 	request->gate = &grant_fetch_gate;
 	request->gate_state = fetch;
 
-	why = auth->scheme->fetch(auth, request, &fetch->keep);
+	why = grant_make(auth, request, &fetch->keep);
 	for (int i = 0; auth->scheme == &concord_auth_session && i < used->nheaders; i++)
 	{
 		/* which client of an SAP system to log in to */

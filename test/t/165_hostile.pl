@@ -165,4 +165,23 @@ foreach my $encoding (qw(LATIN1 SQL_ASCII))
 	is($body->{k} . ' ' . $body->{b}, qq(h\x{e9} {"id":"h\x{e9}","name":"$name"}), "$encoding: a body");
 }
 
+# --- credentials that are no text in UTF-8 are a reason not to send, and no more
+my $courier = "SELECT pid FROM pg_stat_activity WHERE datname = 'sql_ascii' AND backend_type = 'concord courier'";
+my $pid = sql($courier);
+sql(qq{
+	CREATE SERVER se FOREIGN DATA WRAPPER concord OPTIONS (connector 'rest', url '$rest/login');
+	CREATE SERVER ba FOREIGN DATA WRAPPER concord OPTIONS (connector 'rest', url '$rest/basic', retry_limit '0');
+	SET client_min_messages = error;
+	CREATE USER MAPPING FOR CURRENT_USER SERVER se OPTIONS (auth 'session', username 'u', password E'pass\\351word', company 'c');
+	CREATE USER MAPPING FOR CURRENT_USER SERVER ba OPTIONS (auth 'basic', username 'u', password E'pass\\351word');
+	CREATE TABLE odd (id int PRIMARY KEY);
+	SELECT concord.create_mapping('se', 'odd', 'se', 'odd', '{"id": "id"}');
+	SELECT concord.create_mapping('ba', 'odd', 'ba', 'odd', '{"id": "id"}')}, 'sql_ascii');
+$erp->rule({ path => '/rest/api/basic' }, { status => 422, headers => { 'Content-Type' => 'application/json' }, body_hex => unpack('H*', qq({"message": "not pass\351word"})) });
+sql('INSERT INTO odd VALUES (1)', 'sql_ascii');
+ok($node->poll("SELECT count(*) FROM concord.dead_letter WHERE mapping = 'ba' AND status = 422", 1, 'sql_ascii'), 'one that is refused is a dead letter');
+like(sql("SELECT ok, error FROM concord.ping('se')", 'sql_ascii'), qr/^f\|no credentials from auth "session": an option or secret has no form in UTF-8$/, 'one that cannot log in says why');
+ok($node->poll("SELECT reason LIKE '%has no form in UTF-8' FROM concord.system WHERE server = 'se'", 't', 'sql_ascii'), 'and so does the system');
+is(sql($courier), $pid, 'the courier is the same');
+
 done_testing();
