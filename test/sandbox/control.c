@@ -91,6 +91,7 @@ control_sets(Request *req, json_t *body)
 			return;
 		}
 	}
+	journal_habits(req);
 	answer_done(req);
 }
 

@@ -259,6 +259,22 @@ log_write(const Request *req, const char *repeat)
 	log_next++;
 }
 
+/* Writes habits of a set into the log's file, for recover.c. */
+void
+journal_habits(const Request *req)
+{
+	Buf			line = {0};
+
+	if (options.log_file == NULL)
+		return;
+	buf_printf(&line, "{\"at\":%lld,\"method\":\"POST\",\"path\":\"%s\",\"query\":\"\",\"body\":",
+			   (long long) req->arrived, req->path);
+	buf_json(&line, req->body.data ? req->body.data : "", req->body.len);
+	buf_str(&line, "}\n");
+	fwrite(line.data, 1, line.len, options.log_file);
+	buf_free(&line);
+}
+
 /* Remembers a request whose answer is decided. */
 void
 journal_add(Request *req)

@@ -28,10 +28,13 @@ static const char usage[] =
 "  --port-file FILE     write the port there (default: standard output)\n"
 "  --tls CERT KEY       serve TLS; a second port, without TLS, comes second\n"
 "  --log FILE           append every request to FILE as a JSON line\n"
+"  --recover FILE       begin with what FILE says, and append to it as --log does\n"
 "  --no-log             remember no requests (faster)\n"
 "  --log-limit N        requests kept in memory (default 200000)\n"
 "  --strict             unknown sets are 404 instead of made\n"
 "  --die-with-parent    end when the process that started it ends\n";
+
+static const char *recover_path;
 
 static void
 open_log(const char *path)
@@ -54,6 +57,7 @@ read_options(int argc, char **argv)
 		{"port-file", required_argument, NULL, 'f'},
 		{"tls", required_argument, NULL, 't'},
 		{"log", required_argument, NULL, 'l'},
+		{"recover", required_argument, NULL, 'r'},
 		{"no-log", no_argument, NULL, 'n'},
 		{"log-limit", required_argument, NULL, 'm'},
 		{"strict", no_argument, NULL, 's'},
@@ -75,6 +79,8 @@ read_options(int argc, char **argv)
 		}
 		else if (c == 'l')
 			open_log(optarg);
+		else if (c == 'r')
+			recover_path = optarg;
 		else if (c == 'n')
 			options.log = false;
 		else if (c == 'm' && atol(optarg) > 0)
@@ -101,6 +107,12 @@ main(int argc, char **argv)
 {
 	read_options(argc, argv);
 	srand48(1);
+	if (recover_path != NULL)
+	{
+		recover_from(recover_path);
+		open_log(recover_path);
+		fputc('\n', options.log_file);	/* the last line may be torn */
+	}
 	if (!server_start())
 		return 1;
 	server_run();

@@ -10,6 +10,7 @@
  * tokens.c	 credentials that are issued
  * rules.c	 which fault a request meets
  * journal.c	 what is remembered of it, and what was wrong with it
+ * recover.c	 what an earlier process knew
  * control.c	 /_control/
  *
  * Everything runs in one thread: no locks anywhere.
@@ -151,9 +152,13 @@ extern void journal_begin(void);
 extern void journal_abandon(void);
 extern void journal_add(Request *req);
 extern void journal_clear(void);
+extern void journal_habits(const Request *req);
 extern void journal_log(Buf *out, size_t from, const char *path, size_t limit);
 extern json_t *journal_stats(void);
 extern json_t *journal_violations(void);
+
+/* recover.c */
+extern void recover_from(const char *path);
 
 /* tokens.c */
 extern void tokens_act(Request *req);

@@ -6,6 +6,9 @@
 #   $erp->set('/odata/v4/sales/Customers', key => ['ID'], sequence => 'Version');
 #   is($erp->stats->{order_violations}, 0);
 #
+# With recover => 1 it has its records and what it remembers again after a stop
+# (also by KILL) and start; fault rules are to be stated anew.
+#
 # The process ends with the object.
 package Concord::Sandbox;
 
@@ -45,6 +48,7 @@ sub start
 	unlink $file;
 	push @command, '--tls', @{ $self->{tls} } if $self->{tls};
 	push @command, '--log', $self->{log} if $self->{log};
+	push @command, '--recover', "$self->{dir}/acts" if $self->{recover};
 	push @command, '--no-log' if $self->{no_log};
 	my $pid = fork() // die "fork: $!";
 	if ($pid == 0)
@@ -52,7 +56,7 @@ sub start
 		exec { $command[0] } @command or die "exec: $!";
 	}
 	$self->{pid} = $pid;
-	my $until = time + 10;
+	my $until = time + 60;
 	while (!-e $file)
 	{
 		die "sandbox did not start\n" if time > $until || waitpid($pid, 1) > 0;
