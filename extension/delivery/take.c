@@ -22,6 +22,7 @@
 #include "delivery/division.h"
 #include "executor/spi.h"
 #include "storage/procarray.h"
+#include "utils/builtins.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -204,11 +205,55 @@ take_wanted(ConcordCourier *courier, const ConcordLane *lane)
 		lane->hold_until <= courier->now && concord_window_has_room(lane);
 }
 
+/* Which tables the events of one read are of. */
+typedef struct TakeTables
+{
+	Oid		   *relids;			/* sorted */
+	int			n;
+	bool		messages;		/* and some are of none */
+} TakeTables;
+
+/* take_tables finds them. */
+static void
+take_tables(TakeTables *tables, const ConcordEvent *events, int nevents)
+{
+	tables->relids = palloc(sizeof(Oid) * Max(nevents, 1));
+	tables->n = 0;
+	tables->messages = false;
+	for (int i = 0; i < nevents; i++)
+	{
+		if (events[i].relation == NULL || events[i].op == CONCORD_OP_RESYNC ||
+			events[i].op == CONCORD_OP_EMIT)
+			tables->messages = true;
+		else if (tables->n == 0 ||
+				 tables->relids[tables->n - 1] != events[i].relation->relid)
+			tables->relids[tables->n++] = events[i].relation->relid;
+	}
+	qsort(tables->relids, tables->n, sizeof(Oid), oid_cmp);
+}
+
+/*
+ * take_concerns: a read may have events of a lane.  With a thousand mappings of
+ * as many tables, asking each lane about each event would cost more than all
+ * that is done with the event.
+ */
+static bool
+take_concerns(const ConcordLane *lane, const TakeTables *tables)
+{
+	const ConcordMapping *mapping = lane->definition->mapping;
+
+	return tables->messages || mapping->options.depends != NIL ||
+		(OidIsValid(mapping->source) &&
+		 bsearch(&mapping->source, tables->relids, tables->n, sizeof(Oid),
+				 oid_cmp) != NULL);
+}
+
 /* take_head reads once for all lanes that are not behind. */
 static void
 take_head(ConcordCourier *courier)
 {
 	ConcordEvent *events;
+	TakeTables	tables;
 	int			nevents;
 	int64		read_up_to;
 	dlist_iter	iter;
@@ -219,12 +264,17 @@ take_head(ConcordCourier *courier)
 	events = concord_outbox_read(courier->head, CONCORD_READ_EVENTS,
 								 CONCORD_READ_BYTES, &nevents, &read_up_to);
 	take_note_starts(courier, events, nevents);
+	take_tables(&tables, events, nevents);
 	dlist_foreach(iter, &courier->lanes)
 	{
 		ConcordLane *lane = dlist_container(ConcordLane, node, iter.cur);
 
-		if (lane->read_pos >= courier->head_pos && take_wanted(courier, lane))
+		if (lane->read_pos < courier->head_pos || !take_wanted(courier, lane))
+			continue;
+		if (take_concerns(lane, &tables))
 			take_batch(courier, lane, events, nevents, read_up_to);
+		else
+			lane->read_pos = Max(lane->read_pos, read_up_to);
 	}
 	courier->more_events |= nevents > 0;
 	courier->head_pos = Max(courier->head_pos, read_up_to);
