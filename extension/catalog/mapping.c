@@ -67,6 +67,9 @@ enum
 
 ConcordDefaultsHook concord_mapping_defaults_hook = NULL;
 
+/* Why a mapping of a restored database does nothing, and what to do. */
+static const char map_restored[] = "the mapping comes from another database; concord.activate() makes it this one's";
+
 static const char *const map_state_names[] = {
 	[CONCORD_MAPPING_ACTIVE] = "active",
 	[CONCORD_MAPPING_PAUSED] = "paused",
@@ -415,7 +418,7 @@ map_row(HeapTuple tuple, TupleDesc desc)
 	if (strcmp(map_text(tuple, desc, MAP_HOME), concord_catalog_home()) != 0)
 	{
 		mapping->state = CONCORD_MAPPING_RESTORED;
-		mapping->state_reason = pstrdup("the mapping comes from another database");
+		mapping->state_reason = pstrdup(map_restored);
 		mapping->definer = get_role_oid(mapping->definer_name, true);
 		mapping->serverid = get_foreign_server_oid(mapping->server, true);
 	}
@@ -595,7 +598,7 @@ concord_mapping_restored(PG_FUNCTION_ARGS)
 	columns[0] = SPI_fnumber(desc, "state");
 	values[0] = CStringGetTextDatum(map_state_names[CONCORD_MAPPING_RESTORED]);
 	columns[1] = SPI_fnumber(desc, "state_reason");
-	values[1] = CStringGetTextDatum("the mapping comes from another database");
+	values[1] = CStringGetTextDatum(map_restored);
 	columns[2] = SPI_fnumber(desc, "was_paused");
 	values[2] = BoolGetDatum(state != NULL &&
 							 strcmp(state, map_state_names[CONCORD_MAPPING_PAUSED]) == 0);

@@ -59,7 +59,9 @@ wait_query(const char *sql, const char *name, int64 seq)
 
 /* Why a named mapping cannot deliver now; or any that has something pending. */
 static const char wait_held[] =
-"SELECT CASE WHEN m.state <> 'active' THEN pg_catalog.format('mapping \"%s\" is %s', m.name, m.state)"
+"SELECT CASE WHEN m.state <> 'active'"
+"            THEN pg_catalog.format('mapping \"%s\" is %s%s', m.name, m.state,"
+"                                  CASE WHEN m.state IN ('broken', 'denied') THEN ': ' || m.state_reason END)"
 "            WHEN m.push <> 'event' THEN pg_catalog.format('mapping \"%s\" does not push by itself', m.name)"
 "            WHEN p.serverid IS NOT NULL THEN pg_catalog.format('server \"%s\" is paused', m.server)"
 "            ELSE pg_catalog.format('server \"%s\" must not be contacted: %s', m.server, t.reason) END"

@@ -297,7 +297,8 @@ COMMENT ON VIEW concord.system IS 'each server: state, breaker, limits of its ac
 CREATE VIEW concord.status AS
 	SELECT m.name AS mapping,
 		   CASE WHEN m.home OPERATOR(pg_catalog.=) concord.home() THEN m.state ELSE 'restored' END AS state,
-		   m.state_reason,
+		   CASE WHEN m.home OPERATOR(pg_catalog.=) concord.home() THEN m.state_reason
+				ELSE 'the mapping comes from another database; concord.activate() makes it this one''s' END AS state_reason,
 		   m.server,
 		   m.version,
 		   p.pending + coalesce(x.live, 0) AS pending,
