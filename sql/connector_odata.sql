@@ -52,6 +52,7 @@ SELECT concord.create_mapping('odata_four', 'kind', 'odata_four', 'Kinds', '{"T"
 SELECT method, url, body FROM concord.preview('odata_four', 'id = 1');
 SELECT concord.alter_mapping('odata_four', options => '{"remote_id": "asigned"}');
 SELECT concord.alter_mapping('odata_four', options => '{"remote_id_path": "a b"}');
+SELECT concord.alter_mapping('odata_four', options => '{"remote_id_path": "a..b"}');
 SELECT concord.alter_mapping('odata_four', options => '{"remote_id_type": "guid"}');
 
 SELECT count(concord.drop_mapping(name)) FROM concord.mapping WHERE name LIKE 'odata\_%';

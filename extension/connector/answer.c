@@ -221,14 +221,14 @@ concord_place_member(ConcordJsonPlace *at, const char *name)
 	return false;
 }
 
-/* ans_element goes to an element of the array at this place. */
-static bool
-ans_element(ConcordJsonPlace *at, const char *name)
+/* concord_place_element goes to an element of the array at this place. */
+bool
+concord_place_element(ConcordJsonPlace *at, const char *name)
 {
 	char	   *stop;
 	long		index = strtol(name, &stop, 10);
 
-	if (*stop != '\0' || index < 0)
+	if (stop == name || *stop != '\0' || index < 0)
 		return false;
 	at->p++;
 	for (long i = 0; i < index; i++)
@@ -259,7 +259,7 @@ concord_answer_find(const ConcordResponse *response, const char *const *names,
 		if (!concord_place_blank(&at))
 			return NULL;
 		if (*at.p == '{' ? !concord_place_member(&at, names[i]) :
-			*at.p == '[' ? !ans_element(&at, names[i]) : true)
+			*at.p == '[' ? !concord_place_element(&at, names[i]) : true)
 			return NULL;
 	}
 	if (!concord_place_blank(&at))

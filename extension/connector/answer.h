@@ -29,6 +29,7 @@ extern bool concord_place_string(ConcordJsonPlace *at, const char **start,
 								 Size *len);
 extern bool concord_place_value(ConcordJsonPlace *at);	/* skips a value */
 extern bool concord_place_member(ConcordJsonPlace *at, const char *name);
+extern bool concord_place_element(ConcordJsonPlace *at, const char *name);
 
 /* concord_place_unescape returns a string's content as valid text. */
 extern char *concord_place_unescape(const char *start, Size len);

@@ -10,25 +10,6 @@
 
 #include "connector/protocols.h"
 
-/* walk_element goes to an element of the array at this place. */
-static bool
-walk_element(ConcordJsonPlace *at, const char *name)
-{
-	char	   *stop;
-	long		index = strtol(name, &stop, 10);
-
-	if (stop == name || *stop != '\0' || index < 0)
-		return false;
-	at->p++;
-	for (long i = 0; i < index; i++)
-	{
-		if (!concord_place_value(at) || !concord_place_blank(at) || *at->p != ',')
-			return false;
-		at->p++;
-	}
-	return concord_place_blank(at) && *at->p != ']';
-}
-
 /*
  * concord_answer_at finds where the value of a dotted path stands in a JSON
  * text; "" is all of it.  False where there is none.
@@ -52,7 +33,7 @@ concord_answer_at(const char *json, Size json_len, const char *path,
 		name[n] = '\0';
 		path += n + (path[n] == '.');
 		if (*at.p == '{' ? !concord_place_member(&at, name) :
-			*at.p == '[' ? !walk_element(&at, name) : true)
+			*at.p == '[' ? !concord_place_element(&at, name) : true)
 			return false;
 	}
 	*value = at.p;

@@ -5,7 +5,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "connector/protocols.h"
+#include "connector/answer.h"
 
 /* concord_path_climbs says whether a path has a segment of dots alone. */
 bool
@@ -93,7 +93,15 @@ concord_connector_options_check(const ConcordConnector *connector,
 								bool takes_cloudevents)
 {
 	const ConcordMappingOptions *options = &mapping->options;
+	const char *why;
 
+	if (options->remote_id_path != NULL &&
+		concord_path_parse(options->remote_id_path, &why) == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid value for option \"%s\": \"%s\"",
+						"remote_id_path", options->remote_id_path),
+				 errdetail("It %s.", why)));
 	chk_choice("upsert", options->upsert, "post|put|patch");
 	chk_choice("if_match", options->if_match, "etag|star|none");
 	chk_choice("cloudevents", options->cloudevents, "binary|structured|off");

@@ -12,11 +12,14 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "connector/protocols.h"
+#include "connector/answer.h"
 
+#include "miscadmin.h"
 #include "utils/memutils.h"
 
 #define CHL_NAMES		16
+/* Comparisons with items at other places, of one field's rows. */
+#define CHL_MAX_LOOKS	100000
 
 /* Where items stand in an answer. */
 typedef struct ChlPlace
@@ -55,69 +58,107 @@ chl_id_path(const ConcordExchange *exchange, const ConcordMapping *mapping)
 		exchange->server->connector->remote_id_path;
 }
 
-/* chl_item gives an item of an answer as JSON, or NULL. */
-static char *
-chl_item(const ConcordResponse *response, ChlPlace place, int i)
+/* chl_array goes to the array at a place in an answer; false: there is none. */
+static bool
+chl_array(const ConcordResponse *response, const ChlPlace *place,
+		  ConcordJsonPlace *at)
 {
-	place.names[place.n] = psprintf("%d", i);
-	return concord_answer_find(response, place.names, place.n + 1);
+	at->p = response->body;
+	at->end = response->body + response->body_len;
+	for (int i = 0; i < place->n; i++)
+	{
+		if (!concord_place_blank(at) ||
+			(*at->p == '{' ? !concord_place_member(at, place->names[i]) :
+			 *at->p == '[' ? !concord_place_element(at, place->names[i]) : true))
+			return false;
+	}
+	return concord_place_blank(at) && *at->p == '[';
 }
 
-/* chl_place finds where the items of a field are; false: not in the answer. */
+/* chl_find finds the array of a field's items; false: not in the answer. */
 static bool
-chl_place(const ConcordExchange *exchange, const ConcordResponse *response,
-		  const ConcordField *field, ChlPlace *place)
+chl_find(const ConcordExchange *exchange, const ConcordResponse *response,
+		 const ConcordField *field, ConcordJsonPlace *at)
 {
 	const char *path = chl_id_path(exchange, exchange->mapping);
+	ChlPlace	place = {.n = 0};
 
-	place->n = 0;
-	if (path != NULL && !chl_names(place, path, '.', false))
+	if (response->body == NULL ||
+		(path != NULL && !chl_names(&place, path, '.', false)) ||
+		!chl_names(&place, field->name, '/', true))
 		return false;
-	if (!chl_names(place, field->name, '/', true))
-		return false;
-	if (chl_item(response, *place, 0) != NULL)
+	if (chl_array(response, &place, at))
 		return true;
-	place->names[place->n++] = "results";	/* OData 2 */
-	return chl_item(response, *place, 0) != NULL;
+	place.names[place.n++] = "results"; /* OData 2 */
+	return chl_array(response, &place, at);
 }
 
-/* chl_holds says whether an item has what was sent of a row. */
-static bool
-chl_holds(const ConcordChildren *children, int row, const char *item)
+/* chl_items goes once through an array; returns how many of max there are. */
+static int
+chl_items(ConcordJsonPlace at, ConcordResponse *items, int max)
 {
-	ConcordResponse response = {0};
-	StringInfoData body;
-	bool		holds;
+	const char *p = at.p;
+	const char *name;
+	const char *value;
+	Size		name_len;
+	Size		len;
+	int			n = 0;
 
-	response.body = unconstify(char *, item);
-	response.body_len = strlen(item);
-	initStringInfo(&body);
+	while (n < max && concord_answer_next(&p, at.end, &name, &name_len,
+										  &value, &len))
+	{
+		items[n].body = unconstify(char *, value);
+		items[n++].body_len = len;
+	}
+	return n;
+}
+
+/* chl_body writes what was sent of a row. */
+static void
+chl_body(const ConcordChildren *children, int row, StringInfo body)
+{
+	resetStringInfo(body);
 	concord_body_write(children->mapping, children->rows[row],
 					   CONCORD_BODY_CREATING |
 					   (children->mapping->options.remote_id_assigned ? 0 :
-						CONCORD_BODY_KEY), &body);
-	holds = concord_answer_holds(&response, body.data, body.len);
-	pfree(body.data);
-	return holds;
+						CONCORD_BODY_KEY), body);
 }
 
-/* chl_take reads id and tag of an item. */
+/* chl_take reads id and tag of an item, which nobody else gets then. */
 static void
 chl_take(const ConcordExchange *exchange, const ConcordMapping *mapping,
-		 const char *item, ConcordChildLink *link)
+		 ConcordResponse *item, ConcordChildLink *link)
 {
 	static const char *const tag[] = {"@odata.etag"};
 	const char *path = chl_id_path(exchange, mapping);
 	const char *name[1];
-	ConcordResponse response = {0};
 
-	response.body = unconstify(char *, item);
-	response.body_len = strlen(item);
-	link->etag = concord_answer_find(&response, tag, 1);
-	if (!mapping->options.remote_id_assigned || path == NULL)
-		return;
-	name[0] = strrchr(path, '.') ? strrchr(path, '.') + 1 : path;
-	link->remote_id = concord_answer_find(&response, name, 1);
+	link->etag = concord_answer_find(item, tag, 1);
+	if (mapping->options.remote_id_assigned && path != NULL)
+	{
+		name[0] = strrchr(path, '.') ? strrchr(path, '.') + 1 : path;
+		link->remote_id = concord_answer_find(item, name, 1);
+	}
+	item->body = NULL;
+}
+
+/*
+ * chl_search finds the item that has what was sent of row i: at its place, or
+ * elsewhere as long as *looks, which bounds the work for many rows, lasts; n
+ * where there is none.
+ */
+static int
+chl_search(const ConcordResponse *items, int n, int i, const StringInfo body,
+		   int64 *looks)
+{
+	if (i < n && concord_answer_holds(&items[i], body->data, body->len))
+		return i;
+	for (int j = 0; j < n && *looks > 0; j++, (*looks)--)
+	{
+		if (concord_answer_holds(&items[j], body->data, body->len))
+			return j;
+	}
+	return n;
 }
 
 /* chl_match gives each row the item that is its own. */
@@ -125,34 +166,39 @@ static void
 chl_match(ConcordExchange *exchange, const ConcordResponse *response,
 		  const ConcordChildren *children, ConcordChildLink *links)
 {
-	ChlPlace	place;
-	char	  **items = palloc0(sizeof(char *) * (children->n + 1));
-	bool	   *done = palloc0(sizeof(bool) * (children->n + 1));
-	int			n = 0;
+	ConcordJsonPlace at;
+	ConcordResponse *items;
+	StringInfoData body;
+	bool	   *done = palloc0(sizeof(bool) * children->n);
+	int64		looks = CHL_MAX_LOOKS;
+	int			n;
 
-	if (!chl_place(exchange, response, children->field, &place))
+	if (!chl_find(exchange, response, children->field, &at))
 		return;
-	while (n <= children->n && (items[n] = chl_item(response, place, n)) != NULL)
-		n++;
+	/* one more says that there are not as many */
+	items = palloc0(sizeof(ConcordResponse) * (children->n + 1));
+	n = chl_items(at, items, children->n + 1);
+	initStringInfo(&body);
 	for (int i = 0; i < children->n; i++)
 	{
-		int			j = i;
+		int			found;
 
-		if (i >= n || items[i] == NULL || !chl_holds(children, i, items[i]))
-			for (j = 0; j < Min(n, children->n); j++)
-				if (items[j] != NULL && chl_holds(children, i, items[j]))
-					break;
-		if (j >= Min(n, children->n) || items[j] == NULL)
+		CHECK_FOR_INTERRUPTS();
+		chl_body(children, i, &body);
+		found = chl_search(items, Min(n, children->n), i, &body, &looks);
+		if (found == Min(n, children->n))
 			continue;
-		chl_take(exchange, children->mapping, items[j], &links[i]);
+		chl_take(exchange, children->mapping, &items[found], &links[i]);
 		done[i] = true;
-		items[j] = NULL;
 	}
 	for (int i = 0; i < children->n && n == children->n; i++)
 	{
-		if (!done[i] && items[i] != NULL)
-			chl_take(exchange, children->mapping, items[i], &links[i]);
+		if (!done[i] && items[i].body != NULL)
+			chl_take(exchange, children->mapping, &items[i], &links[i]);
 	}
+	pfree(items);
+	pfree(done);
+	pfree(body.data);
 }
 
 /* concord_children_answer reads what an answer says of rows that went along. */

@@ -128,6 +128,13 @@ sql("UPDATE entry SET text = 'changed' WHERE id = 2");
 is(delivered('entries'), 't', 'delivered');
 is((split /, /, sent('/rest/api'))[0], 'PATCH E-2', 'a change goes to it');
 
+# many rows whose values the system changes: each has the item at its place
+$erp->rule({ path => '/rest/api/invoices', method => 'POST' }, { status => 201,
+	body => JSON::PP->new->encode({ id => 'I-10', entries => [ map { { id => "N-$_", text => "ENTRY $_" } } 1 .. 900 ] }) }, 1);
+sql("BEGIN; INSERT INTO invoice VALUES (2, 'two'); INSERT INTO entry SELECT 1000 + i, 2, 'entry ' || i FROM generate_series(1, 900) i; COMMIT");
+is(delivered('invoices') . delivered('entries'), 'tt', 'delivered');
+is(sql("SELECT count(*) FROM concord.link WHERE mapping = 'entries' AND remote_id = 'N-' || ((local_key->>'id')::int - 1000)"), '900', 'each of many has its id');
+
 
 # --- SAP CAP
 SKIP:
