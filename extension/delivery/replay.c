@@ -412,6 +412,10 @@ concord_replay(PG_FUNCTION_ARGS)
 	concord_catalog_leave(&scope);
 	if (replay.count > 0)
 		concord_catalog_changed();
+	else if (replay.by_key)
+		ereport(NOTICE,
+				(errmsg("no finished event of these keys is in the span, or kept"),
+				 errhint("Keys are written as column local_key of concord.delivery has them; concord.resync() sends rows from the table.")));
 	concord_history_add("replay", replay.mapping->name, replay.mapping->server,
 						rpl_describe(&replay), replay.count);
 	PG_RETURN_INT64(replay.count);
