@@ -40,6 +40,8 @@ is(delivered('goods'), 't', 'a changed server is tried at once');
 my $rule = $erp->rule({ path => '/rest/goods' }, { status => 401 });
 sql('INSERT INTO goods VALUES (2)');
 ok(breaker('open'), 'the breaker is open: credentials');
+like(sql("SELECT hint FROM concord.system WHERE server = 'erp'"),
+	qr/no credentials for role \w+, .*CREATE USER MAPPING FOR \w+ SERVER erp/, 'and there are none: what to do');
 $erp->drop_rule($rule);
 sql("CREATE USER MAPPING FOR CURRENT_USER SERVER erp OPTIONS (auth 'bearer', token 'x')");
 is(delivered('goods'), 't', 'changed credentials are tried at once');
@@ -52,6 +54,16 @@ sql("SELECT concord.pause_system('erp')");
 ok($node->poll(q(SELECT reason = 'paused' FROM concord.system WHERE server = 'erp')), 'paused');
 sql("SELECT concord.resume_system('erp')");
 is(delivered('goods'), 't', 'a resumed system is tried at once');
+
+# Ten thousand dead letters are tried again in one statement, not one by one.
+sql(q(
+	CREATE TABLE parts (id int PRIMARY KEY);
+	SELECT concord.create_mapping('parts', 'parts', 'erp', 'parts', fields => '{"n": "id"}', checks => '{"none": "id < 0"}')));
+sql('INSERT INTO parts SELECT generate_series(1, 10000)');
+is(delivered('parts'), 't', 'ten thousand rows that a check refuses');
+is(sql("SET statement_timeout = '20s'; SELECT concord.retry_dead('parts')"), '10000', 'all tried again, and soon');
+is(delivered('parts'), 't', 'and refused again');
+is(sql("SELECT dead FROM concord.status WHERE mapping = 'parts'"), '10000', 'one dead letter for each');
 
 $node->stop;
 done_testing();
