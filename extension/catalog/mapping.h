@@ -82,6 +82,7 @@ typedef struct ConcordMappingOptions
 								 * parent's */
 	bool		patch_changed;	/* patch: an update has what differs only */
 	bool		coalesce;		/* only the newest pending image of a key */
+	bool		unit;			/* a transaction's events go together */
 	enum
 	{
 		CONCORD_DELETE_DELETE, CONCORD_DELETE_IGNORE, CONCORD_DELETE_FIELDS

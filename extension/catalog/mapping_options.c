@@ -72,6 +72,7 @@ static const char *const mop_on_dead[] = {"skip", "block", NULL};
 static const char *const mop_remote_id[] = {"key", "assigned", NULL};
 static const char *const mop_remote_id_type[] = {"text", "number", "uuid", NULL};
 static const char *const mop_patch[] = {"all", "changed", NULL};
+static const char *const mop_unit[] = {"event", "transaction", NULL};
 static const char *const mop_replay[] = {"state", "events", NULL};
 static const char *const mop_numbers[] = {"number", "string", NULL};
 static const char *const mop_audit[] = {"full", "failures", "off", NULL};
@@ -109,6 +110,7 @@ static const MopOption mop_options[] = {
 	{"service", mop_service, MOP_AT(service), NULL, 0},
 	{"truncate", mop_word, MOP_AT(truncate), mop_truncate, 0},
 	{"unchanged", mop_flag, MOP_AT(suppress_unchanged), mop_unchanged, MOP_AT(unchanged_given)},
+	{"unit", mop_flag, MOP_AT(unit), mop_unit, 0},
 	{"unmatched", mop_word, MOP_AT(unmatched), mop_unmatched, 0},
 	{"upsert", mop_text_word, MOP_AT(upsert), mop_upsert, 0},
 	{"wait_limit", mop_duration, MOP_AT(wait_limit_ms), NULL, 0},
@@ -117,7 +119,6 @@ static const MopOption mop_options[] = {
 /* Known, but of a later version. */
 static const char *const mop_later[] = {
 	"match", "path", "pull", "receive", "route", "sla",
-	"unit",
 };
 
 /* What belongs to the server. */
@@ -405,6 +406,39 @@ mop_check_couriers(JsonbContainer *container, const ConcordMappingOptions *optio
 	}
 }
 
+/*
+ * mop_check_unit refuses what cannot be kept where all of a transaction goes in
+ * one request: events of other rows, and what ends single events on its own.
+ */
+static void
+mop_check_unit(JsonbContainer *container, const ConcordMappingOptions *options)
+{
+	static const char *const alone[] = {"coalesce", "depends", "parent"};
+	const char *other = NULL;
+
+	if (!options->unit)
+		return;
+	if (options->ordering != CONCORD_ORDER_KEY)
+		other = "ordering";
+	else if (options->block_on_dead)
+		other = "on_dead";
+	else if (options->replay_events)
+		other = "replay";
+	for (int i = 0; i < lengthof(alone); i++)
+	{
+		JsonbValue	found;
+
+		if (getKeyJsonValueFromContainer(container, alone[i], strlen(alone[i]),
+										 &found) != NULL)
+			other = alone[i];
+	}
+	if (other != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("mapping option \"unit\" cannot be used with \"%s\"", other),
+				 errdetail("All changes of a transaction are one request there, done or refused as a whole.")));
+}
+
 /* mop_count reads a number of attempts. */
 static void
 mop_count(const MopOption *option, const JsonbValue *value,
@@ -623,6 +657,7 @@ concord_definition_options(JsonbContainer *container,
 			*(bool *) ((char *) options + option->given_offset) = true;
 	}
 	mop_check_couriers(container, options);
+	mop_check_unit(container, options);
 	if (options->retry_base_ms > 0 && options->retry_cap_ms > 0 &&
 		options->retry_base_ms > options->retry_cap_ms)
 		ereport(ERROR,

@@ -362,11 +362,95 @@ concord_batch_unpack(const ConcordBatchForm *form, ConcordBatchItem *items,
 		CONCORD_BATCH_REFUSED : CONCORD_BATCH_WHOLE;
 }
 
+const ConcordBatchForm *
+concord_batch_unit_form(const ConcordExchange *exchange,
+						const ConcordRequest *request)
+{
+	ListCell   *lc;
+
+	foreach(lc, exchange->server->connector->batches)
+	{
+		const ConcordBatchForm *form = ((ConcordBatchForm *) lfirst(lc))->unit;
+
+		if (form != NULL && (form->operations & (1 << exchange->verb)) != 0 &&
+			(form->carries_headers || !bat_has_tag(request)))
+			return form;
+	}
+	return NULL;
+}
+
+/* bat_halted: an item failed because another one did. */
+static bool
+bat_halted(const ConcordResponse *response)
+{
+	return response->status == 424 ||
+		(response->body != NULL &&
+		 strstr(response->body, "PROCESSING_HALTED") != NULL);
+}
+
+ConcordBatchVerdict
+concord_batch_unpack_unit(const ConcordBatchForm *form, ConcordBatchItem *items,
+						  int n, const ConcordResponse *response, int *refused)
+{
+	ConcordBatchVerdict verdict;
+	bool		all = true;
+	int			failed = 0;
+	int			blamed = 0;
+
+	*refused = -1;
+	verdict = concord_batch_unpack(form, items, n, response);
+	if (verdict != CONCORD_BATCH_ITEMS)
+		return verdict;
+	for (int i = 0; i < n; i++)
+	{
+		const ConcordResponse *mine = &items[i].request->response;
+
+		all &= items[i].answered && mine->status >= 200 && mine->status < 400;
+		if (!items[i].answered || mine->status < 400)
+			continue;
+		failed++;
+		blamed += !bat_halted(mine);
+		/* others may say 201 and are undone all the same */
+		if (*refused < 0 ||
+			(bat_halted(&items[*refused].request->response) && !bat_halted(mine)))
+			*refused = i;
+	}
+	/* where all have failed, none of them is known to be why */
+	if (blamed == n && n > 1)
+		*refused = -1;
+	if (failed > 0)
+		return CONCORD_BATCH_REFUSED;
+	return all ? CONCORD_BATCH_ITEMS : CONCORD_BATCH_WHOLE;
+}
+
+/* bat_check_unit refuses units where no form is done or refused as a whole. */
+static void
+bat_check_unit(const ConcordConnector *connector, const ConcordMapping *mapping)
+{
+	ListCell   *lc;
+
+	if (!mapping->options.unit)
+		return;
+	foreach(lc, connector->batches)
+	{
+		if (((ConcordBatchForm *) lfirst(lc))->unit != NULL)
+			return;
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("connector \"%s\" cannot deliver a transaction as a whole",
+					connector->name),
+			 errdetail("Option \"unit\" of mapping \"%s\" is \"transaction\".",
+					   mapping->name),
+			 errhint("Member \"unit\" of \"batch\" in a connector's definition says how several records are changed together or not at all; formats odata_batch_multipart, odata_batch_json and salesforce_composite have it.")));
+}
+
 /* concord_batch_check refuses batches where there is no form. */
 void
 concord_batch_check(const ConcordConnector *connector,
 					const ConcordMapping *mapping)
 {
+	bat_check_unit(connector, mapping);
 	if (mapping->options.batch_size <= 1 || connector->batches != NIL)
 		return;
 	ereport(ERROR,

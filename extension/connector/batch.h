@@ -32,12 +32,20 @@ typedef struct ConcordBatchList
 	int			status;			/* of all in it; 0: they say it */
 } ConcordBatchList;
 
+/* What stands in change sets of a multipart batch. */
+typedef enum ConcordChangeSets
+{
+	CONCORD_SETS_NONE,
+	CONCORD_SETS_EACH,			/* each item in one of its own */
+	CONCORD_SETS_ONE,			/* all items in one */
+} ConcordChangeSets;
+
 /* One way to send several requests as one: a part of member "batch". */
 typedef struct ConcordBatchForm
 {
 	bool		multipart;
 	bool		lines;			/* bodies are lines, not a JSON text */
-	bool		change_sets;	/* each item in a change set of its own */
+	ConcordChangeSets change_sets;
 	bool		alone;			/* a lone item is a batch of one */
 	bool		same_address;	/* items have one method and address */
 	bool		carries_headers;	/* items keep headers of their own */
@@ -67,6 +75,8 @@ typedef struct ConcordBatchForm
 	char	   *headers_path;
 	int			failed_status;
 	ConcordBatchMissing missing;
+
+	struct ConcordBatchForm *unit;	/* all or nothing; NULL: it cannot */
 } ConcordBatchForm;
 
 typedef struct ConcordBatchItem
@@ -126,6 +136,25 @@ extern ConcordRequest *concord_batch_pack(const ConcordBatchForm *form,
 extern ConcordBatchVerdict concord_batch_unpack(const ConcordBatchForm *form,
 												ConcordBatchItem *items, int n,
 												const ConcordResponse *response);
+
+/*
+ * concord_batch_unit_form returns the form by which a request goes in a unit,
+ * which is done or refused as a whole; NULL: there is none.
+ */
+extern const ConcordBatchForm *concord_batch_unit_form(const ConcordExchange *exchange,
+													   const ConcordRequest *request);
+
+/*
+ * concord_batch_unpack_unit takes the answer to a unit apart.  CONCORD_BATCH_ITEMS:
+ * all is done, and each item has its answer.  CONCORD_BATCH_REFUSED: nothing is;
+ * the item *refused has its answer, or, where that is -1, the answer says no
+ * item.  CONCORD_BATCH_WHOLE: nobody knows, or the system answered for itself.
+ */
+extern ConcordBatchVerdict concord_batch_unpack_unit(const ConcordBatchForm *form,
+													 ConcordBatchItem *items,
+													 int n,
+													 const ConcordResponse *response,
+													 int *refused);
 
 /* concord_batch_check refuses options that a connector has no batches for. */
 extern void concord_batch_check(const ConcordConnector *connector,

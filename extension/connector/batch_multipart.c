@@ -96,19 +96,24 @@ concord_multipart_pack(const ConcordBatchForm *form,
 					   ConcordRequest *request)
 {
 	char	   *boundary = bmp_boundary(items, n, "batch");
-	char	   *inner = form->change_sets ? bmp_boundary(items, n, "changes") : NULL;
+	char	   *inner = form->change_sets == CONCORD_SETS_NONE ? NULL :
+		bmp_boundary(items, n, "changes");
 	StringInfoData buf;
+	bool		one = form->change_sets == CONCORD_SETS_ONE;
 
 	initStringInfo(&buf);
 	for (int i = 0; i < n; i++)
 	{
-		appendStringInfo(&buf, "--%s\r\n", boundary);
-		if (inner != NULL)
+		if (!one || i == 0)
+			appendStringInfo(&buf, "--%s\r\n", boundary);
+		if (one && i > 0)
+			appendStringInfo(&buf, "--%s_1\r\n", inner);
+		else if (inner != NULL)
 			appendStringInfo(&buf, "Content-Type: multipart/mixed; boundary=%s_%d\r\n\r\n--%s_%d\r\n",
 							 inner, i + 1, inner, i + 1);
 		bmp_request(&buf, &items[i], i + 1);
-		if (inner != NULL)
-			appendStringInfo(&buf, "--%s_%d--\r\n", inner, i + 1);
+		if (inner != NULL && (!one || i == n - 1))
+			appendStringInfo(&buf, "--%s_%d--\r\n", inner, one ? 1 : i + 1);
 	}
 	appendStringInfo(&buf, "--%s--\r\n", boundary);
 	request->body = buf.data;
@@ -271,22 +276,27 @@ bmp_answer(BmpText text, ConcordResponse *mine)
 }
 
 /*
- * bmp_content goes past a part's own headers and says what it is: an answer, or
- * a change set's with its boundary.
+ * bmp_content goes past a part's own headers and says what it is: an answer, to
+ * the item *number where that is not 0, or a change set's with its boundary.
  */
 static char *
-bmp_content(BmpText *part)
+bmp_content(BmpText *part, int *number)
 {
 	BmpText		line;
 	char	   *boundary = NULL;
+
+	*number = 0;
 
 	while (bmp_line(part, &line) && line.p < line.end)
 	{
 		ConcordHeader header;
 
-		if (bmp_header(&line, &header) &&
-			strcmp(header.name, "content-type") == 0)
+		if (!bmp_header(&line, &header))
+			continue;
+		if (strcmp(header.name, "content-type") == 0)
 			boundary = bmp_boundary_of(header.value, strlen(header.value));
+		else if (strcmp(header.name, "content-id") == 0)
+			*number = atoi(header.value);
 	}
 	return boundary;
 }
@@ -297,7 +307,8 @@ bmp_take(ConcordBatchItem *item, BmpText part, const ConcordResponse *response)
 {
 	MemoryContext old = MemoryContextSwitchTo(item->request->context);
 	ConcordResponse *mine = &item->request->response;
-	char	   *boundary = bmp_content(&part);
+	int			number;
+	char	   *boundary = bmp_content(&part, &number);
 	bool		closed;
 
 	memset(mine, 0, sizeof(*mine));
@@ -309,13 +320,40 @@ bmp_take(ConcordBatchItem *item, BmpText part, const ConcordResponse *response)
 
 		if (bmp_part(&part, boundary, &inner, &closed))
 		{
-			(void) bmp_content(&inner);
+			(void) bmp_content(&inner, &number);
 			item->answered = bmp_answer(inner, mine);
 		}
 	}
 	else
 		item->answered = bmp_answer(part, mine);
 	MemoryContextSwitchTo(old);
+}
+
+/*
+ * bmp_take_set gives items the answer to the change set that they are: one for
+ * each, or, where it failed, one that may name its item.
+ */
+static void
+bmp_take_set(ConcordBatchItem *items, int n, BmpText part,
+			 const ConcordResponse *response)
+{
+	BmpText		head = part;
+	BmpText		inner;
+	bool		closed;
+	int			number;
+	char	   *boundary = bmp_content(&head, &number);
+
+	if (boundary == NULL)
+	{
+		for (int i = 0; i < n; i++)
+		{
+			if (number < 1 || number > n || i == number - 1)
+				bmp_take(&items[i], part, response);
+		}
+		return;
+	}
+	for (int i = 0; i < n && bmp_part(&head, boundary, &inner, &closed); i++)
+		bmp_take(&items[i], inner, response);
 }
 
 bool
@@ -333,7 +371,9 @@ concord_multipart_unpack(const ConcordBatchForm *form, ConcordBatchItem *items,
 		return false;
 	for (; bmp_part(&text, boundary, &part, &closed); i++)
 	{
-		if (i < n)
+		if (form->change_sets == CONCORD_SETS_ONE && i == 0)
+			bmp_take_set(items, n, part, response);
+		else if (i < n && form->change_sets != CONCORD_SETS_ONE)
 			bmp_take(&items[i], part, response);
 	}
 	return concord_batch_unanswered(form, items, n, response, closed && i <= n);

@@ -48,7 +48,8 @@ static const BrwFormat brw_formats[] = {
 	{"odata_batch_multipart", true, false,
 		"{\"path\": \"$batch\", \"max_count\": 100,"
 		" \"headers\": {\"OData-Version\": \"4.0\", \"OData-MaxVersion\": \"4.01\", \"Accept\": \"multipart/mixed\","
-	" \"Prefer\": \"odata.continue-on-error\"}, \"answer\": {\"missing\": \"stopped\"}}"},
+		" \"Prefer\": \"odata.continue-on-error\"}, \"answer\": {\"missing\": \"stopped\"},"
+	" \"unit\": {\"change_sets\": \"one\", \"answer\": {\"missing\": \"unknown\"}}}"},
 	{"odata_batch_json", false, false,
 		"{\"path\": \"$batch\", \"max_count\": 100,"
 		" \"headers\": {\"OData-Version\": \"4.01\", \"OData-MaxVersion\": \"4.01\", \"Accept\": \"application/json\","
@@ -57,7 +58,10 @@ static const BrwFormat brw_formats[] = {
 		" \"item\": {\"id\": \"{request.id}\", \"method\": \"{request.method}\", \"url\": \"{request.path}\","
 		" \"headers\": \"{request.headers}\", \"body\": \"{request.body}\"},"
 		" \"answer\": {\"list\": \"responses\", \"match\": \"id\", \"id\": \"id\", \"status\": \"status\","
-	" \"headers\": \"headers\", \"body\": \"body\", \"missing\": \"stopped\"}}"},
+		" \"headers\": \"headers\", \"body\": \"body\", \"missing\": \"stopped\"},"
+		" \"unit\": {\"answer\": {\"missing\": \"unknown\"}, \"item\": {\"id\": \"{request.id}\", \"atomicityGroup\": \"unit\","
+		" \"method\": \"{request.method}\", \"url\": \"{request.path}\","
+	" \"headers\": \"{request.headers}\", \"body\": \"{request.body}\"}}}"},
 	{"salesforce_collections", false, false,
 		"{\"max_count\": 200, \"path\": \"composite/sobjects\","
 		" \"body\": {\"allOrNone\": false, \"records\": \"{items}\"},"
@@ -70,7 +74,7 @@ static const BrwFormat brw_formats[] = {
 		" \"body\": \"{request.body}\"},"
 		" \"answer\": {\"list\": \"compositeResponse\", \"match\": \"id\", \"id\": \"referenceId\","
 		" \"status\": \"httpStatusCode\", \"headers\": \"httpHeaders\", \"body\": \"body\","
-	" \"missing\": \"unknown\"}}"},
+	" \"missing\": \"unknown\"}, \"unit\": {\"body\": {\"allOrNone\": true, \"compositeRequest\": \"{items}\"}}}"},
 	{"dataverse_multiple", false, false,
 		"{\"operations\": [\"create\", \"update\"], \"max_count\": 100,"
 		" \"path\": \"{object}/Microsoft.Dynamics.CRM.UpsertMultiple\","
@@ -331,7 +335,7 @@ brw_members(JsonbContainer *object, ConcordBatchForm *form)
 	static const char *const names[] = {
 		"format", "operations", "size", "max_count", "max_bytes", "alone",
 		"method", "path", "content_type", "headers", "body", "item", "id",
-		"change_sets", "answer"
+		"change_sets", "answer", "unit"
 	};
 
 	concord_member_names(object, names, lengthof(names));
@@ -348,8 +352,8 @@ brw_members(JsonbContainer *object, ConcordBatchForm *form)
 	brw_body(object, form);
 	brw_item(object, form);
 	brw_text(object, "id", &form->id_prefix);
-	form->change_sets = brw_word(object, "change_sets", "none|each",
-								 form->change_sets) == 1;
+	form->change_sets = brw_word(object, "change_sets", "none|each|one",
+								 form->change_sets);
 	brw_answer(object, form);
 }
 
@@ -382,9 +386,23 @@ brw_check(const ConcordBatchForm *form)
 						   "is \"id\", which needs {request.id} in \"item\" and the path \"id\" in \"answer\"");
 }
 
-/* brw_form parses one form. */
+/* brw_unit takes over what differs where all is done or nothing. */
+static bool
+brw_unit(JsonbContainer *object, ConcordBatchForm *form, bool has_unit)
+{
+	JsonbValue	v;
+
+	if (concord_member_get(object, "unit", &v) == NULL)
+		return has_unit;
+	if (v.type == jbvNull)
+		return false;
+	brw_members(brw_object("unit", &v), form);
+	return true;
+}
+
+/* brw_parse parses one form, or its variant for units; NULL: it has none. */
 static ConcordBatchForm *
-brw_form(JsonbContainer *object)
+brw_parse(JsonbContainer *object, bool unit)
 {
 	static const char item[] = "{\"item\": \"{request.body}\"}";
 	const BrwFormat *format = brw_format(concord_member_of(object, "format"));
@@ -407,12 +425,24 @@ brw_form(JsonbContainer *object)
 												CStringGetDatum(format->members)));
 	brw_members(&preset->root, form);
 	brw_members(object, form);
+	if (unit && !brw_unit(object, form, brw_unit(&preset->root, form, false)))
+		return NULL;
 	brw_check(form);
 
 	form->carries_headers = form->multipart ||
 		concord_template_has_headers(form->item[0]);
 	/* without a path the address is the items' own; with one, they say theirs */
 	form->same_address = form->path == NULL;
+	return form;
+}
+
+/* brw_form parses one form. */
+static ConcordBatchForm *
+brw_form(JsonbContainer *object)
+{
+	ConcordBatchForm *form = brw_parse(object, false);
+
+	form->unit = brw_parse(object, true);
 	return form;
 }
 

@@ -216,6 +216,21 @@ ADM_CHOSEN
 " SELECT pg_catalog.count(*) FROM chosen";
 
 /*
+ * Of a transaction that goes as a whole, all that is dead goes again together:
+ * of all mappings that are sent with this one.
+ */
+static const char adm_retry_unit[] =
+ADM_CHOSEN
+", units AS (SELECT DISTINCT e.unit FROM concord.exception e JOIN chosen USING (delivery)"
+"   WHERE e.unit IS NOT NULL)"
+", peers AS (SELECT p.id FROM concord.mapping m JOIN concord.mapping p"
+"   ON p.serverid = m.serverid AND p.definer_oid = m.definer_oid WHERE m.id = $1)"
+", again AS (UPDATE concord.exception e SET " ADM_AGAIN
+"   WHERE e.state = 'dead' AND (e.delivery IN (SELECT delivery FROM chosen)"
+"         OR (e.unit IN (SELECT unit FROM units) AND e.mapping IN (SELECT id FROM peers))) RETURNING 1)"
+" SELECT pg_catalog.count(*) FROM again";
+
+/*
  * adm_told notes what was done to dead letters; where one was named that is not
  * there, the caller hears of it.
  */
@@ -257,7 +272,8 @@ concord_retry_dead(PG_FUNCTION_ARGS)
 											   text_to_cstring(PG_GETARG_TEXT_PP(2))));
 		nulls[2] = ' ';
 	}
-	count = adm_count(options->replay_events ||
+	count = adm_count(options->unit ? adm_retry_unit :
+					  options->replay_events ||
 					  options->ordering != CONCORD_ORDER_KEY ?
 					  adm_retry_events : adm_retry_state,
 					  4, types, values, nulls);

@@ -23,20 +23,21 @@
 static ConcordBookStatement bkr_insert = {
 	"INSERT INTO concord.exception (delivery, mapping, version, seq, event_id, op, committed_at,"
 	"       ordering_key, old_key, local_key, event, state, attempts, next_try, was_unknown,"
-	"       rule, status, answer, error, request, key_hash, old_hash)"
+	"       rule, status, answer, error, request, key_hash, old_hash, unit)"
 	" SELECT v.delivery, v.mapping, v.version, v.seq, v.event_id, v.op, v.committed_at,"
 	"        v.ordering_key, v.old_key, v.local_key::pg_catalog.jsonb, v.event, v.state, v.attempts,"
-	"        v.next_try, v.was_unknown, v.rule, v.status, v.answer, v.error, v.request, v.key_hash, v.old_hash"
+	"        v.next_try, v.was_unknown, v.rule, v.status, v.answer, v.error, v.request, v.key_hash, v.old_hash, v.unit"
 	"   FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14,"
-	"                          $15, $16, $17, $18, $19, $20, $21, $22)"
+	"                          $15, $16, $17, $18, $19, $20, $21, $22, $23)"
 	"     AS v (delivery, mapping, version, seq, event_id, op, committed_at, ordering_key, old_key,"
 	"           local_key, event, state, attempts, next_try, was_unknown, rule, status, answer,"
-	"           error, request, key_hash, old_hash)",
+	"           error, request, key_hash, old_hash, unit)",
 	{INT8ARRAYOID, INT4ARRAYOID, INT4ARRAYOID, INT8ARRAYOID, UUIDARRAYOID,
 		TEXTARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
 		TEXTARRAYOID, BYTEAARRAYOID, TEXTARRAYOID, INT4ARRAYOID,
 		TIMESTAMPTZARRAYOID, BOOLARRAYOID, TEXTARRAYOID, INT4ARRAYOID,
-	TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT4ARRAYOID, INT4ARRAYOID}
+		TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT4ARRAYOID, INT4ARRAYOID,
+	INT8ARRAYOID}
 };
 
 static ConcordBookStatement bkr_update = {
@@ -147,6 +148,7 @@ bkr_put_new(ConcordBookRows *rows, const ConcordDelivery *d)
 	concord_event_hashes(d->lane->definition->mapping, event, &hash, &old_hash);
 	concord_book_put(rows, 20, Int32GetDatum(hash), false);
 	concord_book_put(rows, 21, Int32GetDatum(old_hash), false);
+	concord_book_put(rows, 22, Int64GetDatum((int64) event->lsn), !d->lane->unit);
 	rows->n++;
 }
 

@@ -49,6 +49,19 @@ coal_stands(const ConcordDelivery *d)
 		m->local_key != NULL && m->old_local_key == NULL;
 }
 
+/*
+ * coal_in_unit: of a record that one transaction changes more than once, what is
+ * left of it in the end goes, also where it was deleted in between.
+ */
+static bool
+coal_in_unit(const ConcordDelivery *older, const ConcordDelivery *newer)
+{
+	return coal_stands(older) && coal_stands(newer) &&
+		older->event->lsn == newer->event->lsn &&
+		older->parked == NULL && newer->parked == NULL &&
+		!newer->mapped->only_if_linked && newer->mapped->skip == NULL;
+}
+
 /* coal_pointless: nothing is lost where older is not sent before newer. */
 static bool
 coal_pointless(const ConcordDelivery *older, const ConcordDelivery *newer)
@@ -56,6 +69,8 @@ coal_pointless(const ConcordDelivery *older, const ConcordDelivery *newer)
 	const ConcordMapped *o = older->mapped;
 	const ConcordMapped *n = newer->mapped;
 
+	if (older->lane->unit)
+		return coal_in_unit(older, newer);
 	if (!coal_stands(older) || !coal_stands(newer) || newer->parked != NULL ||
 		(older->parked != NULL && older->parked->again))
 		return false;
@@ -108,7 +123,8 @@ concord_coalesce(ConcordCourier *courier, ConcordDelivery *d)
 {
 	ConcordDelivery *other;
 
-	if (!d->definition->mapping->options.coalesce || !d->lane->use_links ||
+	if ((!d->definition->mapping->options.coalesce && !d->lane->unit) ||
+		!d->lane->use_links ||
 		!coal_stands(d))
 		return;
 	other = coal_next(d, true);

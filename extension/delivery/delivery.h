@@ -116,6 +116,8 @@ typedef struct ConcordSystem
 	dlist_head	waiting;		/* of deliveries whose next request wants a
 								 * place: list_node */
 	dlist_head	waiting_groups; /* of ConcordGroup */
+	struct ConcordUnit *unit;	/* a transaction under way as a whole */
+	TimestampTz unit_hold;		/* the next try of one that failed */
 
 	/* breaker.c; what is shared by all processes is in account */
 	struct ConcordAccount *account; /* NULL while there is no lane */
@@ -242,6 +244,7 @@ typedef struct ConcordDelivery
 	ConcordExchange *exchange;
 	ConcordRequest *request;	/* the last one */
 	ConcordGroup *group;		/* whose request carries it, or NULL */
+	struct ConcordUnit *unit;	/* ditto; unit.c */
 	bool		has_place;		/* in the system's concurrency */
 	TimestampTz sent_at;
 	TimestampTz answered_at;
@@ -304,6 +307,14 @@ typedef struct ConcordLane
 	int			group_bytes;
 	int			group_cap;		/* ... until then */
 	TimestampTz group_cap_until;
+	/* unit.c */
+	bool		unit;			/* transactions go as a whole */
+	Oid			unit_server;	/* of one that does, whatever its state */
+	Oid			unit_definer;
+	XLogRecPtr	whole;			/* all of what committed up to here is read */
+	int64		whole_seq;		/* when this is read, ... */
+	XLogRecPtr	whole_next;		/* ... up to here */
+
 	int			linger_ms;
 	TimestampTz linger_until;	/* waits for more; 0: it does not */
 
@@ -562,6 +573,9 @@ extern bytea *concord_link_fields_same(const ConcordDelivery *d);
 
 /* group.c; the rest is in delivery/group.h */
 extern void concord_group_configure(ConcordLane *lane);
+
+/* unit_turn.c */
+extern void concord_unit_turn(ConcordCourier *courier, ConcordSystem *system);
 
 /* send.c */
 extern void concord_send_ready(ConcordCourier *courier);

@@ -33,6 +33,7 @@
 
 #define ENG_WAIT_MOST_MS	1000
 #define ENG_BOOK_WAIT_MS	2
+#define ENG_UNIT_WAIT_MS	5
 #define ENG_BARRED_MS		5
 #define ENG_STOP_MS			2000	/* for what is under way at the end */
 
@@ -125,6 +126,16 @@ eng_lane_due(ConcordCourier *courier, const ConcordLane *lane)
 		return -1;
 	if (lane->nfresh > 0)
 		due = lane->barred ? courier->now + ENG_BOOK_WAIT_MS * INT64CONST(1000) : 0;
+	else if (lane->unit && lane->nready + lane->nwindow > 0)
+	{
+		/* its turn may depend on other lanes, and on capture */
+		if (lane->system->unit != NULL)
+			return -1;
+		due = concord_breaker_asked(lane->system, courier->now);
+		if (due >= 0)
+			due = Max(Max(due, lane->system->unit_hold),
+					  courier->now + ENG_UNIT_WAIT_MS * INT64CONST(1000));
+	}
 	else if (lane->nready > 0)
 	{
 		due = concord_breaker_asked(lane->system, courier->now);

@@ -140,7 +140,8 @@ concord_parked_due(const ConcordLane *lane, TimestampTz now)
 {
 	TimestampTz next = concord_parked_next(lane);
 
-	return next >= 0 && next <= now && lane->nactive < PARK_ACTIVE_LIMIT;
+	return next >= 0 && next <= now &&
+		lane->nactive < (lane->unit ? CONCORD_WINDOW_GROUPED : PARK_ACTIVE_LIMIT);
 }
 
 /* concord_parked_next says when the next one is due; -1: none. */
@@ -376,7 +377,8 @@ concord_parked_move_blocked(ConcordCourier *courier, ConcordLane *lane)
 	TimestampTz oldest = courier->now;
 	int			n = 0;
 
-	if (lane->state != CONCORD_LANE_OPEN || lane->system->held != NULL ||
+	if (lane->state != CONCORD_LANE_OPEN || lane->unit ||
+		lane->system->held != NULL ||
 		lane->system->breaker != CONCORD_BREAKER_CLOSED || lane->nparked == 0)
 		return;
 	dlist_foreach_modify(iter, &lane->window)

@@ -44,6 +44,8 @@ concord_group_configure(ConcordLane *lane)
 
 	lane->group_limit = concord_batch_limit(server, lane->definition->mapping);
 	lane->group_alone = false;
+	if (options->unit)
+		lane->group_limit = 0;
 	if (lane->group_limit == 0)
 		return;
 	form = linitial(server->connector->batches);

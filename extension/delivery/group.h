@@ -45,8 +45,39 @@ extern void concord_group_submit(ConcordCourier *courier, ConcordGroup *group);
 extern void concord_group_return(ConcordGroup *group);
 extern void concord_group_answer(ConcordCourier *courier, ConcordGroup *group);
 
+/* What is asked of a delivery's exchange. */
+typedef enum ConcordSendAsk
+{
+	CONCORD_ASK_NEXT,			/* a request, complete */
+	CONCORD_ASK_ITEM,			/* a request that a batch may carry */
+	CONCORD_ASK_COMPLETE,		/* the one that it has, complete */
+	CONCORD_ASK_JUDGE,			/* nothing but an outcome */
+} ConcordSendAsk;
+
 /*
- * send.c: concord_send_prepare begins a delivery's exchange and makes its first
+ * unit.c: concord_unit_start sends n deliveries, which are ready, as a whole;
+ * concord_unit_die makes all of them dead letters, because of blamed, or NULL.
+ */
+extern void concord_unit_start(ConcordCourier *courier, ConcordSystem *system,
+							   ConcordDelivery **ds, int n);
+extern void concord_unit_die(ConcordCourier *courier, ConcordDelivery **ds,
+							 int n, const ConcordDelivery *blamed,
+							 const char *error);
+extern void concord_unit_answer(ConcordCourier *courier, ConcordDelivery *d);
+
+/* send.c */
+extern void concord_send_begin(ConcordCourier *courier, ConcordDelivery *d);
+extern ErrorData *concord_send_ask(ConcordCourier *courier, ConcordDelivery *d,
+								   ConcordSendAsk ask,
+								   const ConcordResponse *response,
+								   ConcordRequest **next);
+extern void concord_send_keep(ConcordDelivery *d);
+extern void concord_send_use_place(ConcordCourier *courier,
+								   ConcordSystem *system);
+extern int	concord_send_limit(int of_mapping, int of_server);
+
+/*
+ * concord_send_prepare begins a delivery's exchange and makes its first
  * request as an item of a batch; false where that has ended it.
  */
 extern bool concord_send_prepare(ConcordCourier *courier, ConcordDelivery *d);

@@ -219,6 +219,8 @@ lane_reset(ConcordLane *lane)
 	lane->nfinished = 0;
 	lane->finished = NULL;
 	lane->hold_until = 0;
+	lane->whole = lane->whole_next = InvalidXLogRecPtr;
+	lane->whole_seq = 0;
 	lane->dirty = false;
 }
 
@@ -400,6 +402,7 @@ lane_define(ConcordLane *lane, const char *name)
 	definition->mapping = concord_mapping_by_name(name, context);
 	concord_bookkeeping_commit(false);
 	lane->definition = definition;
+	lane->unit = definition->mapping->options.unit;
 	/* with a filter, the link knows what the old image cannot tell */
 	lane->use_links = !definition->mapping->options.replay_events ||
 		definition->mapping->options.suppress_unchanged ||
@@ -565,13 +568,18 @@ static void
 lane_want(ConcordCourier *courier, const ConcordMapping *m, int share)
 {
 	ConcordLane *lane = concord_lane_find(courier, m->id, share);
-	bool		home = lane_home(courier, m->id, share);
+
+	/* what goes in units of one server is in one courier */
+	bool		home = lane_home(courier, m->options.unit ?
+								 (int32) (m->serverid & 0xFFFFFF) : m->id, share);
 
 	if (lane == NULL && home)
 		lane = lane_create(courier, m->id, share);
 	if (lane == NULL)
 		return;
 	lane->home = home;
+	lane->unit_server = m->options.unit ? m->serverid : InvalidOid;
+	lane->unit_definer = m->definer;
 	lane->wanted = home && m->state == CONCORD_MAPPING_ACTIVE &&
 		strcmp(m->push, "event") == 0;
 }

@@ -87,9 +87,9 @@ send_request_text(const ConcordDelivery *d)
 	return concord_auth_redact(d->access->auth, text);
 }
 
-/* send_note keeps what a person will want to know of a failed attempt. */
-static void
-send_note(ConcordDelivery *d)
+/* concord_send_keep keeps what a person will want to know of a failed attempt. */
+void
+concord_send_keep(ConcordDelivery *d)
 {
 	const ConcordExchange *x = d->exchange;
 	MemoryContext old = MemoryContextSwitchTo(d->context);
@@ -129,7 +129,7 @@ send_lane_error(ConcordCourier *courier, ConcordDelivery *d)
 void
 concord_send_note(ConcordCourier *courier, ConcordDelivery *d)
 {
-	send_note(d);
+	concord_send_keep(d);
 	send_lane_error(courier, d);
 }
 
@@ -142,9 +142,9 @@ send_again(ConcordDelivery *d)
 	concord_keys_check(d);
 }
 
-/* send_limit gives an option of the mapping, or the server's. */
-static int
-send_limit(int of_mapping, int of_server)
+/* concord_send_limit gives an option of the mapping, or the server's. */
+int
+concord_send_limit(int of_mapping, int of_server)
 {
 	return of_mapping >= 0 ? of_mapping : of_server;
 }
@@ -159,9 +159,9 @@ send_retry(ConcordCourier *courier, ConcordDelivery *d)
 	int			delay;
 
 	d->attempts++;
-	send_note(d);
+	concord_send_keep(d);
 	send_lane_error(courier, d);
-	if (d->attempts > send_limit(options->retry_limit, server->retry_limit))
+	if (d->attempts > concord_send_limit(options->retry_limit, server->retry_limit))
 	{
 		if (d->rule == NULL)
 			d->rule = "retry_limit";
@@ -169,8 +169,8 @@ send_retry(ConcordCourier *courier, ConcordDelivery *d)
 		return;
 	}
 	delay = concord_backoff_ms(d->attempts,
-							   send_limit(options->retry_base_ms, server->retry_base_ms),
-							   send_limit(options->retry_cap_ms, server->retry_cap_ms));
+							   concord_send_limit(options->retry_base_ms, server->retry_base_ms),
+							   concord_send_limit(options->retry_cap_ms, server->retry_cap_ms));
 	d->next_try = courier->now + (int64) Max(delay, x->retry_after_ms) * 1000;
 	concord_delivery_end(courier, d, CONCORD_END_RETRY);
 }
@@ -180,7 +180,7 @@ static void
 send_give_up(ConcordCourier *courier, ConcordDelivery *d)
 {
 	if (d->exchange != NULL)
-		send_note(d);
+		concord_send_keep(d);
 	else
 		d->error = d->lane->system->reason;
 	d->rule = "outage_limit";
@@ -209,7 +209,7 @@ send_outage(ConcordCourier *courier, ConcordDelivery *d)
 	{
 		ConcordLane *lane = dlist_container(ConcordLane, system_node, iter.cur);
 
-		while (lane->state == CONCORD_LANE_OPEN &&
+		while (lane->state == CONCORD_LANE_OPEN && !lane->unit &&
 			   (d = concord_ready_next(lane)) != NULL)
 			send_give_up(courier, d);
 	}
@@ -281,7 +281,7 @@ concord_send_outcome(ConcordCourier *courier, ConcordDelivery *d, bool counts)
 		case CONCORD_OUTCOME_DEAD:
 		case CONCORD_OUTCOME_NONE:
 			d->attempts++;
-			send_note(d);
+			concord_send_keep(d);
 			send_lane_error(courier, d);
 			concord_delivery_end(courier, d, CONCORD_END_DEAD);
 			break;
@@ -308,18 +308,9 @@ send_finish(ConcordCourier *courier, ConcordDelivery *d)
 	concord_send_outcome(courier, d, concord_send_tell_breaker(courier, d));
 }
 
-/* What is asked of a delivery's exchange. */
-typedef enum SendAsk
-{
-	SEND_ASK_NEXT,				/* a request, complete */
-	SEND_ASK_ITEM,				/* a request that a batch may carry */
-	SEND_ASK_COMPLETE,			/* the one that it has, complete */
-	SEND_ASK_JUDGE,				/* nothing but an outcome */
-} SendAsk;
-
 /* send_ask_raw does what is asked; it may raise. */
 static ConcordRequest *
-send_ask_raw(ConcordDelivery *d, SendAsk ask, const ConcordResponse *response)
+send_ask_raw(ConcordDelivery *d, ConcordSendAsk ask, const ConcordResponse *response)
 {
 	const struct ConcordAuth *auth = d->access->auth;
 
@@ -335,14 +326,14 @@ send_ask_raw(ConcordDelivery *d, SendAsk ask, const ConcordResponse *response)
 	}
 	switch (ask)
 	{
-		case SEND_ASK_NEXT:
+		case CONCORD_ASK_NEXT:
 			return concord_exchange_next(d->exchange, response, auth);
-		case SEND_ASK_ITEM:
+		case CONCORD_ASK_ITEM:
 			return concord_exchange_item(d->exchange, response, auth);
-		case SEND_ASK_COMPLETE:
+		case CONCORD_ASK_COMPLETE:
 			concord_exchange_complete(d->exchange, d->request, auth);
 			break;
-		case SEND_ASK_JUDGE:
+		case CONCORD_ASK_JUDGE:
 			concord_exchange_judge(d->exchange, response, auth);
 			break;
 	}
@@ -350,12 +341,12 @@ send_ask_raw(ConcordDelivery *d, SendAsk ask, const ConcordResponse *response)
 }
 
 /*
- * send_ask asks a delivery's exchange for something; false where it raised an
- * error, which has ended this delivery only.
+ * concord_send_ask asks a delivery's exchange for something and returns the
+ * error that it raised, or NULL.
  */
-static bool
-send_ask(ConcordCourier *courier, ConcordDelivery *d, SendAsk ask,
-		 const ConcordResponse *response, ConcordRequest **next)
+ErrorData *
+concord_send_ask(ConcordCourier *courier, ConcordDelivery *d, ConcordSendAsk ask,
+				 const ConcordResponse *response, ConcordRequest **next)
 {
 	MemoryContext old = MemoryContextSwitchTo(d->context);
 	ErrorData  *volatile error = NULL;
@@ -380,6 +371,16 @@ send_ask(ConcordCourier *courier, ConcordDelivery *d, SendAsk ask,
 	PG_END_TRY();
 	CurrentResourceOwner = NULL;
 	MemoryContextSwitchTo(old);
+	return error;
+}
+
+/* send_ask is the same; false: an error has ended this delivery only. */
+static bool
+send_ask(ConcordCourier *courier, ConcordDelivery *d, ConcordSendAsk ask,
+		 const ConcordResponse *response, ConcordRequest **next)
+{
+	ErrorData  *error = concord_send_ask(courier, d, ask, response, next);
+
 	if (error != NULL)
 		concord_send_failed(courier, d, error);
 	return error == NULL;
@@ -390,7 +391,7 @@ send_ask(ConcordCourier *courier, ConcordDelivery *d, SendAsk ask,
  * response is NULL.  Returns false where that ended the delivery.
  */
 static bool
-send_make(ConcordCourier *courier, ConcordDelivery *d, SendAsk ask,
+send_make(ConcordCourier *courier, ConcordDelivery *d, ConcordSendAsk ask,
 		  const ConcordResponse *response)
 {
 	ConcordRequest *next;
@@ -427,7 +428,7 @@ concord_send_step(ConcordCourier *courier, ConcordDelivery *d,
 	if (response != NULL && d->has_place)
 		concord_breaker_answer(d->lane->system, d->access->server->connector,
 							   response);
-	if (!send_make(courier, d, SEND_ASK_NEXT, response))
+	if (!send_make(courier, d, CONCORD_ASK_NEXT, response))
 		return;
 	/* the first request was counted when its place was taken */
 	if (response != NULL && d->has_place)
@@ -440,7 +441,7 @@ concord_send_alone(ConcordCourier *courier, ConcordDelivery *d)
 {
 	ConcordRequest *request;
 
-	if (send_ask(courier, d, SEND_ASK_COMPLETE, NULL, &request))
+	if (send_ask(courier, d, CONCORD_ASK_COMPLETE, NULL, &request))
 		send_submit(courier, d);
 }
 
@@ -450,7 +451,7 @@ concord_send_judge(ConcordCourier *courier, ConcordDelivery *d,
 {
 	ConcordRequest *request;
 
-	return send_ask(courier, d, SEND_ASK_JUDGE, response, &request);
+	return send_ask(courier, d, CONCORD_ASK_JUDGE, response, &request);
 }
 
 /* concord_send_collect takes in what has ended on the network. */
@@ -463,7 +464,9 @@ concord_send_collect(ConcordCourier *courier)
 	{
 		ConcordDelivery *d = request->owner;
 
-		if (d->group != NULL)
+		if (d->unit != NULL)
+			concord_unit_answer(courier, d);
+		else if (d->group != NULL)
 			concord_group_answer(courier, d->group);
 		else
 			concord_send_step(courier, d, &request->response);
@@ -474,9 +477,9 @@ concord_send_collect(ConcordCourier *courier)
  * places, and the line before them
  * ------------------------------------------------------------------- */
 
-/* send_use_place begins with the place that the breaker has given. */
-static void
-send_use_place(ConcordCourier *courier, ConcordSystem *system)
+/* concord_send_use_place begins with the place that the breaker has given. */
+void
+concord_send_use_place(ConcordCourier *courier, ConcordSystem *system)
 {
 	concord_system_begins(system);
 	courier->in_flight++;
@@ -524,7 +527,7 @@ concord_send_line(ConcordCourier *courier, ConcordSystem *system, bool has_place
 		{
 			if (!concord_breaker_allows(system))
 				return;
-			send_use_place(courier, system);
+			concord_send_use_place(courier, system);
 		}
 		has_place = false;
 		if (!dlist_is_empty(&system->waiting_groups))
@@ -681,8 +684,10 @@ send_pick(ConcordCourier *courier, ConcordSystem *system, SendRound *round)
 
 	dlist_foreach(iter, &system->lanes)
 	{
+		ConcordLane *lane = dlist_container(ConcordLane, system_node, iter.cur);
+
 		nlanes++;
-		nready += dlist_container(ConcordLane, system_node, iter.cur)->nready;
+		nready += lane->unit ? 0 : lane->nready;
 	}
 	if (nready == 0)
 		return;					/* no place is needed */
@@ -694,21 +699,21 @@ send_pick(ConcordCourier *courier, ConcordSystem *system, SendRound *round)
 		int			before = round->n;
 
 		dlist_push_tail(&system->lanes, node);
-		if (lane->state == CONCORD_LANE_OPEN &&
+		if (lane->state == CONCORD_LANE_OPEN && !lane->unit &&
 			lane->hold_until <= courier->now &&
 			send_gather(courier, lane, round))
 			idle = 0;
 		else
 			idle++;
 		if (round->n > before)
-			send_use_place(courier, system);
+			concord_send_use_place(courier, system);
 	}
 	concord_breaker_spare(system);
 }
 
-/* send_begin makes a delivery ready for its exchange. */
-static void
-send_begin(ConcordCourier *courier, ConcordDelivery *d)
+/* concord_send_begin makes a delivery ready for its exchange. */
+void
+concord_send_begin(ConcordCourier *courier, ConcordDelivery *d)
 {
 	if (d->context == NULL)
 		d->context = AllocSetContextCreate(d->lane->memory, "concord exchange",
@@ -721,8 +726,8 @@ send_begin(ConcordCourier *courier, ConcordDelivery *d)
 bool
 concord_send_prepare(ConcordCourier *courier, ConcordDelivery *d)
 {
-	send_begin(courier, d);
-	return send_make(courier, d, SEND_ASK_ITEM, NULL);
+	concord_send_begin(courier, d);
+	return send_make(courier, d, CONCORD_ASK_ITEM, NULL);
 }
 
 /* send_start begins the exchanges of a unit. */
@@ -738,7 +743,7 @@ send_start(ConcordCourier *courier, const SendUnit *unit)
 		return;
 	}
 	d->has_place = true;
-	send_begin(courier, d);
+	concord_send_begin(courier, d);
 	concord_send_step(courier, d, NULL);
 }
 
@@ -787,6 +792,7 @@ concord_send_ready(ConcordCourier *courier)
 													iter.cur);
 
 			concord_send_line(courier, system, false);
+			concord_unit_turn(courier, system);
 			send_pick(courier, system, round);
 		}
 		if (round->reserve)

@@ -182,6 +182,9 @@ take_batch(ConcordCourier *courier, ConcordLane *lane,
 	}
 	concord_batch_release(batch);
 	lane->read_pos = Max(lane->read_pos, read_up_to);
+	/* what committed before the last one that was seen has been seen */
+	if (nevents > 0)
+		lane->whole = Max(lane->whole, events[nevents - 1].lsn - 1);
 	/* what was read beyond a barrier is read again */
 	if (lane->barrier != 0 && lane->reader != NULL)
 		concord_outbox_seek(lane->reader, lane->read_pos);
@@ -424,6 +427,9 @@ take_mapped(ConcordCourier *courier, ConcordDelivery *d)
 
 	if (m->verdict == CONCORD_SKIP)
 		concord_delivery_end(courier, d, CONCORD_END_SKIPPED);
+	else if (d->lane->unit && (m->verdict != CONCORD_SEND ||
+							   m->action == CONCORD_ACTION_EVENT))
+		return;					/* its transaction shares its fate */
 	else if (m->verdict == CONCORD_WAIT)
 		take_wait(courier, d);
 	else if (m->verdict == CONCORD_SEND && m->action == CONCORD_ACTION_EVENT &&

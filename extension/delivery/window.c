@@ -130,6 +130,9 @@ concord_window_has_room(const ConcordLane *lane)
 		Min(lane->group_limit * (lane->system->limits.concurrency + 1),
 			CONCORD_WINDOW_GROUPED);
 
+	/* a transaction has to be whole in it */
+	if (lane->unit)
+		grouped = CONCORD_WINDOW_GROUPED;
 	return lane->nwindow < Max(CONCORD_WINDOW_EVENTS, grouped) &&
 		lane->window_bytes < CONCORD_WINDOW_BYTES &&
 		lane->nready + lane->nfresh < Max(CONCORD_READ_EVENTS, grouped) &&

@@ -49,6 +49,7 @@ CREATE TABLE concord.exception (
 	key_hash		int NOT NULL DEFAULT 0,	-- whose it is where the mapping is divided
 	old_hash		int NOT NULL DEFAULT 0,
 	local_key		jsonb,
+	unit			bigint,				-- its transaction, where that goes as a whole
 	event			bytea NOT NULL,
 	state			text NOT NULL CHECK (state IN
 						('retry', 'waiting', 'blocked', 'dead', 'superseded', 'discarded')),
@@ -69,6 +70,7 @@ CREATE TABLE concord.exception (
 ALTER SEQUENCE concord.delivery_id OWNED BY concord.exception.delivery;
 CREATE INDEX exception_live ON concord.exception (mapping, seq)
 	WHERE state IN ('retry', 'waiting', 'blocked');
+CREATE INDEX exception_unit ON concord.exception (unit) WHERE unit IS NOT NULL;
 CREATE INDEX exception_mapping ON concord.exception (mapping, state, seq);
 
 -- The identity map and what was delivered last.  The row of a deleted record
