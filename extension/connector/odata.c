@@ -302,8 +302,11 @@ odata_request(ConcordExchange *exchange, ConcordVerb verb,
 						CONCORD_BODY_NO_KEY : CONCORD_BODY_KEY));
 			break;
 		case CONCORD_VERB_UPDATE:
+			/* a key that the record is found by is changed there, too */
 			odata_body(exchange, request, CONCORD_BODY_CHANGED |
-					   (assigned ? 0 : CONCORD_BODY_NO_KEY));
+					   (!assigned ? CONCORD_BODY_NO_KEY :
+						exchange->mapped->old_keys != NULL ?
+						CONCORD_BODY_KEY : 0));
 			break;
 		case CONCORD_VERB_FIND:
 			request->url = odata_find(exchange, request->url, keys);

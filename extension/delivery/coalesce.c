@@ -43,7 +43,7 @@ coal_stands(const ConcordDelivery *d)
 {
 	const ConcordMapped *m = d->mapped;
 
-	return d->state == CONCORD_DELIVERY_QUEUED && d->nrefs == 1 &&
+	return d->state == CONCORD_DELIVERY_QUEUED && d->nrefs > 0 &&
 		d->event->op != CONCORD_OP_RESYNC &&
 		m->verdict == CONCORD_SEND && m->action != CONCORD_ACTION_EVENT &&
 		m->local_key != NULL && m->old_local_key == NULL;

@@ -282,7 +282,7 @@ concord_link_decides(ConcordDelivery *d)
 
 	if (!d->lane->use_links)
 		return CONCORD_END_NONE;
-	if (d->link_stored && mapping->options.ordering == CONCORD_ORDER_KEY)
+	if (d->link_stored && mapping->options.ordering != CONCORD_ORDER_NONE)
 	{
 		if (d->link_seq > d->event->seq && !mapping->options.replay_events)
 			return CONCORD_END_SUPERSEDED;

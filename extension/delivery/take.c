@@ -361,6 +361,22 @@ concord_take_events(ConcordCourier *courier)
  * mapping
  * ------------------------------------------------------------------- */
 
+/*
+ * take_record names the record of a delivery that is ordered by an expression.
+ * A row may go from one value to another: its own images keep their order, or
+ * an older one, tried again, would be written over a newer one.
+ */
+static const char *
+take_record(const ConcordDelivery *d)
+{
+	const ConcordMapped *m = d->mapped;
+	const char *key = m->old_local_key ? m->old_local_key : m->local_key;
+
+	if (key == NULL || m->action == CONCORD_ACTION_EVENT)
+		return NULL;
+	return psprintf("record %s", key);
+}
+
 /* take_order_key says by what order is kept for a mapped event. */
 static void
 take_order_key(const ConcordDelivery *d, const char **key, const char **old_key)
@@ -376,6 +392,7 @@ take_order_key(const ConcordDelivery *d, const char **key, const char **old_key)
 			break;
 		case CONCORD_ORDER_EXPRESSION:
 			*key = m->ordering_key;
+			*old_key = take_record(d);
 			break;
 		case CONCORD_ORDER_NONE:
 			break;

@@ -101,7 +101,8 @@ item_run(Request *item)
 	if (item->action != NULL)
 		rule_alter_answer(item);
 	if (item->answer.status == 0)
-		item->answer.status = 200;
+		/* a connection cannot break in the middle of one of several */
+		item->answer.status = rule_prevents_acting(item) ? 500 : 200;
 	journal_add(item);
 }
 
