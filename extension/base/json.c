@@ -284,6 +284,15 @@ concord_json_utf8(const char *text)
 	return js_utf8(text, &len);
 }
 
+/* concord_json_server gives JSON in the database's encoding. */
+char *
+concord_json_server(char *json)
+{
+	if (GetDatabaseEncoding() == PG_UTF8)
+		return json;
+	return pg_any_to_server(json, strlen(json), PG_UTF8);
+}
+
 /* concord_json_string appends a quoted, escaped JSON string. */
 void
 concord_json_string(StringInfo buf, const char *text, Size len)

@@ -23,6 +23,12 @@ extern void concord_json_quote(StringInfo buf, const char *utf8, Size len);
 extern const char *concord_json_utf8(const char *text);
 
 /*
+ * concord_json_server gives JSON that was written here in the database's
+ * encoding, for what stays in the database.
+ */
+extern char *concord_json_server(char *json);
+
+/*
  * concord_json_value appends a value given as the protocol's canonical text:
  * numbers digit for digit (quoted where numbers_as_strings), timestamptz as
  * 2026-11-20T08:15:00.123456Z, timestamp without zone, interval ISO 8601,

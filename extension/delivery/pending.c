@@ -186,7 +186,7 @@ pend_row_key(const ConcordMapping *mapping, const ConcordRelation *relation,
 						   text, strlen(text), false);
 	}
 	appendStringInfoChar(&buf, '}');
-	return buf.data;
+	return concord_json_server(buf.data);
 }
 
 /* concord_scan_local_key gives an event's local key. */
@@ -214,7 +214,7 @@ concord_scan_local_key(const ConcordMapping *mapping, const ConcordEvent *event)
 		concord_json_string(&buf, event->key, strlen(event->key));
 		appendStringInfoChar(&buf, '}');
 	}
-	return buf.data;
+	return concord_json_server(buf.data);
 }
 
 /* ---------------------------------------------------------------------

@@ -179,7 +179,7 @@ rpl_key_example(const ConcordMapping *mapping)
 		appendStringInfoString(&buf, ": ...");
 	}
 	appendStringInfoChar(&buf, '}');
-	return buf.data;
+	return concord_json_server(buf.data);
 }
 
 /* rpl_is_key says whether an object has the members of the mapping's keys. */

@@ -445,6 +445,7 @@ concord_children_linked(ConcordCompiled *compiled, ConcordRow *row,
 	ConcordMapping *parent;
 	ConcordKnownLink known = {false};
 	StringInfoData buf;
+	char	   *key;
 	ListCell   *lc;
 	ListCell   *inner;
 
@@ -481,9 +482,10 @@ concord_children_linked(ConcordCompiled *compiled, ConcordRow *row,
 		}
 	}
 	appendStringInfoChar(&buf, '}');
-	if (concord_mapping_link(parent->id, buf.data, &known) && known.present)
+	key = concord_json_server(buf.data);
+	if (concord_mapping_link(parent->id, key, &known) && known.present)
 		return true;
 	*missing = psprintf("mapping \"%s\" has no link for %s", parent->name,
-						buf.data);
+						key);
 	return false;
 }

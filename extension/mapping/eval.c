@@ -584,7 +584,7 @@ ev_local_key(EvalBatch *batch, ConcordRow *row)
 						   text, strlen(text), false);
 	}
 	appendStringInfoChar(&buf, '}');
-	return buf.data;
+	return concord_json_server(buf.data);
 }
 
 /* ev_message_key makes the local key of an emitted event. */
@@ -605,7 +605,7 @@ ev_message_key(const ConcordEvent *event)
 	appendStringInfoString(&buf, "{\"key\": ");
 	concord_json_string(&buf, event->key, strlen(event->key));
 	appendStringInfoChar(&buf, '}');
-	return buf.data;
+	return concord_json_server(buf.data);
 }
 
 /*

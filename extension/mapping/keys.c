@@ -89,7 +89,7 @@ key_json(FunctionCallInfo fcinfo, KeyCache *cache)
 	concord_json_value(&buf, getBaseType(type), text, strlen(text), false);
 	appendStringInfoChar(&buf, '}');
 	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in,
-											  CStringGetDatum(buf.data)));
+											  CStringGetDatum(concord_json_server(buf.data))));
 }
 
 /* key_query runs one query of ours and returns its only value as text. */

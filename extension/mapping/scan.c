@@ -110,7 +110,7 @@ scn_key(const ConcordMapping *mapping, HeapTuple tuple, TupleDesc desc)
 		concord_json_string(&buf, text, strlen(text));
 	}
 	appendStringInfoChar(&buf, '}');
-	return buf.data;
+	return concord_json_server(buf.data);
 }
 
 /* concord_key_scan_next reads up to max keys in the current context. */

@@ -163,6 +163,12 @@ foreach my $encoding (qw(LATIN1 SQL_ASCII))
 	is($shaped->{headers}{'x-key'}, 'h%C3%A9', "$encoding: a header");
 	my $body = JSON::PP->new->decode($shaped->{body});
 	is($body->{k} . ' ' . $body->{b}, qq(h\x{e9} {"id":"h\x{e9}","name":"$name"}), "$encoding: a body");
+	is(sql("SET client_encoding = UTF8; SELECT string_agg(DISTINCT local_key->>'id' || ' ' || coalesce(remote_id, ''), ', ') FROM concord.link WHERE mapping IN ('re', 'v4')", $database),
+		"h\xC3\xA9 h\xC3\xA9", "$encoding: keys of links");
+	$erp->clear_log;
+	is(sql("SELECT concord.resync('re')", $database), '1', "$encoding: rows again");
+	settle($encoding, $database);
+	is(join(' ', map { $_->{method} } requests("/rest/api/$database")), 'PATCH', "$encoding: the row was found by its key");
 }
 
 # --- credentials that are no text in UTF-8 are a reason not to send, and no more
