@@ -74,7 +74,13 @@ extern ErrorData *concord_send_ask(ConcordCourier *courier, ConcordDelivery *d,
 extern void concord_send_keep(ConcordDelivery *d);
 extern void concord_send_use_place(ConcordCourier *courier,
 								   ConcordSystem *system);
-extern int	concord_send_limit(int of_mapping, int of_server);
+
+/* concord_send_limit gives an option of the mapping, or the server's. */
+static inline int
+concord_send_limit(int of_mapping, int of_server)
+{
+	return of_mapping >= 0 ? of_mapping : of_server;
+}
 
 /*
  * concord_send_prepare begins a delivery's exchange and makes its first

@@ -142,13 +142,6 @@ send_again(ConcordDelivery *d)
 	concord_keys_check(d);
 }
 
-/* concord_send_limit gives an option of the mapping, or the server's. */
-int
-concord_send_limit(int of_mapping, int of_server)
-{
-	return of_mapping >= 0 ? of_mapping : of_server;
-}
-
 /* send_retry plans another attempt, or ends them. */
 static void
 send_retry(ConcordCourier *courier, ConcordDelivery *d)
