@@ -76,6 +76,8 @@ foreach my $case (@cases)
 	is($sent[3]{path}, $address, "$name: and of the deletion");
 	is_deeply(JSON::PP::decode_json($sent[0]{body}), { Name => 'a', $server eq 're' ? () : (Ours => 1) },
 		"$name: a create has our key where records can be found by it");
+	is_deeply(JSON::PP::decode_json($sent[1]{body}), { Name => 'b' }, "$name: an update has not");
+	is_deeply(JSON::PP::decode_json($sent[2]{body}), { Name => 'b', Ours => 2 }, "$name: unless it has changed");
 }
 my %v2 = %{ (grep { $_->{path} =~ /Wrapped/ } @log)[0]{headers} };
 my ($version) = grep { lc $_ eq 'dataserviceversion' } keys %v2;
