@@ -42,6 +42,18 @@ SELECT concord.wait_for_delivery('delivery_queue', '30s');
 SELECT local_key, state, superseded_by IS NOT NULL AS superseded FROM concord.exception
   WHERE mapping = (SELECT id FROM concord.mapping WHERE name = 'delivery_queue') ORDER BY delivery;
 
+-- very many at once take seconds: of each row the newest goes again
+BEGIN;
+INSERT INTO concord.exception (mapping, version, seq, event_id, op, committed_at, local_key, event, state)
+  SELECT e.mapping, e.version, e.seq + g, e.event_id, e.op, e.committed_at,
+         jsonb_build_object('id', (1000 + g % 10000)::text), e.event, 'dead'
+    FROM (SELECT * FROM concord.exception WHERE state = 'dead' ORDER BY delivery LIMIT 1) e, generate_series(1, 20000) g;
+SET LOCAL statement_timeout = '30s';
+SELECT concord.retry_dead('delivery_queue', filter => $$(local_key ->> 'id')::int >= 1000$$);
+SELECT state, superseded_by IS NOT NULL AS superseded, count(*) FROM concord.exception
+  WHERE (local_key ->> 'id')::int >= 1000 GROUP BY 1, 2 ORDER BY 1;
+ROLLBACK;
+
 -- a condition is one condition
 SELECT concord.retry_dead('delivery_queue', filter => 'true) OR (true');
 SELECT concord.retry_dead('delivery_queue', filter => 'true; DROP TABLE delivery_queue');

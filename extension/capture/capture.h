@@ -30,6 +30,13 @@ extern bool concord_capture_wait_ready(int timeout_ms);
 extern void concord_capture_require(const char *what);
 
 /*
+ * concord_wal_end returns where the last record of WAL ends.  At a page
+ * boundary the insert position is beyond the page's header, where no record
+ * ends, and XLogFlush would raise: step back to where the last one does.
+ */
+extern XLogRecPtr concord_wal_end(void);
+
+/*
  * concord_capture_mark returns the end of what is committed in this cluster
  * now, flushed, and makes the decoder read up to there.
  */

@@ -96,21 +96,25 @@ concord_capture_register_wakeup(void)
 	RegisterXactCallback(wak_xact_callback, NULL);
 }
 
-/*
- * concord_capture_mark returns the end of what is committed now.  At a page
- * boundary the insert position is beyond the page's header, where no record
- * ends: step back to where the last one does.
- */
 XLogRecPtr
-concord_capture_mark(void)
+concord_wal_end(void)
 {
 	XLogRecPtr	lsn = GetXLogInsertRecPtr();
-	ConcordDatabase *db = concord_shmem_database(MyDatabaseId);
 
 	if (XLogSegmentOffset(lsn, wal_segment_size) == SizeOfXLogLongPHD)
 		lsn -= SizeOfXLogLongPHD;
 	else if (lsn % XLOG_BLCKSZ == SizeOfXLogShortPHD)
 		lsn -= SizeOfXLogShortPHD;
+	return lsn;
+}
+
+/* concord_capture_mark returns the end of what is committed now. */
+XLogRecPtr
+concord_capture_mark(void)
+{
+	XLogRecPtr	lsn = concord_wal_end();
+	ConcordDatabase *db = concord_shmem_database(MyDatabaseId);
+
 	XLogFlush(lsn);
 	if (db != NULL)
 		wak_announce(db, lsn);

@@ -24,6 +24,7 @@
 
 #include "access/xlog.h"
 #include "base/bookkeeping.h"
+#include "capture/capture.h"
 #include "catalog/pg_type.h"
 #include "delivery/delivery.h"
 #include "delivery/division.h"
@@ -107,7 +108,7 @@ bar_look(ConcordCourier *courier, ConcordLane *lane)
 	concord_bookkeeping_commit(false);
 	if (!go)
 		return;
-	XLogFlush(GetXLogInsertRecPtr());
+	XLogFlush(concord_wal_end());
 	if (lane->barrier_ours)
 		lane->barrier_open = true;
 	else

@@ -70,8 +70,8 @@ void
 concord_book_begin(ConcordBookRows *rows, ConcordBookStatement *statement,
 				   int max)
 {
+	memset(rows, 0, sizeof(*rows));
 	rows->statement = statement;
-	rows->n = 0;
 	rows->max = max;
 	while (rows->ncolumns < CONCORD_BOOK_COLUMNS &&
 		   OidIsValid(statement->types[rows->ncolumns]))

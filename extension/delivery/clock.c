@@ -98,7 +98,7 @@ clk_jumped(ConcordCourier *courier, int64 by)
 static void
 clk_write(ConcordLane *lane)
 {
-	ConcordBookRows rows;
+	ConcordBookRows rows = {0};
 	dlist_iter	iter;
 
 	concord_book_begin(&rows, &clk_retries, Max(lane->nparked, 1));

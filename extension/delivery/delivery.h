@@ -52,6 +52,7 @@ struct ConcordAuth;
 #define CONCORD_SENT_AHEAD		8192	/* reservation of sent_up_to */
 #define CONCORD_FRESH_MS		2000	/* mapped values older than this are
 										 * mapped again before they are sent */
+#define CONCORD_FRESH_RESYNC_MS	60000	/* ... of a resync */
 
 /* Where a delivery stands.  fsm.c has the table of transitions. */
 typedef enum ConcordDeliveryState
@@ -458,6 +459,7 @@ extern void concord_keys_check(ConcordDelivery *d);
 extern XLogRecPtr concord_keys_commit_lsn(const ConcordDelivery *d);
 extern void concord_keys_forget_idle(ConcordLane *lane, XLogRecPtr flushed);
 extern bool concord_keys_waited_for(const ConcordDelivery *d);
+extern bool concord_keys_turn(const ConcordDelivery *d);
 extern bool concord_keys_blocked(const ConcordDelivery *d);
 extern ConcordDelivery *concord_ready_next(ConcordLane *lane);
 extern void concord_ready_unget(ConcordDelivery *d);
@@ -511,6 +513,8 @@ extern void concord_chores(ConcordCourier *courier);
 /* take.c */
 extern void concord_take_events(ConcordCourier *courier);
 extern void concord_take_map(ConcordCourier *courier);
+extern bool concord_take_fresh(const ConcordCourier *courier,
+							   const ConcordDelivery *d);
 extern const ConcordRelation *concord_take_relation(ConcordCourier *courier,
 													const ConcordRelation *relation);
 

@@ -69,10 +69,18 @@ div_image(const ConcordMapping *mapping, const ConcordRelation *relation,
 	{
 		int			i = div_column(relation, lfirst(lc));
 
-		if (i < 0 || values[i].kind != CONCORD_IMAGE_TEXT)
+		if (i < 0 || !concord_image_has_value(&values[i]))
 			known = false;
-		else
+		else if (values[i].kind == CONCORD_IMAGE_TEXT)
 			hash = div_add(hash, values[i].text, values[i].len);
+		else
+		{
+			/* bytes: a resync names them by their text */
+			char	   *text = concord_image_text(&values[i]);
+
+			hash = div_add(hash, text, strlen(text));
+			pfree(text);
+		}
 	}
 	pfree(values);
 	return known ? div_finish(hash) : 0;
@@ -298,7 +306,7 @@ concord_division_change(int32 mapping, int shares)
 		"    min(started_at) AS started_at, max(last_done_at) AS last_done_at,"
 		"    (array_agg(last_error ORDER BY last_error_at DESC NULLS LAST))[1] AS last_error,"
 		"    max(last_error_at) AS last_error_at,"
-		"    greatest(max(cursor), max(upper(done)), max(past_to)) AS past_to,"
+		"    greatest(max(cursor), max(upper(done)) - 1, max(past_to)) AS past_to,"
 		"    jsonb_build_array(jsonb_build_object('n', max(o.shares), 'lanes',"
 		"      (SELECT jsonb_agg(jsonb_build_array(o2.cursor, o2.done::text) ORDER BY o2.share) FROM old o2)))"
 		"    || coalesce((SELECT o3.past FROM old o3 WHERE o3.past IS NOT NULL ORDER BY o3.share LIMIT 1), '[]') AS past"

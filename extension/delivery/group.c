@@ -417,6 +417,9 @@ grp_whole(ConcordCourier *courier, ConcordGroup *group)
 	{
 		ConcordDelivery *d = group->members[i];
 
+		/* an error while it was asked whether to halve has ended it */
+		if (d->state == CONCORD_DELIVERY_ENDED)
+			continue;
 		/* for what a person will be shown; its memory is the group's */
 		d->request->response = *response;
 		if (!concord_send_judge(courier, d, response))

@@ -193,16 +193,25 @@ concord_keys_blocked(const ConcordDelivery *d)
 	return false;
 }
 
+/* concord_keys_turn: it is first of all its keys, and nothing holds them. */
+bool
+concord_keys_turn(const ConcordDelivery *d)
+{
+	if (concord_keys_blocked(d))
+		return false;
+	for (int i = 0; i < d->nrefs; i++)
+		if (key_first(d->refs[i].key) != d)
+			return false;
+	return true;
+}
+
 /* concord_keys_check puts a queued delivery into ready if it is its turn. */
 void
 concord_keys_check(ConcordDelivery *d)
 {
 	if (d->state != CONCORD_DELIVERY_QUEUED || d->listed ||
-		concord_keys_blocked(d))
+		!concord_keys_turn(d))
 		return;
-	for (int i = 0; i < d->nrefs; i++)
-		if (key_first(d->refs[i].key) != d)
-			return;
 	dlist_push_tail(d->link_known ? &d->lane->ready : &d->lane->linkless,
 					&d->list_node);
 	d->lane->nready++;

@@ -321,9 +321,10 @@ lkr_children(ConcordCourier *courier)
 }
 
 /*
- * lkr_doubt forgets what was sent last of records whose delivery was given up
- * without it being known whether it arrived: an image that equals the one
- * before it must be sent.
+ * lkr_doubt forgets what was sent last of records whose delivery was given up,
+ * for good or for a newer one, without it being known whether it arrived: an
+ * image that equals the one before it must be sent.  The newer one knows that
+ * (coalesce.c), but would not after a restart.
  */
 static void
 lkr_doubt(ConcordCourier *courier)
@@ -337,7 +338,8 @@ lkr_doubt(ConcordCourier *courier)
 		ConcordDelivery *d = dlist_container(ConcordDelivery, list_node,
 											 iter.cur);
 
-		if (d->end != CONCORD_END_DEAD || !(d->was_unknown || d->doubtful) ||
+		if ((d->end != CONCORD_END_DEAD && d->end != CONCORD_END_SUPERSEDED) ||
+			!(d->was_unknown || d->doubtful) ||
 			!d->lane->use_links || d->lane->gone || d->mapped == NULL ||
 			d->mapped->local_key == NULL)
 			continue;

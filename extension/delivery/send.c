@@ -578,8 +578,7 @@ send_choose(ConcordCourier *courier, ConcordLane *lane, SendRound *round,
 
 	if (d == NULL)
 		return SEND_NOTHING;
-	if (courier->now - d->mapped_at > CONCORD_FRESH_MS * INT64CONST(1000) ||
-		d->mapped_at > courier->now)
+	if (!concord_take_fresh(courier, d) || d->mapped->verdict != CONCORD_SEND)
 	{
 		concord_delivery_forget_mapped(d);
 		concord_delivery_become(d, CONCORD_DELIVERY_NEW);

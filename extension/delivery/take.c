@@ -411,8 +411,6 @@ take_wait(ConcordCourier *courier, ConcordDelivery *d)
 	int			limit_ms = d->definition->mapping->options.wait_limit_ms;
 	int64		limit = limit_ms >= 0 ? limit_ms * INT64CONST(1000) : TAKE_WAIT_LIMIT_US;
 
-	if (concord_keys_blocked(d))
-		return;					/* its turn has not come */
 	d->rule = d->mapped->rule;
 	d->error = d->mapped->error;
 	d->next_try = courier->now +
@@ -420,6 +418,33 @@ take_wait(ConcordCourier *courier, ConcordDelivery *d)
 	d->next_try = Min(d->next_try, Max(since + limit, courier->now));
 	concord_delivery_end(courier, d, waited >= limit ?
 						 CONCORD_END_DEAD : CONCORD_END_WAITING);
+}
+
+/*
+ * concord_take_fresh: what a delivery was mapped to may be sent.  A resync waits until
+ * capture has come to where it was read, and would never be sent where capture
+ * is further behind than others may be old; what is newer than it is known.
+ */
+bool
+concord_take_fresh(const ConcordCourier *courier, const ConcordDelivery *d)
+{
+	int64		limit_ms = d->event->op == CONCORD_OP_RESYNC ?
+		CONCORD_FRESH_RESYNC_MS : CONCORD_FRESH_MS;
+
+	return d->mapped_at <= courier->now &&
+		courier->now - d->mapped_at <= limit_ms * INT64CONST(1000);
+}
+
+/*
+ * take_parks: the verdict makes a row that holds its key.  Where others of the
+ * key come before it, it must not be made yet: it would hold them, too.
+ */
+static bool
+take_parks(const ConcordDelivery *d)
+{
+	return d->mapped->verdict == CONCORD_WAIT ||
+		(d->mapped->verdict == CONCORD_FAIL &&
+		 d->definition->mapping->options.block_on_dead);
 }
 
 /* take_mapped puts one result where it belongs. */
@@ -442,6 +467,8 @@ take_mapped(ConcordCourier *courier, ConcordDelivery *d)
 		concord_keys_enqueue(d, key, old_key);
 	}
 
+	if (take_parks(d) && !concord_keys_turn(d))
+		return;					/* mapped again when its turn has come */
 	if (m->verdict == CONCORD_SKIP)
 		concord_delivery_end(courier, d, CONCORD_END_SKIPPED);
 	else if (d->lane->unit && (m->verdict != CONCORD_SEND ||

@@ -53,6 +53,17 @@ struct ConcordChild
 	int32	   *typmod;
 };
 
+/* chl_free_plan gives back what the plan cache holds for a field. */
+static void
+chl_free_plan(void *arg)
+{
+	struct ConcordChild *child = arg;
+
+	if (child->plan != NULL)
+		SPI_freeplan(child->plan);
+	child->plan = NULL;
+}
+
 /* chl_find returns the children that a mapping has, made once. */
 static List *
 chl_find(ConcordCompiled *compiled)
@@ -67,10 +78,15 @@ chl_find(ConcordCompiled *compiled)
 	{
 		const ConcordField *field = lfirst(lc);
 		struct ConcordChild *child;
+		MemoryContextCallback *callback;
 
 		if (field->children == NULL)
 			continue;
 		child = palloc0(sizeof(struct ConcordChild));
+		callback = palloc0(sizeof(MemoryContextCallback));
+		callback->func = chl_free_plan;
+		callback->arg = child;
+		MemoryContextRegisterResetCallback(compiled->context, callback);
 		child->field = field;
 		child->mapping = concord_mapping_by_name(field->children,
 												 compiled->context);
