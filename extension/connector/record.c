@@ -436,7 +436,9 @@ rec_after_create(ConcordExchange *exchange, const ConcordResponse *response,
 	if (rec_judge(exchange, response))
 		return rec_check_id(exchange, response) ?
 			rec_done(exchange, response, dialect) : NULL;
-	if (state->refused || state->updated ||
+	/* a changed key: its update may have arrived before, unanswered */
+	if (state->refused ||
+		(state->updated && exchange->mapped->old_keys == NULL) ||
 		exchange->effect != CONCORD_EFFECT_EXISTS ||
 		exchange->server->connector->create_repeats ||
 		(exchange->mapping->options.remote_id_assigned &&
