@@ -73,6 +73,8 @@ typedef struct ConcordMappingOptions
 {
 	ConcordOrdering ordering;
 	char	   *ordering_expression;
+	char	   *route;			/* expression naming the server; NULL: the
+								 * mapping's own */
 	bool		suppress_unchanged; /* unchanged */
 	bool		unchanged_given;	/* or else the connector's default holds */
 	bool		omit_nulls;		/* nulls */

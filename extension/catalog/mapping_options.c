@@ -61,6 +61,8 @@ static void mop_path(const MopOption *option, const JsonbValue *value,
 					 ConcordMappingOptions *options);
 static void mop_service(const MopOption *option, const JsonbValue *value,
 						ConcordMappingOptions *options);
+static void mop_route(const MopOption *option, const JsonbValue *value,
+					  ConcordMappingOptions *options);
 
 /* Words: the position is the value of an enum, or false and true. */
 static const char *const mop_unchanged[] = {"send", "suppress", NULL};
@@ -107,6 +109,7 @@ static const MopOption mop_options[] = {
 	{"retry_base", mop_duration, MOP_AT(retry_base_ms), NULL, 0},
 	{"retry_cap", mop_duration, MOP_AT(retry_cap_ms), NULL, 0},
 	{"retry_limit", mop_count, MOP_AT(retry_limit), NULL, 0},
+	{"route", mop_route, 0, NULL, 0},
 	{"service", mop_service, MOP_AT(service), NULL, 0},
 	{"truncate", mop_word, MOP_AT(truncate), mop_truncate, 0},
 	{"unchanged", mop_flag, MOP_AT(suppress_unchanged), mop_unchanged, MOP_AT(unchanged_given)},
@@ -118,7 +121,7 @@ static const MopOption mop_options[] = {
 
 /* Known, but of a later version. */
 static const char *const mop_later[] = {
-	"match", "path", "pull", "receive", "route", "sla",
+	"match", "path", "pull", "receive", "sla",
 };
 
 /* What belongs to the server. */
@@ -413,7 +416,7 @@ mop_check_couriers(JsonbContainer *container, const ConcordMappingOptions *optio
 static void
 mop_check_unit(JsonbContainer *container, const ConcordMappingOptions *options)
 {
-	static const char *const alone[] = {"coalesce", "depends", "parent"};
+	static const char *const alone[] = {"coalesce", "depends", "parent", "route"};
 	const char *other = NULL;
 
 	if (!options->unit)
@@ -528,6 +531,21 @@ mop_service(const MopOption *option, const JsonbValue *value,
 		mop_invalid(option,
 					"It is a path under the server's url, without a leading slash, as \"API_BUSINESS_PARTNER/\".");
 	*(char **) ((char *) options + option->offset) = text;
+}
+
+/* mop_route reads the expression that names the server of a row. */
+static void
+mop_route(const MopOption *option, const JsonbValue *value,
+		  ConcordMappingOptions *options)
+{
+	char	   *text;
+
+	if (value->type != jbvString)
+		mop_invalid(option, "It is an SQL expression that gives a server's name.");
+	text = concord_definition_text(value);
+	if (text[0] == '\0')
+		mop_invalid(option, "It is an SQL expression that gives a server's name.");
+	options->route = text;
 }
 
 /* mop_in says whether a name is in a list. */

@@ -257,6 +257,13 @@ extern ConcordConnector *concord_connector_load(const char *name,
 												MemoryContext context);
 
 /*
+ * concord_connector_carries raises where a server's connector cannot carry a
+ * mapping: options, key, object.  preview.c
+ */
+extern void concord_connector_carries(const ConcordServer *server,
+									  const ConcordMapping *mapping);
+
+/*
  * concord_exchange_begin makes an exchange and its idempotency key (of event,
  * mapping, method and body); concord_exchange_next is protocol->next plus what is
  * common: server headers, timeouts, policy, credentials of the definer.

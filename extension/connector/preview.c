@@ -13,6 +13,8 @@
 
 #include "catalog/server_options.h"
 #include "foreign/foreign.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
 #include "mapping/hooks.h"
 #include "utils/memutils.h"
 
@@ -43,6 +45,14 @@ prv_defaults(ConcordMapping *mapping)
 		mapping->options.remote_id_assigned = connector->remote_id_assigned;
 }
 
+void
+concord_connector_carries(const ConcordServer *server,
+						  const ConcordMapping *mapping)
+{
+	server->connector->protocol->check(server->connector, mapping);
+	concord_batch_check(server->connector, mapping);
+}
+
 /* prv_check refuses a mapping that its server's connector cannot carry. */
 static void
 prv_check(const ConcordMapping *mapping)
@@ -50,14 +60,46 @@ prv_check(const ConcordMapping *mapping)
 	ConcordServer *server = concord_server_load(mapping->serverid,
 												CurrentMemoryContext);
 
-	server->connector->protocol->check(server->connector, mapping);
-	concord_batch_check(server->connector, mapping);
+	concord_connector_carries(server, mapping);
+}
+
+/*
+ * prv_server finds the server of a row; where its mapping cannot go there, that
+ * is a problem, and the result InvalidOid.
+ */
+static Oid
+prv_server(const ConcordMapping *mapping, const ConcordMapped *mapped,
+		   ConcordPreview *preview)
+{
+	Oid			serverid;
+	const char *why = NULL;
+
+	if (mapped->route == NULL)
+		return mapping->serverid;
+	serverid = strlen(mapped->route) < NAMEDATALEN ?
+		get_foreign_server_oid(mapped->route, true) : InvalidOid;
+	if (!OidIsValid(serverid))
+		why = "it does not exist";
+	else if (concord_server_aclcheck(serverid, mapping->definer) != ACLCHECK_OK)
+		why = psprintf("role \"%s\" has no USAGE on it", mapping->definer_name);
+	else if (GetForeignServer(serverid)->fdwid !=
+			 GetForeignServer(mapping->serverid)->fdwid)
+		why = "it is not a server of wrapper \"concord\"";
+	else if (concord_server_load(serverid, CurrentMemoryContext)->connector->protocol !=
+			 concord_server_load(mapping->serverid, CurrentMemoryContext)->connector->protocol)
+		why = "its protocol is not that of the mapping's server";
+	if (why == NULL)
+		return serverid;
+	preview->problems = lappend(preview->problems,
+								psprintf("route: the row is routed to server \"%s\": %s",
+										 mapped->route, why));
+	return InvalidOid;
 }
 
 /* prv_link reads what is known of the record, as a courier would. */
 static void
 prv_link(const ConcordMapping *mapping, const ConcordMapped *mapped,
-		 ConcordLink *link)
+		 Oid serverid, ConcordLink *link)
 {
 	const char *key = mapped->old_local_key ? mapped->old_local_key :
 		mapped->local_key;
@@ -66,6 +108,9 @@ prv_link(const ConcordMapping *mapping, const ConcordMapped *mapped,
 	if (key == NULL || (mapping->options.replay_events &&
 						!mapping->options.suppress_unchanged) ||
 		!concord_mapping_link(mapping->id, key, &known))
+		return;
+	/* a record at another server is created here, and removed there */
+	if ((OidIsValid(known.serverid) ? known.serverid : mapping->serverid) != serverid)
 		return;
 	link->exists = known.present;
 	link->remote_id = known.remote_id;
@@ -100,16 +145,19 @@ static void
 prv_request(const ConcordMapping *mapping, const ConcordEvent *event,
 			const ConcordMapped *mapped, ConcordPreview *preview)
 {
-	ConcordServer *server = concord_server_load(mapping->serverid,
-												CurrentMemoryContext);
+	Oid			serverid = prv_server(mapping, mapped, preview);
+	ConcordServer *server;
 	ConcordExchange *exchange;
 	ConcordRequest *request;
 	ConcordLink link = {false};
 	const char *why;
 
+	if (!OidIsValid(serverid))
+		return;
+	server = concord_server_load(serverid, CurrentMemoryContext);
 	if (!concord_server_contactable(server, &why))
 		preview->problems = lappend(preview->problems, pstrdup(why));
-	prv_link(mapping, mapped, &link);
+	prv_link(mapping, mapped, serverid, &link);
 	exchange = concord_exchange_begin(server, mapping, event, mapped, &link,
 									  CurrentMemoryContext);
 	request = prv_step(exchange);

@@ -46,13 +46,14 @@ concord_access_release(ConcordAccess *access)
 }
 
 /*
- * concord_access_denied says whether a definer lacks a right, and which.
+ * concord_access_denied says whether a definer lacks a right to carry rows to a
+ * server, and which.
  * Needs a transaction.
  */
 bool
-concord_access_denied(const ConcordMapping *mapping, char **denial)
+concord_access_denied(const ConcordMapping *mapping, Oid serverid,
+					  char **denial)
 {
-	Oid			serverid = mapping->serverid;
 	Oid			definer = mapping->definer;
 	Oid			source = mapping->source;
 	char	   *role = GetUserNameFromId(definer, true);
@@ -132,10 +133,9 @@ acc_load(ConcordAccess *access, Oid serverid, Oid definer)
  */
 ConcordAccess *
 concord_access_get(ConcordCourier *courier, List **known,
-				   const ConcordMapping *mapping, char **denial,
-				   char **failure)
+				   const ConcordMapping *mapping, Oid serverid,
+				   char **denial, char **failure)
 {
-	Oid			serverid = mapping->serverid;
 	Oid			definer = mapping->definer;
 	ConcordAccess *volatile access = NULL;
 	MemoryContext context;
@@ -146,7 +146,7 @@ concord_access_get(ConcordCourier *courier, List **known,
 	*denial = *failure = NULL;
 	concord_bookkeeping_begin();
 	MemoryContextSwitchTo(courier->turn);
-	denied = concord_access_denied(mapping, denial);
+	denied = concord_access_denied(mapping, serverid, denial);
 	concord_bookkeeping_commit(false);
 	if (denied)
 		return NULL;
@@ -208,14 +208,19 @@ concord_access_review(ConcordCourier *courier)
 {
 	dlist_iter	iter;
 
-	dlist_foreach(iter, &courier->lanes)
+	dlist_foreach(iter, &courier->systems)
 	{
-		ConcordAccess *access = dlist_container(ConcordLane, node, iter.cur)->access;
+		ConcordSystem *system = dlist_container(ConcordSystem, node, iter.cur);
+		dlist_iter	inner;
 
-		if (access == NULL)
-			continue;
-		concord_server_review(access->server);
-		concord_auth_review(access->auth);
+		dlist_foreach(inner, &system->routes)
+		{
+			ConcordAccess *access = dlist_container(ConcordRoute, system_node,
+													inner.cur)->access;
+
+			concord_server_review(access->server);
+			concord_auth_review(access->auth);
+		}
 	}
 }
 

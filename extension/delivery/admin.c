@@ -172,7 +172,7 @@ adm_count(const char *sql, int nargs, Oid *types, Datum *values,
 
 #define ADM_CHOSEN \
 	"WITH chosen AS MATERIALIZED (" \
-	" SELECT e.delivery, e.local_key, e.seq FROM concord.exception e" \
+	" SELECT e.delivery, e.local_key, e.seq, e.leaving FROM concord.exception e" \
 	"  WHERE e.mapping = $1 AND e.state = 'dead'" \
 	"    AND ($2 IS NULL OR e.delivery = $2)" \
 	"    AND ($3 IS NULL OR e.delivery = ANY ($3)) FOR UPDATE)"
@@ -190,8 +190,8 @@ ADM_CHOSEN
 
 /* Something newer of this row's key was delivered already. */
 #define ADM_OVERTAKEN \
-	"EXISTS (SELECT FROM concord.link_item k WHERE k.mapping = e.mapping" \
-	"  AND k.local_key = e.local_key AND k.seq > e.seq)"
+	"(NOT e.leaving AND EXISTS (SELECT FROM concord.link_item k WHERE k.mapping = e.mapping" \
+	"  AND k.local_key = e.local_key AND k.seq > e.seq))"
 
 /*
  * The newest image of each key again; the older ones are superseded.  One
@@ -201,8 +201,8 @@ ADM_CHOSEN
 static const char adm_retry_state[] =
 ADM_CHOSEN
 ", newest AS MATERIALIZED (SELECT d.delivery, d.newest FROM (SELECT e.delivery,"
-"     CASE WHEN e.local_key IS NULL THEN e.delivery ELSE"
-"       pg_catalog.first_value(e.delivery) OVER (PARTITION BY e.local_key"
+"     CASE WHEN e.local_key IS NULL OR e.leaving THEN e.delivery ELSE"
+"       pg_catalog.first_value(e.delivery) OVER (PARTITION BY e.local_key, e.leaving"
 "         ORDER BY e.seq DESC, e.delivery DESC) END AS newest"
 "     FROM concord.exception e WHERE e.mapping = $1 AND e.state = 'dead') d"
 "   WHERE ($2 IS NULL OR d.delivery = $2) AND ($3 IS NULL OR d.delivery = ANY ($3)))"

@@ -18,7 +18,7 @@
 #include "base/bookkeeping.h"
 #include "catalog/pg_type.h"
 #include "delivery/book.h"
-#include "delivery/delivery.h"
+#include "delivery/leave.h"
 #include "delivery/log.h"
 #include "executor/spi.h"
 #include "utils/array.h"
@@ -399,6 +399,7 @@ book_apply(ConcordCourier *courier, XLogRecPtr lsn)
 			p->active = NULL;
 			d->lane->nactive--;
 		}
+		concord_leave_apply(courier, d);
 		concord_book_apply_exception(courier, d);
 		concord_keys_dequeue(d, lsn);
 		concord_delivery_free(d);
@@ -424,6 +425,7 @@ concord_book_turn(ConcordCourier *courier)
 		concord_log_write(courier);
 		durable |= concord_link_write(courier);
 		concord_book_exceptions(courier);
+		concord_leave_write(courier);
 	}
 	book_write_lanes(courier);
 	dlist_foreach(iter, &courier->systems)

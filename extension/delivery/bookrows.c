@@ -23,21 +23,21 @@
 static ConcordBookStatement bkr_insert = {
 	"INSERT INTO concord.exception (delivery, mapping, version, seq, event_id, op, committed_at,"
 	"       ordering_key, old_key, local_key, event, state, attempts, next_try, was_unknown,"
-	"       rule, status, answer, error, request, key_hash, old_hash, unit)"
+	"       rule, status, answer, error, request, key_hash, old_hash, unit, route)"
 	" SELECT v.delivery, v.mapping, v.version, v.seq, v.event_id, v.op, v.committed_at,"
 	"        v.ordering_key, v.old_key, v.local_key::pg_catalog.jsonb, v.event, v.state, v.attempts,"
-	"        v.next_try, v.was_unknown, v.rule, v.status, v.answer, v.error, v.request, v.key_hash, v.old_hash, v.unit"
+	"        v.next_try, v.was_unknown, v.rule, v.status, v.answer, v.error, v.request, v.key_hash, v.old_hash, v.unit, v.route"
 	"   FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14,"
-	"                          $15, $16, $17, $18, $19, $20, $21, $22, $23)"
+	"                          $15, $16, $17, $18, $19, $20, $21, $22, $23, $24)"
 	"     AS v (delivery, mapping, version, seq, event_id, op, committed_at, ordering_key, old_key,"
 	"           local_key, event, state, attempts, next_try, was_unknown, rule, status, answer,"
-	"           error, request, key_hash, old_hash, unit)",
+	"           error, request, key_hash, old_hash, unit, route)",
 	{INT8ARRAYOID, INT4ARRAYOID, INT4ARRAYOID, INT8ARRAYOID, UUIDARRAYOID,
 		TEXTARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
 		TEXTARRAYOID, BYTEAARRAYOID, TEXTARRAYOID, INT4ARRAYOID,
 		TIMESTAMPTZARRAYOID, BOOLARRAYOID, TEXTARRAYOID, INT4ARRAYOID,
 		TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT4ARRAYOID, INT4ARRAYOID,
-	INT8ARRAYOID}
+	INT8ARRAYOID, INT4ARRAYOID}
 };
 
 static ConcordBookStatement bkr_update = {
@@ -45,14 +45,15 @@ static ConcordBookStatement bkr_update = {
 	"       next_try = v.next_try, was_unknown = v.was_unknown, version = v.version,"
 	"       rule = coalesce(v.rule, e.rule), status = coalesce(v.status, e.status),"
 	"       answer = coalesce(v.answer, e.answer), error = coalesce(v.error, e.error),"
-	"       request = coalesce(v.request, e.request), changed_at = pg_catalog.now()"
-	"  FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
+	"       request = coalesce(v.request, e.request), route = coalesce(v.route, e.route),"
+	"       changed_at = pg_catalog.now()"
+	"  FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
 	"    AS v (delivery, state, attempts, next_try, was_unknown, version, rule, status,"
-	"          answer, error, request)"
+	"          answer, error, request, route)"
 	" WHERE e.delivery = v.delivery",
 	{INT8ARRAYOID, TEXTARRAYOID, INT4ARRAYOID, TIMESTAMPTZARRAYOID, BOOLARRAYOID,
 		INT4ARRAYOID, TEXTARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
-	TEXTARRAYOID}
+	TEXTARRAYOID, INT4ARRAYOID}
 };
 
 static ConcordBookStatement bkr_delete = {
@@ -89,7 +90,20 @@ bkr_is_exception(const ConcordDelivery *d)
 static const char *
 bkr_key(const ConcordDelivery *d, int i)
 {
-	return i < d->nrefs ? d->refs[i].key->text : NULL;
+	return i < d->nrefs - d->awaits_leave ? d->refs[i].key->text : NULL;
+}
+
+/*
+ * bkr_route notes to which server a delivery goes: 0 where to none, NULL where
+ * it is not decided or there is no choice.
+ */
+static void
+bkr_route(ConcordBookRows *rows, int column, const ConcordDelivery *d)
+{
+	int32		route = d->route != NULL ? d->route->id : 0;
+
+	concord_book_put(rows, column, Int32GetDatum(route),
+					 route == 0 && !d->nowhere);
 }
 
 /* bkr_number takes n numbers from the sequence. */
@@ -149,6 +163,7 @@ bkr_put_new(ConcordBookRows *rows, const ConcordDelivery *d)
 	concord_book_put(rows, 20, Int32GetDatum(hash), false);
 	concord_book_put(rows, 21, Int32GetDatum(old_hash), false);
 	concord_book_put(rows, 22, Int64GetDatum((int64) event->lsn), !d->lane->unit);
+	bkr_route(rows, 23, d);
 	rows->n++;
 }
 
@@ -167,6 +182,7 @@ bkr_put_change(ConcordBookRows *rows, const ConcordDelivery *d)
 	concord_book_put_text(rows, 8, d->answer);
 	concord_book_put_text(rows, 9, d->error);
 	concord_book_put_text(rows, 10, d->sent);
+	bkr_route(rows, 11, d);
 	rows->n++;
 }
 
@@ -247,6 +263,8 @@ concord_book_apply_exception(ConcordCourier *courier, ConcordDelivery *d)
 							   bkr_key(d, 0), bkr_key(d, 1));
 		p->created_at = courier->now;
 	}
+	if (d->route != NULL || d->nowhere)
+		p->route = d->nowhere ? 0 : d->route->id;
 	p->attempts = d->attempts;
 	p->was_unknown = d->was_unknown;
 	p->dead = dead;

@@ -69,7 +69,7 @@ cho_rights(ConcordCourier *courier, ConcordMapping *m, ConcordLane *lane)
 
 	concord_bookkeeping_begin();
 	MemoryContextSwitchTo(courier->turn);
-	denied = concord_access_denied(m, &denial);
+	denied = concord_access_denied(m, m->serverid, &denial);
 	concord_bookkeeping_commit(false);
 	MemoryContextSwitchTo(courier->turn);
 	if (!denied && lane->denied && m->state == CONCORD_MAPPING_ACTIVE)
@@ -100,7 +100,8 @@ cho_usable(ConcordCourier *courier, ConcordMapping *m)
 	char	   *failure;
 	volatile bool usable;
 
-	usable = concord_access_get(courier, &known, m, &denial, &failure) != NULL;
+	usable = concord_access_get(courier, &known, m, m->serverid, &denial,
+								&failure) != NULL;
 	concord_access_forget(known);
 	if (!usable)
 		return false;
@@ -206,6 +207,9 @@ cho_clean(void)
 		" AND (EXISTS (SELECT FROM concord.mapping m WHERE m.id = l.mapping)"
 		"      OR NOT EXISTS (SELECT FROM concord.link_item k WHERE k.mapping = l.mapping)"
 		"     AND NOT EXISTS (SELECT FROM concord.exception e WHERE e.mapping = l.mapping))",
+		"DELETE FROM concord.route r"
+		" WHERE NOT EXISTS (SELECT FROM concord.mapping m WHERE m.id = r.mapping)"
+		" AND NOT EXISTS (SELECT FROM concord.lane l WHERE l.mapping = r.mapping)",
 		/* a mapping may still be invisible when its start is there already */
 		"DELETE FROM concord.lane_start s WHERE s.at < pg_catalog.now() - '1 day'::pg_catalog.interval"
 		" AND NOT EXISTS (SELECT FROM concord.mapping m WHERE m.id = s.mapping)",
@@ -269,9 +273,10 @@ cho_overdue(ConcordCourier *courier, int *n)
 		if (!lane->home)
 			continue;			/* another courier knows */
 		if (lane->state == CONCORD_LANE_CLOSED ||
-			(lane->system != NULL &&
-			 (lane->system->held != NULL ||
-			  lane->system->breaker != CONCORD_BREAKER_CLOSED)) ||
+			(lane->own.system != NULL && concord_lane_single(lane) &&
+			 (lane->own.system->held != NULL ||
+			  lane->own.system->breaker != CONCORD_BREAKER_CLOSED)) ||
+			(!concord_lane_single(lane) && lane->nparked >= CONCORD_PARKED_LIMIT) ||
 			lane->hold_until > courier->now)
 			ids[nids++] = Int32GetDatum(lane->id);
 	}
@@ -353,6 +358,11 @@ cho_lanes(ConcordCourier *courier)
 			concord_bookkeeping_begin();
 			concord_parked_sync(courier, lane, false);
 			concord_bookkeeping_commit(false);
+		}
+		if (lane->state == CONCORD_LANE_OPEN && !concord_lane_single(lane))
+		{
+			concord_routes_check(courier, lane);
+			concord_routes_put_back(courier, lane);
 		}
 		concord_parked_move_blocked(courier, lane);
 		if (lane->wanted && lane->state == CONCORD_LANE_CLOSED && !lane->denied)

@@ -65,7 +65,13 @@ clk_lane(ConcordLane *lane, int64 by)
 	clk_move(&lane->heal_at, by);
 	clk_move(&lane->hold_until, by);
 	clk_move(&lane->barrier_at, by);
-	clk_move(&lane->group_cap_until, by);
+	dlist_foreach(iter, &lane->routes)
+	{
+		ConcordRoute *route = dlist_container(ConcordRoute, node, iter.cur);
+
+		clk_move(&route->group_cap_until, by);
+		clk_move(&route->probed_at, by);
+	}
 	if (lane->state != CONCORD_LANE_OPEN)
 		return;
 	dlist_foreach(iter, &lane->parked)

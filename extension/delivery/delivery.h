@@ -8,10 +8,12 @@
  *	courier ── systems		one per server: limits and breaker (breaker.c)
  *	   │
  *	   └────── lanes		one per mapping: position and window (lane.c)
+ *				 ├─ routes	one per server that the mapping delivers to; mostly
+ *				 │			its own only (route.c)
  *				 ├─ window	deliveries in outbox order, not yet committed as
  *				 │			finished (window.c)
  *				 ├─ keys	who may go next for an ordering key (key.c)
- *				 ├─ ready	deliveries that only wait for their system
+ *				 │	 └─ ready	deliveries that only wait for that system
  *				 └─ parked	rows of concord.exception that are alive
  *							(exception.c)
  *
@@ -110,7 +112,7 @@ typedef struct ConcordSystem
 {
 	dlist_node	node;			/* in courier->systems */
 	Oid			serverid;
-	dlist_head	lanes;			/* of ConcordLane.system_node, in turn */
+	dlist_head	routes;			/* of ConcordRoute.system_node, in turn */
 	int			in_flight;		/* of this courier */
 	const char *held;			/* why it must not be contacted, or NULL; a
 								 * constant */
@@ -149,6 +151,34 @@ typedef struct ConcordSystem
 
 struct ConcordLane;
 struct ConcordDelivery;
+
+/* A lane's way to one of its servers; route.c. */
+typedef struct ConcordRoute
+{
+	dlist_node	node;			/* in lane->routes */
+	dlist_node	system_node;	/* in system->routes */
+	struct ConcordLane *lane;
+	ConcordSystem *system;		/* NULL: the lane is closed */
+	ConcordAccess *access;
+	uint64		stamp;			/* of the access it used last; 0: none */
+	int32		id;				/* in concord.route; 0: it is not there */
+	bool		failed;			/* the definer may not go there any more */
+	char		failure[256];	/* why */
+	dlist_head	ready;			/* deliveries whose link is known */
+	int			nready;
+	TimestampTz probed_at;		/* an exception was tried at a system that is
+								 * down */
+
+	/* group.c */
+	int			group_limit;	/* deliveries in a request; 0: one, as itself */
+	bool		group_alone;	/* one alone goes in a batch, too */
+	int			group_bytes;
+	int			group_cap;		/* ... until then */
+	TimestampTz group_cap_until;
+	int			linger_ms;
+	TimestampTz linger_until;	/* waits for more; 0: it does not */
+} ConcordRoute;
+
 typedef struct ConcordGroup ConcordGroup;	/* delivery/group.h */
 struct ConcordParked;
 
@@ -172,8 +202,11 @@ typedef struct ConcordKeyRef
 	void	   *owner;			/* ConcordDelivery or ConcordParked */
 } ConcordKeyRef;
 
-/* A change of key has two: the new and the old. */
-#define CONCORD_KEY_REFS	2
+/*
+ * A change of key has two, the new and the old; one more is that of a record
+ * that is being removed from the server which the row comes back to (route.c).
+ */
+#define CONCORD_KEY_REFS	3
 
 /* A live row of concord.exception; its event stays in the table. */
 typedef struct ConcordParked
@@ -186,6 +219,9 @@ typedef struct ConcordParked
 	bool		in_heap;
 	bool		dead;			/* dead, and the mapping says block */
 	bool		seen;			/* by the last look at the table */
+	bool		leaving;		/* removes a record from where its row was
+								 * routed before */
+	int32		route;			/* where it goes, as far as known; 0: unknown */
 	int			attempts;
 	TimestampTz due;			/* when it may be tried */
 	TimestampTz created_at;
@@ -202,10 +238,10 @@ typedef struct ConcordDelivery
 	struct ConcordLane *lane;
 	ConcordDeliveryState state;
 	bool		in_window;
-	bool		listed;			/* in lane->fresh, linkless or ready */
+	bool		listed;			/* in lane->fresh, linkless or route->ready */
 	dlist_node	window_node;	/* in lane->window, by seq */
-	dlist_node	list_node;		/* in lane->fresh, linkless or ready, or in
-								 * courier->ended */
+	dlist_node	list_node;		/* in lane->fresh, linkless or route->ready,
+								 * or in courier->ended */
 	int			nrefs;
 	ConcordKeyRef refs[CONCORD_KEY_REFS];
 	ConcordParked *parked;		/* NULL: comes from the outbox */
@@ -238,6 +274,21 @@ typedef struct ConcordDelivery
 	ConcordLink link;
 	bool		has_hash;
 	uint8		hash[16];		/* of mapped */
+
+	/* route.c: where it goes */
+	ConcordRoute *route;		/* NULL: not decided */
+	bool		nowhere;		/* it has ended for want of one */
+	bool		awaits_leave;	/* the last of refs is that of a leave */
+	int32		link_route;		/* where the link has the record; 0: at the
+								 * mapping's own server */
+	int32		left_route;		/* the record was there; 0: it has not moved */
+	const char *left_id;		/* its id and tag there; in context */
+	const char *left_etag;
+	int64		leave;			/* number of the delivery that removes it */
+	const char *leave_id;		/* of such a one: id and tag of the record; in
+								 * events */
+	const char *leave_etag;
+	bool		outlived;		/* ... and the row is there again */
 
 	/* the exchange; all in context */
 	MemoryContext context;
@@ -275,7 +326,6 @@ typedef enum ConcordLaneState
 typedef struct ConcordLane
 {
 	dlist_node	node;			/* in courier->lanes */
-	dlist_node	system_node;	/* in system->lanes */
 	int32		id;				/* of the mapping */
 	int			share;			/* which of its shares, from 0 */
 	int			shares;			/* into how many it is divided */
@@ -294,20 +344,14 @@ typedef struct ConcordLane
 								 * can */
 	char		failure[256];	/* why */
 	TimestampTz heal_at;		/* broken: when to look again */
-	uint64		stamp;			/* of the access it used last; 0: none */
 	MemoryContext context;		/* of the lane: definition */
 	MemoryContext memory;		/* of all below; reset when it is closed */
 	ConcordDefinition *definition;
-	ConcordAccess *access;
-	ConcordSystem *system;
+	ConcordRoute own;			/* to the mapping's own server */
+	dlist_head	routes;			/* of ConcordRoute: that and others */
+	bool		routed;			/* rows say to which server they go */
 	TimestampTz hold_until;		/* something of ours failed: later */
 
-	/* group.c */
-	int			group_limit;	/* deliveries in a request; 0: one, as itself */
-	bool		group_alone;	/* one alone goes in a batch, too */
-	int			group_bytes;
-	int			group_cap;		/* ... until then */
-	TimestampTz group_cap_until;
 	/* unit.c */
 	bool		unit;			/* transactions go as a whole */
 	Oid			unit_server;	/* of one that does, whatever its state */
@@ -315,9 +359,6 @@ typedef struct ConcordLane
 	XLogRecPtr	whole;			/* all of what committed up to here is read */
 	int64		whole_seq;		/* when this is read, ... */
 	XLogRecPtr	whole_next;		/* ... up to here */
-
-	int			linger_ms;
-	TimestampTz linger_until;	/* waits for more; 0: it does not */
 
 	int64		read_pos;		/* taken into the window up to here */
 	int64		max_done;		/* newest finished */
@@ -335,8 +376,7 @@ typedef struct ConcordLane
 	int			nfresh;
 	bool		barred;			/* all of them stand behind a truncate */
 	dlist_head	linkless;		/* to be ready as soon as link_known */
-	dlist_head	ready;
-	int			nready;			/* of both */
+	int			nready;			/* of it and all routes */
 	int			in_flight;
 	struct keys_hash *keys;
 	dlist_head	idle_keys;		/* by commit_lsn */
@@ -461,7 +501,8 @@ extern void concord_keys_forget_idle(ConcordLane *lane, XLogRecPtr flushed);
 extern bool concord_keys_waited_for(const ConcordDelivery *d);
 extern bool concord_keys_turn(const ConcordDelivery *d);
 extern bool concord_keys_blocked(const ConcordDelivery *d);
-extern ConcordDelivery *concord_ready_next(ConcordLane *lane);
+extern ConcordDelivery *concord_ready_next(ConcordRoute *route);
+extern void concord_keys_await(ConcordDelivery *d, const char *key);
 extern void concord_ready_unget(ConcordDelivery *d);
 
 /* exception.c */
@@ -475,6 +516,7 @@ extern void concord_parked_schedule(ConcordParked *p, TimestampTz due);
 extern void concord_parked_remove(ConcordParked *p);
 extern void concord_parked_wake(ConcordParked *p);
 extern bool concord_parked_due(const ConcordLane *lane, TimestampTz now);
+extern bool concord_parked_room(const ConcordLane *lane);
 extern void concord_parked_activate(ConcordCourier *courier);
 extern void concord_parked_move_blocked(ConcordCourier *courier,
 										ConcordLane *lane);
@@ -502,10 +544,29 @@ extern bool concord_lanes_start(ConcordCourier *courier);
 /* access.c */
 extern ConcordAccess *concord_access_get(ConcordCourier *courier, List **known,
 										 const ConcordMapping *mapping,
-										 char **denial, char **failure);
+										 Oid serverid, char **denial,
+										 char **failure);
 extern void concord_access_forget(List *known);
 extern void concord_access_review(ConcordCourier *courier);
-extern bool concord_access_denied(const ConcordMapping *mapping, char **denial);
+extern bool concord_access_denied(const ConcordMapping *mapping, Oid serverid,
+								  char **denial);
+
+/* route.c */
+extern void concord_route_use(ConcordCourier *courier, ConcordRoute *route,
+							  ConcordAccess *access);
+extern void concord_routes_close(ConcordLane *lane);
+extern void concord_routes_refresh(ConcordCourier *courier, ConcordLane *lane,
+								   List **known);
+extern void concord_routes_check(ConcordCourier *courier, ConcordLane *lane);
+extern bool concord_route_choose(ConcordCourier *courier, ConcordDelivery *d);
+extern bool concord_route_fits(const ConcordDelivery *d);
+
+/* held.c */
+extern bool concord_lane_single(const ConcordLane *lane);
+extern void concord_routes_move_held(ConcordCourier *courier);
+extern void concord_routes_put_back(ConcordCourier *courier, ConcordLane *lane);
+extern TimestampTz concord_route_postpones(ConcordCourier *courier,
+										   const ConcordParked *p);
 
 /* chores.c */
 extern void concord_chores(ConcordCourier *courier);
@@ -576,7 +637,7 @@ extern void concord_link_fields_known(ConcordDelivery *d, const bytea *bytes);
 extern bytea *concord_link_fields_same(const ConcordDelivery *d);
 
 /* group.c; the rest is in delivery/group.h */
-extern void concord_group_configure(ConcordLane *lane);
+extern void concord_group_configure(ConcordRoute *route);
 
 /* unit_turn.c */
 extern void concord_unit_turn(ConcordCourier *courier, ConcordSystem *system);

@@ -116,40 +116,80 @@ eng_sooner(TimestampTz *until, TimestampTz when)
 		*until = when;
 }
 
+/* eng_ready_due says when something that is ready may be sent; -1: unknown. */
+static TimestampTz
+eng_ready_due(ConcordCourier *courier, const ConcordLane *lane)
+{
+	TimestampTz first = dlist_is_empty(unconstify(dlist_head *, &lane->linkless)) ? -1 : 0;
+	dlist_iter	iter;
+
+	dlist_foreach(iter, unconstify(dlist_head *, &lane->routes))
+	{
+		const ConcordRoute *route = dlist_container(ConcordRoute, node, iter.cur);
+		const ConcordSystem *system = route->system;
+		TimestampTz due;
+
+		/* of one that is probed, what is under way comes first */
+		if (route->nready == 0 || system->held != NULL ||
+			(system->breaker != CONCORD_BREAKER_CLOSED && system->in_flight > 0))
+			continue;
+		due = concord_breaker_asked(system, courier->now);
+		if (due < 0)
+			continue;
+		due = Max(due, route->linger_until);
+		first = first < 0 ? due : Min(first, due);
+	}
+	return first;
+}
+
+/* eng_parked_due says when an exception may be tried; -1: unknown. */
+static TimestampTz
+eng_parked_due(ConcordCourier *courier, const ConcordLane *lane)
+{
+	TimestampTz next = concord_parked_next(lane);
+	const ConcordSystem *system = lane->own.system;
+
+	if (next < 0)
+		return -1;
+	if (!concord_lane_single(lane))
+		return concord_parked_room(lane) ? next : -1;
+	if (lane->nready > 0 || lane->nactive > 0 ||
+		(system->breaker != CONCORD_BREAKER_CLOSED && system->in_flight > 0))
+		return -1;
+	return Max(next, concord_breaker_next(system, courier->now));
+}
+
 /* eng_lane_due says when a lane has something to do again. */
 static TimestampTz
 eng_lane_due(ConcordCourier *courier, const ConcordLane *lane)
 {
 	TimestampTz due = -1;
+	TimestampTz parked;
 
-	if (lane->state != CONCORD_LANE_OPEN || lane->system->held != NULL)
+	if (lane->state != CONCORD_LANE_OPEN ||
+		(concord_lane_single(lane) && lane->own.system->held != NULL))
 		return -1;
 	if (lane->nfresh > 0)
 		due = lane->barred ? courier->now + ENG_BOOK_WAIT_MS * INT64CONST(1000) : 0;
 	else if (lane->unit && lane->nready + lane->nwindow > 0)
 	{
 		/* its turn may depend on other lanes, and on capture */
-		if (lane->system->unit != NULL)
+		if (lane->own.system->unit != NULL)
 			return -1;
-		due = concord_breaker_asked(lane->system, courier->now);
+		due = concord_breaker_asked(lane->own.system, courier->now);
 		if (due >= 0)
-			due = Max(Max(due, lane->system->unit_hold),
+			due = Max(Max(due, lane->own.system->unit_hold),
 					  courier->now + ENG_UNIT_WAIT_MS * INT64CONST(1000));
 	}
-	else if (lane->nready > 0)
+	else
 	{
-		due = concord_breaker_asked(lane->system, courier->now);
-		if (due >= 0)
-			due = Max(due, lane->linger_until);
+		due = eng_ready_due(courier, lane);
+		parked = eng_parked_due(courier, lane);
+		if (due < 0 || (parked >= 0 && parked < due))
+			due = parked;
 	}
-	else if (concord_parked_next(lane) >= 0 && lane->nactive == 0)
-		due = Max(concord_parked_next(lane),
-				  concord_breaker_next(lane->system, courier->now));
 	if (due < 0)
 		return -1;
-	if (lane->system->breaker != CONCORD_BREAKER_CLOSED &&
-		lane->system->in_flight > 0 && lane->nfresh == 0)
-		return -1;				/* what is under way comes first */
 	return Max(due, lane->hold_until);
 }
 
@@ -184,7 +224,7 @@ eng_wait_ms(ConcordCourier *courier)
 	{
 		ConcordLane *lane = dlist_container(ConcordLane, node, iter.cur);
 
-		if (lane->system != NULL)
+		if (lane->own.system != NULL)
 			eng_sooner(&until, eng_lane_due(courier, lane));
 	}
 	if (until <= now)
@@ -214,6 +254,7 @@ eng_steps(ConcordCourier *courier)
 	concord_send_ready(courier);
 	concord_http_drive(courier->http);
 	concord_clock_read(courier);
+	concord_routes_move_held(courier);
 	if (concord_book_wanted(courier))
 	{
 		concord_book_turn(courier);

@@ -134,14 +134,20 @@ concord_parked_remove(ConcordParked *p)
 	pfree(p);
 }
 
+/* concord_parked_room: one more may be in memory. */
+bool
+concord_parked_room(const ConcordLane *lane)
+{
+	return lane->nactive < (lane->unit ? CONCORD_WINDOW_GROUPED : PARK_ACTIVE_LIMIT);
+}
+
 /* concord_parked_due: the lane has one that may be tried now. */
 bool
 concord_parked_due(const ConcordLane *lane, TimestampTz now)
 {
 	TimestampTz next = concord_parked_next(lane);
 
-	return next >= 0 && next <= now &&
-		lane->nactive < (lane->unit ? CONCORD_WINDOW_GROUPED : PARK_ACTIVE_LIMIT);
+	return next >= 0 && next <= now && concord_parked_room(lane);
 }
 
 /* concord_parked_next says when the next one is due; -1: none. */
@@ -200,6 +206,10 @@ park_merge(ConcordCourier *courier, ConcordLane *lane, HTAB *known, int row,
 	p->dead = dead;
 	p->attempts = DatumGetInt32(SPI_getbinval(tuple, desc, 4, &isnull));
 	p->was_unknown = DatumGetBool(SPI_getbinval(tuple, desc, 9, &isnull));
+	p->leaving = DatumGetBool(SPI_getbinval(tuple, desc, 11, &isnull));
+	p->route = DatumGetInt32(SPI_getbinval(tuple, desc, 12, &isnull));
+	if (isnull)
+		p->route = 0;
 	due = SPI_getbinval(tuple, desc, 5, &isnull);
 	p->due = isnull ? 0 : DatumGetTimestampTz(due);
 	p->created_at = DatumGetTimestampTz(SPI_getbinval(tuple, desc, 10, &isnull));
@@ -243,7 +253,7 @@ concord_parked_sync(ConcordCourier *courier, ConcordLane *lane, bool opening)
 		p->seen = false;
 	}
 	if (SPI_execute_with_args("SELECT delivery, seq, again, attempts, next_try, ordering_key,"
-							  "       old_key, state, was_unknown, created_at"
+							  "       old_key, state, was_unknown, created_at, leaving, route"
 							  "  FROM concord.exception"
 							  " WHERE mapping = $1 AND (state IN ('retry', 'waiting', 'blocked')"
 							  "       OR $2 AND state = 'dead' AND NOT again)"
@@ -278,17 +288,25 @@ park_pick(ConcordCourier *courier, ConcordParked **picked, Datum *ids)
 		ConcordLane *lane = dlist_container(ConcordLane, node, iter.cur);
 
 		if (lane->state != CONCORD_LANE_OPEN || lane->hold_until > courier->now ||
-			lane->system->held != NULL ||
-			concord_breaker_next(lane->system, courier->now) > courier->now)
+			(concord_lane_single(lane) &&
+			 (lane->own.system->held != NULL ||
+			  concord_breaker_next(lane->own.system, courier->now) > courier->now)))
 			continue;
 		while (n < PARK_READ_LIMIT && concord_parked_due(lane, courier->now))
 		{
 			ConcordParked *p = pairingheap_container(ConcordParked, heap_node,
 													 pairingheap_remove_first(lane->due));
+			TimestampTz later;
 
 			p->in_heap = false;
 			if (!park_first(p))
 				continue;		/* concord_parked_wake puts it back */
+			later = concord_route_postpones(courier, p);
+			if (later > 0)
+			{
+				concord_parked_schedule(p, later);
+				continue;
+			}
 			lane->nactive++;
 			ids[n] = Int64GetDatum(p->delivery);
 			picked[n++] = p;
@@ -316,6 +334,17 @@ park_activate(ConcordCourier *courier, ConcordParked *p, ConcordBatch *batch,
 	concord_fresh_add(d);
 }
 
+/* park_leave notes which record is to be removed. */
+static void
+park_leave(ConcordDelivery *d, ConcordBatch *batch, int row)
+{
+	char	   *id = park_text(row, 3);
+	char	   *etag = park_text(row, 4);
+
+	d->leave_id = id ? MemoryContextStrdup(batch->context, id) : NULL;
+	d->leave_etag = etag ? MemoryContextStrdup(batch->context, etag) : NULL;
+}
+
 /*
  * concord_parked_activate reads the events of those that are due and puts them
  * in line to be mapped again: a corrected mapping repairs them.
@@ -334,7 +363,7 @@ concord_parked_activate(ConcordCourier *courier)
 	concord_bookkeeping_begin();
 	values[0] = PointerGetDatum(construct_array(ids, n, INT8OID, 8,
 												FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
-	if (SPI_execute_with_args("SELECT k.position, e.event"
+	if (SPI_execute_with_args("SELECT k.position, e.event, e.left_id, e.left_etag"
 							  "  FROM pg_catalog.unnest($1) WITH ORDINALITY k (delivery, position)"
 							  "  JOIN concord.exception e USING (delivery)"
 							  " WHERE e.state IN ('retry', 'waiting', 'blocked')"
@@ -353,6 +382,8 @@ concord_parked_activate(ConcordCourier *courier)
 		ConcordBatch *batch = concord_batch_create(p->lane->memory);
 
 		park_activate(courier, p, batch, DatumGetByteaPP(event));
+		if (p->leaving)
+			park_leave(p->active, batch, i);
 		concord_batch_release(batch);
 	}
 	concord_bookkeeping_commit(false);
@@ -377,9 +408,11 @@ concord_parked_move_blocked(ConcordCourier *courier, ConcordLane *lane)
 	TimestampTz oldest = courier->now;
 	int			n = 0;
 
-	if (lane->state != CONCORD_LANE_OPEN || lane->unit ||
-		lane->system->held != NULL ||
-		lane->system->breaker != CONCORD_BREAKER_CLOSED || lane->nparked == 0)
+	if (lane->state != CONCORD_LANE_OPEN || lane->unit || lane->nparked == 0)
+		return;
+	if (concord_lane_single(lane) &&
+		(lane->own.system->held != NULL ||
+		 lane->own.system->breaker != CONCORD_BREAKER_CLOSED))
 		return;
 	dlist_foreach_modify(iter, &lane->window)
 	{

@@ -34,55 +34,56 @@
 
 #define GRP_CAP_US		(60 * INT64CONST(1000000))
 
-/* concord_group_configure takes over what lane's mapping and server say. */
+/* concord_group_configure takes over what a route's mapping and server say. */
 void
-concord_group_configure(ConcordLane *lane)
+concord_group_configure(ConcordRoute *route)
 {
-	const ConcordServer *server = lane->access->server;
-	const ConcordMappingOptions *options = &lane->definition->mapping->options;
+	const ConcordServer *server = route->access->server;
+	const ConcordMapping *mapping = route->lane->definition->mapping;
+	const ConcordMappingOptions *options = &mapping->options;
 	const ConcordBatchForm *form;
 
-	lane->group_limit = concord_batch_limit(server, lane->definition->mapping);
-	lane->group_alone = false;
+	route->group_limit = concord_batch_limit(server, mapping);
+	route->group_alone = false;
 	if (options->unit)
-		lane->group_limit = 0;
-	if (lane->group_limit == 0)
+		route->group_limit = 0;
+	if (route->group_limit == 0)
 		return;
 	form = linitial(server->connector->batches);
-	lane->group_alone = form->alone;
-	lane->group_bytes = options->batch_bytes > 0 ?
+	route->group_alone = form->alone;
+	route->group_bytes = options->batch_bytes > 0 ?
 		Min(options->batch_bytes, form->max_bytes) : form->max_bytes;
-	lane->linger_ms = options->linger_ms;
+	route->linger_ms = options->linger_ms;
 }
 
 /* concord_group_limit says how many deliveries may go together now. */
 int
-concord_group_limit(const ConcordLane *lane, TimestampTz now)
+concord_group_limit(const ConcordRoute *route, TimestampTz now)
 {
-	if (lane->group_limit > 1 && now < lane->group_cap_until)
-		return Max(Min(lane->group_limit, lane->group_cap), 1);
-	return lane->group_limit;
+	if (route->group_limit > 1 && now < route->group_cap_until)
+		return Max(Min(route->group_limit, route->group_cap), 1);
+	return route->group_limit;
 }
 
 /*
- * concord_group_lingers says whether a lane waits for more; it then notes
+ * concord_group_lingers says whether a route waits for more; it then notes
  * until when.
  */
 bool
-concord_group_lingers(ConcordLane *lane, TimestampTz now)
+concord_group_lingers(ConcordRoute *route, TimestampTz now)
 {
 	const ConcordDelivery *first;
 
-	lane->linger_until = 0;
-	if (lane->linger_ms == 0 || dlist_is_empty(&lane->ready) ||
-		lane->nready >= concord_group_limit(lane, now))
+	route->linger_until = 0;
+	if (route->linger_ms == 0 || dlist_is_empty(&route->ready) ||
+		route->nready >= concord_group_limit(route, now))
 		return false;
-	first = dlist_container(ConcordDelivery, list_node, lane->ready.head.next);
+	first = dlist_container(ConcordDelivery, list_node, route->ready.head.next);
 	/* where the clock was set back, nobody waits for it */
 	if (first->parked != NULL || first->taken_at > now ||
-		now - first->taken_at >= lane->linger_ms * INT64CONST(1000))
+		now - first->taken_at >= route->linger_ms * INT64CONST(1000))
 		return false;
-	lane->linger_until = first->taken_at + lane->linger_ms * INT64CONST(1000);
+	route->linger_until = first->taken_at + route->linger_ms * INT64CONST(1000);
 	return true;
 }
 
@@ -95,14 +96,14 @@ concord_group_fits(const ConcordDelivery *d)
 
 /* grp_create makes a group with room for n. */
 static ConcordGroup *
-grp_create(ConcordLane *lane, const ConcordBatchForm *form, int n)
+grp_create(ConcordRoute *route, const ConcordBatchForm *form, int n)
 {
-	MemoryContext context = AllocSetContextCreate(lane->memory, "concord group",
+	MemoryContext context = AllocSetContextCreate(route->lane->memory, "concord group",
 												  ALLOCSET_SMALL_SIZES);
 	ConcordGroup *group = MemoryContextAllocZero(context, sizeof(ConcordGroup));
 
 	group->context = context;
-	group->lane = lane;
+	group->route = route;
 	group->form = form;
 	group->max = n;
 	group->members = MemoryContextAlloc(context, sizeof(ConcordDelivery *) * n);
@@ -149,7 +150,7 @@ grp_has_room(const ConcordGroup *group, const ConcordBatchForm *form,
 	ConcordBatchItem item = grp_item(d);
 
 	if (group->form != form || group->n >= Min(limit, form->max_count) ||
-		group->bytes + bytes > (Size) group->lane->group_bytes)
+		group->bytes + bytes > (Size) group->route->group_bytes)
 		return false;
 	first = grp_item(group->members[0]);
 	return concord_batch_together(form, &first, &item);
@@ -175,7 +176,7 @@ grp_add(List *groups, const ConcordBatchForm *form, ConcordDelivery *d,
 	}
 	if (group == NULL)
 	{
-		group = grp_create(d->lane, form, Max(limit, 1));
+		group = grp_create(d->route, form, Max(limit, 1));
 		groups = lappend(groups, group);
 	}
 	group->members[group->n++] = d;
@@ -184,15 +185,15 @@ grp_add(List *groups, const ConcordBatchForm *form, ConcordDelivery *d,
 }
 
 /*
- * concord_group_start sends n deliveries of a lane, which have one place in the
+ * concord_group_start sends n deliveries of a route, which have one place in the
  * system's concurrency.  What does not fit into one request waits in line.
  */
 void
 concord_group_start(ConcordCourier *courier, ConcordDelivery **ds, int n)
 {
-	ConcordLane *lane = ds[0]->lane;
-	ConcordSystem *system = lane->system;
-	int			limit = concord_group_limit(lane, courier->now);
+	ConcordRoute *route = ds[0]->route;
+	ConcordSystem *system = route->system;
+	int			limit = concord_group_limit(route, courier->now);
 	List	   *groups = NIL;
 	ListCell   *lc;
 
@@ -263,7 +264,7 @@ concord_group_submit(ConcordCourier *courier, ConcordGroup *group)
 	group->request = grp_pack(courier, group, &error);
 	if (group->request == NULL)
 	{
-		concord_send_give_place(courier, group->lane->system);
+		concord_send_give_place(courier, group->route->system);
 		for (int i = 0; i < group->n; i++)
 			concord_send_failed(courier, group->members[i], error);
 		grp_free(group);
@@ -335,12 +336,12 @@ grp_each(ConcordCourier *courier, ConcordGroup *group, ConcordBatchItem *items)
 	}
 }
 
-/* grp_cap bounds the batches of a lane for a while. */
+/* grp_cap bounds the batches of a route for a while. */
 static void
-grp_cap(ConcordCourier *courier, ConcordLane *lane, int size)
+grp_cap(ConcordCourier *courier, ConcordRoute *route, int size)
 {
-	lane->group_cap = Max(size, 1);
-	lane->group_cap_until = courier->now + GRP_CAP_US;
+	route->group_cap = Max(size, 1);
+	route->group_cap_until = courier->now + GRP_CAP_US;
 }
 
 /* grp_split notes a refusal; false where halving has been tried enough. */
@@ -352,7 +353,7 @@ grp_split(ConcordCourier *courier, ConcordGroup *group)
 
 	if (split == NULL)
 	{
-		split = MemoryContextAllocZero(group->lane->memory, sizeof(ConcordSplit));
+		split = MemoryContextAllocZero(group->route->lane->memory, sizeof(ConcordSplit));
 		split->refs = 1;
 		split->size = group->n;
 		group->split = split;
@@ -365,7 +366,7 @@ grp_split(ConcordCourier *courier, ConcordGroup *group)
 	if (split->refused <= patience)
 		return true;
 	if (!split->accepted)
-		grp_cap(courier, group->lane, 1);
+		grp_cap(courier, group->route, 1);
 	return false;
 }
 
@@ -373,14 +374,14 @@ grp_split(ConcordCourier *courier, ConcordGroup *group)
 static void
 grp_part(ConcordGroup *group, int from, int n)
 {
-	ConcordGroup *part = grp_create(group->lane, group->form, n);
+	ConcordGroup *part = grp_create(group->route, group->form, n);
 
 	memcpy(part->members, group->members + from, sizeof(ConcordDelivery *) * n);
 	part->n = n;
 	part->split = group->split;
 	if (part->split != NULL)
 		part->split->refs++;
-	dlist_push_tail(&group->lane->system->waiting_groups, &part->node);
+	dlist_push_tail(&group->route->system->waiting_groups, &part->node);
 }
 
 /* grp_halve sends what was refused as a whole in two parts, or one by one. */
@@ -390,7 +391,7 @@ grp_halve(ConcordCourier *courier, ConcordGroup *group, int status)
 	int			half = grp_split(courier, group) ? (group->n + 1) / 2 : 1;
 
 	if (status == 413)
-		grp_cap(courier, group->lane, half);
+		grp_cap(courier, group->route, half);
 	for (int from = 0; from < group->n; from += half)
 	{
 		int			n = Min(half, group->n - from);
@@ -476,11 +477,11 @@ concord_group_answer(ConcordCourier *courier, ConcordGroup *group)
 
 	for (int i = 0; i < group->n; i++)
 		group->members[i]->group = NULL;
-	concord_breaker_answer(group->lane->system,
+	concord_breaker_answer(group->route->system,
 						   group->members[0]->access->server->connector,
 						   &group->request->response);
 	verdict = grp_unpack(courier, group, items);
-	concord_breaker_batch(group->lane->system, true);
+	concord_breaker_batch(group->route->system, true);
 	if (verdict == CONCORD_BATCH_ITEMS)
 		grp_each(courier, group, items);
 	else if (grp_is_halved(courier, group, verdict))
@@ -491,8 +492,8 @@ concord_group_answer(ConcordCourier *courier, ConcordGroup *group)
 						  &group->request->response);
 	else
 		grp_whole(courier, group);
-	concord_breaker_batch(group->lane->system, false);
+	concord_breaker_batch(group->route->system, false);
 	/* after its outcomes: a place that ends an outage's probe tells of it */
-	concord_send_give_place(courier, group->lane->system);
+	concord_send_give_place(courier, group->route->system);
 	grp_free(group);
 }

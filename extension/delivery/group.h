@@ -24,7 +24,7 @@ typedef struct ConcordSplit
 struct ConcordGroup
 {
 	dlist_node	node;			/* in system->waiting_groups, until it is sent */
-	ConcordLane *lane;
+	ConcordRoute *route;
 	MemoryContext context;
 	const struct ConcordBatchForm *form;
 	ConcordSplit *split;		/* NULL: not part of one that was refused */
@@ -36,8 +36,8 @@ struct ConcordGroup
 };
 
 /* group.c */
-extern int	concord_group_limit(const ConcordLane *lane, TimestampTz now);
-extern bool concord_group_lingers(ConcordLane *lane, TimestampTz now);
+extern int	concord_group_limit(const ConcordRoute *route, TimestampTz now);
+extern bool concord_group_lingers(ConcordRoute *route, TimestampTz now);
 extern bool concord_group_fits(const ConcordDelivery *d);
 extern void concord_group_start(ConcordCourier *courier, ConcordDelivery **ds,
 								int n);

@@ -30,19 +30,23 @@ static ConcordBookStatement inu_find = {
 	"WITH v AS ("
 	"  SELECT u.n, u.mapping, u.local_key, u.local_key::pg_catalog.jsonb AS key,"
 	"         u.old_local_key::pg_catalog.jsonb AS old_key, u.remote_id,"
-	"         first_value(u.local_key) OVER (PARTITION BY u.mapping, u.remote_id ORDER BY u.n) AS first"
-	"    FROM unnest($1, $2, $3, $4, $5) AS u (n, mapping, local_key, old_local_key, remote_id))"
+	"         u.route, u.own, first_value(u.local_key) OVER ("
+	"          PARTITION BY u.mapping, u.remote_id, u.route ORDER BY u.n) AS first"
+	"    FROM unnest($1, $2, $3, $4, $5, $6, $7)"
+	"      AS u (n, mapping, local_key, old_local_key, remote_id, route, own))"
 	" SELECT v.n, coalesce(i.local_key::text, v.first)"
 	"   FROM v LEFT JOIN LATERAL ("
 	"     SELECT k.local_key FROM concord.link_item k"
 	"      WHERE k.mapping = v.mapping AND k.remote_id = v.remote_id AND k.assigned AND k.present"
+	"        AND coalesce(k.route, v.own) = v.route"
 	"        AND k.local_key <> v.key AND k.local_key IS DISTINCT FROM v.old_key"
 	"        AND NOT EXISTS (SELECT FROM v AS d WHERE d.remote_id IS NULL"
 	"                           AND d.mapping = k.mapping AND d.key = k.local_key)"
 	"      LIMIT 1) AS i ON true"
 	"  WHERE v.remote_id IS NOT NULL"
 	"    AND (i.local_key IS NOT NULL OR v.first::pg_catalog.jsonb <> v.key)",
-	{INT4ARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID}
+	{INT4ARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
+	INT4ARRAYOID, INT4ARRAYOID}
 };
 
 /*
@@ -67,7 +71,8 @@ inu_applies(const ConcordDelivery *d, bool *learned)
 	*learned = false;
 	if (d->end != CONCORD_END_DONE || d->exchange == NULL ||
 		!d->lane->use_links || d->lane->gone || d->mapped->local_key == NULL ||
-		!d->definition->mapping->options.remote_id_assigned)
+		!d->definition->mapping->options.remote_id_assigned ||
+		(d->parked != NULL && d->parked->leaving))
 		return false;
 	if (d->mapped->action == CONCORD_ACTION_DELETE)
 		return true;
@@ -126,6 +131,8 @@ concord_link_in_use(ConcordCourier *courier)
 		concord_book_put_text(&rows, 2, d->mapped->local_key);
 		concord_book_put_text(&rows, 3, d->mapped->old_local_key);
 		concord_book_put_text(&rows, 4, learned ? d->exchange->remote_id : NULL);
+		concord_book_put(&rows, 5, Int32GetDatum(d->route->id), false);
+		concord_book_put(&rows, 6, Int32GetDatum(d->lane->own.id), false);
 		rows.n++;
 	}
 	if (!any)

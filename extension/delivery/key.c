@@ -185,9 +185,8 @@ concord_keys_enqueue(ConcordDelivery *d, const char *key, const char *old_key)
 bool
 concord_keys_blocked(const ConcordDelivery *d)
 {
-	if (d->parked != NULL)
-		return false;
-	for (int i = 0; i < d->nrefs; i++)
+	/* one that is parked itself holds its own keys */
+	for (int i = d->parked == NULL ? 0 : d->nrefs - d->awaits_leave; i < d->nrefs; i++)
 		if (!dlist_is_empty(&d->refs[i].key->parked))
 			return true;
 	return false;
@@ -212,8 +211,13 @@ concord_keys_check(ConcordDelivery *d)
 	if (d->state != CONCORD_DELIVERY_QUEUED || d->listed ||
 		!concord_keys_turn(d))
 		return;
-	dlist_push_tail(d->link_known ? &d->lane->ready : &d->lane->linkless,
-					&d->list_node);
+	if (d->link_known)
+	{
+		dlist_push_tail(&d->route->ready, &d->list_node);
+		d->route->nready++;
+	}
+	else
+		dlist_push_tail(&d->lane->linkless, &d->list_node);
 	d->lane->nready++;
 	d->listed = true;
 }
@@ -236,6 +240,35 @@ key_promote(ConcordKey *key)
 	key_rest(key);
 }
 
+/*
+ * concord_keys_await has a delivery, whose turn has come and which is in no list,
+ * wait for its turn under one more key, which takes the place of an earlier such
+ * one; NULL: under none.  The caller checks whether it has come.
+ */
+void
+concord_keys_await(ConcordDelivery *d, const char *key)
+{
+	ConcordKeyRef *ref;
+
+	Assert(!d->listed);
+	if (d->awaits_leave)
+	{
+		ref = &d->refs[--d->nrefs];
+		dlist_delete(&ref->node);
+		d->awaits_leave = false;
+		key_promote(ref->key);
+	}
+	if (key != NULL)
+	{
+		ref = &d->refs[d->nrefs];
+		ref->key = key_get(d->lane, key);
+		ref->owner = d;
+		d->nrefs++;
+		d->awaits_leave = true;
+		key_insert(ref->key, ref, d->parked != NULL);
+	}
+}
+
 /* concord_keys_dequeue takes an ended delivery out of its queues. */
 void
 concord_keys_dequeue(ConcordDelivery *d, XLogRecPtr commit_lsn)
@@ -243,6 +276,7 @@ concord_keys_dequeue(ConcordDelivery *d, XLogRecPtr commit_lsn)
 	int			n = d->nrefs;
 
 	d->nrefs = 0;
+	d->awaits_leave = false;
 	for (int i = 0; i < n; i++)
 	{
 		dlist_delete(&d->refs[i].node);
@@ -321,15 +355,15 @@ concord_keys_waited_for(const ConcordDelivery *d)
 	return false;
 }
 
-/* concord_ready_next takes the first ready delivery of a lane, or NULL. */
+/* concord_ready_next takes the first ready delivery of a route, or NULL. */
 ConcordDelivery *
-concord_ready_next(ConcordLane *lane)
+concord_ready_next(ConcordRoute *route)
 {
 	ConcordDelivery *d;
 
-	if (dlist_is_empty(&lane->ready))
+	if (dlist_is_empty(&route->ready))
 		return NULL;
-	d = dlist_container(ConcordDelivery, list_node, lane->ready.head.next);
+	d = dlist_container(ConcordDelivery, list_node, route->ready.head.next);
 	concord_list_remove(d);
 	return d;
 }
@@ -338,7 +372,8 @@ concord_ready_next(ConcordLane *lane)
 void
 concord_ready_unget(ConcordDelivery *d)
 {
-	dlist_push_head(&d->lane->ready, &d->list_node);
+	dlist_push_head(&d->route->ready, &d->list_node);
+	d->route->nready++;
 	d->lane->nready++;
 	d->listed = true;
 }

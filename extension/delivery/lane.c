@@ -88,6 +88,10 @@ lane_create(ConcordCourier *courier, int32 id, int share)
 	lane->context = context;
 	lane->memory = AllocSetContextCreate(context, "concord lane's window",
 										 ALLOCSET_DEFAULT_SIZES);
+	dlist_init(&lane->routes);
+	lane->own.lane = lane;
+	dlist_init(&lane->own.ready);
+	dlist_push_tail(&lane->routes, &lane->own.node);
 	dlist_push_tail(&courier->lanes, &lane->node);
 	courier->nlanes++;
 	return lane;
@@ -200,7 +204,6 @@ lane_reset(ConcordLane *lane)
 	dlist_init(&lane->window);
 	dlist_init(&lane->fresh);
 	dlist_init(&lane->linkless);
-	dlist_init(&lane->ready);
 	dlist_init(&lane->parked);
 	dlist_init(&lane->idle_keys);
 	lane->nwindow = lane->nfresh = lane->nready = 0;
@@ -229,11 +232,7 @@ static void
 lane_close(ConcordLane *lane)
 {
 	lane_reset(lane);
-	if (lane->system != NULL)
-		dlist_delete(&lane->system_node);
-	lane->system = NULL;
-	concord_access_release(lane->access);
-	lane->access = NULL;
+	concord_routes_close(lane);
 	lane->state = CONCORD_LANE_CLOSED;
 }
 
@@ -403,10 +402,11 @@ lane_define(ConcordLane *lane, const char *name)
 	concord_bookkeeping_commit(false);
 	lane->definition = definition;
 	lane->unit = definition->mapping->options.unit;
-	/* with a filter, the link knows what the old image cannot tell */
+	lane->routed = definition->mapping->options.route != NULL;
+	/* the link knows what the old image may not: filter, server */
 	lane->use_links = !definition->mapping->options.replay_events ||
 		definition->mapping->options.suppress_unchanged ||
-		(definition->mapping->filter != NULL &&
+		((definition->mapping->filter != NULL || lane->routed) &&
 		 OidIsValid(definition->mapping->source));
 }
 
@@ -416,26 +416,6 @@ lane_note_denial(ConcordLane *lane, const char *denial)
 {
 	lane->denied = denial != NULL;
 	lane_copy(lane->denial, sizeof(lane->denial), denial ? denial : "");
-}
-
-/* lane_use takes over a definer's access, new or loaded anew. */
-static void
-lane_use(ConcordCourier *courier, ConcordLane *lane, ConcordAccess *access)
-{
-	access->refs++;
-	concord_access_release(lane->access);
-	lane->access = access;
-	if (lane->system == NULL)
-	{
-		lane->system = concord_system_get(courier, access->server);
-		dlist_push_tail(&lane->system->lanes, &lane->system_node);
-	}
-	else
-		(void) concord_system_get(courier, access->server);
-	if (lane->stamp != 0 && lane->stamp != access->stamp)
-		concord_breaker_hurry(lane->system);
-	lane->stamp = access->stamp;
-	concord_group_configure(lane);
 }
 
 /*
@@ -475,7 +455,7 @@ lane_refresh(ConcordCourier *courier, ConcordLane *lane, List **known,
 	if (!lane->wanted || lane->restarting ||
 		lane->state == CONCORD_LANE_DRAINING || !concord_lane_lease(lane, true))
 		return;
-	access = concord_access_get(courier, known, m, &denial, &failure);
+	access = concord_access_get(courier, known, m, m->serverid, &denial, &failure);
 	lane_note_denial(lane, denial);
 	if (access == NULL)
 	{
@@ -488,11 +468,12 @@ lane_refresh(ConcordCourier *courier, ConcordLane *lane, List **known,
 	{
 		lane->failing_since = 0;
 		lane_define(lane, m->name);
-		lane_use(courier, lane, access);
+		concord_route_use(courier, &lane->own, access);
 		lane_open(courier, lane);
 		return;
 	}
-	lane_use(courier, lane, access);
+	concord_route_use(courier, &lane->own, access);
+	concord_routes_refresh(courier, lane, known);
 	if (lane->state == CONCORD_LANE_OPEN)
 	{
 		concord_bookkeeping_begin();

@@ -98,13 +98,18 @@ link_key(const ConcordDelivery *d)
 		: d->mapped->local_key;
 }
 
-/* link_learn makes a delivery ready whose link is known now. */
+/*
+ * link_learn makes a delivery ready whose link is known now, unless the server
+ * that it goes to is not to be had, or has its record still under way.
+ */
 static void
-link_learn(ConcordDelivery *d)
+link_learn(ConcordCourier *courier, ConcordDelivery *d)
 {
+	concord_list_remove(d);
+	if (!concord_route_choose(courier, d))
+		return;
 	d->link_known = true;
-	dlist_delete(&d->list_node);
-	dlist_push_tail(&d->lane->ready, &d->list_node);
+	concord_keys_check(d);
 }
 
 /* link_collect finds deliveries whose link is to be read. */
@@ -131,7 +136,7 @@ link_collect(ConcordCourier *courier, ConcordDelivery **ds, int max)
 			if (lane->use_links && link_key(d) != NULL)
 				ds[n++] = d;
 			else
-				link_learn(d);
+				link_learn(courier, d);
 		}
 	}
 	return n;
@@ -169,6 +174,9 @@ link_take(ConcordDelivery *d, HeapTuple tuple, TupleDesc desc)
 	if (!isnull)
 		concord_link_fields_known(d, DatumGetByteaPP(hash));
 	d->link_covers = DatumGetBool(SPI_getbinval(tuple, desc, 8, &isnull));
+	d->link_route = DatumGetInt32(SPI_getbinval(tuple, desc, 9, &isnull));
+	if (isnull)
+		d->link_route = 0;
 	MemoryContextSwitchTo(old);
 }
 
@@ -214,7 +222,7 @@ link_query(ConcordDelivery **ds, int n)
 	{
 		link_plan = SPI_prepare_cursor("SELECT k.position, i.remote_id, i.etag, i.hash, i.seq, i.present, i.fields,"
 									   "       CASE WHEN i.covered IS NULL THEN false ELSE"
-									   "        pg_catalog.pg_visible_in_snapshot(k.xid::pg_catalog.text::pg_catalog.xid8, i.covered) END"
+									   "        pg_catalog.pg_visible_in_snapshot(k.xid::pg_catalog.text::pg_catalog.xid8, i.covered) END, i.route"
 									   "  FROM unnest($1, $2, $3) WITH ORDINALITY k (mapping, local_key, xid, position)"
 									   "  JOIN concord.link_item i ON i.mapping = k.mapping"
 									   "       AND i.local_key = k.local_key::pg_catalog.jsonb",
@@ -253,7 +261,7 @@ concord_links_fetch(ConcordCourier *courier)
 	link_query(ds, n);
 	concord_bookkeeping_commit(false);
 	for (int i = 0; i < n; i++)
-		link_learn(ds[i]);
+		link_learn(courier, ds[i]);
 }
 
 /*
@@ -277,6 +285,9 @@ concord_link_decides(ConcordDelivery *d)
 	bool		again = d->event->op == CONCORD_OP_RESYNC ||
 		(d->parked != NULL && d->parked->again);
 
+	if (d->parked != NULL && d->parked->leaving)
+		return concord_route_fits(d) ? CONCORD_END_NONE : CONCORD_END_SUPERSEDED;
+
 	if (concord_resync_overtaken(d))
 		return CONCORD_END_SUPERSEDED;
 
@@ -292,7 +303,7 @@ concord_link_decides(ConcordDelivery *d)
 	}
 	if (d->link_covers && d->link.exists && !again)
 		return CONCORD_END_SUPERSEDED;	/* went along with its parent */
-	if (d->mapped->only_if_linked && !d->link.exists)
+	if (d->mapped->only_if_linked && !d->link.exists && d->left_route == 0)
 		return CONCORD_END_UNCHANGED;
 	if (d->inserted && !d->link.exists && !d->was_unknown &&
 		(d->mapped->action == CONCORD_ACTION_DELETE || d->mapped->deleting))

@@ -20,19 +20,20 @@
 #include "utils/timestamp.h"
 
 static ConcordBookStatement lkr_link = {
-	"INSERT INTO concord.link_item AS i (mapping, local_key, remote_id, etag, hash, seq, present, fields, assigned)"
+	"INSERT INTO concord.link_item AS i (mapping, local_key, remote_id, etag, hash, seq, present, fields, assigned, route)"
 	" SELECT DISTINCT ON (v.mapping, v.local_key::pg_catalog.jsonb)"
-	"        v.mapping, v.local_key::pg_catalog.jsonb, v.remote_id, v.etag, v.hash, v.seq, v.present, v.fields, v.assigned"
-	"   FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9)"
-	"     AS v (mapping, local_key, remote_id, etag, hash, seq, present, fields, assigned)"
+	"        v.mapping, v.local_key::pg_catalog.jsonb, v.remote_id, v.etag, v.hash, v.seq, v.present, v.fields, v.assigned,"
+	"        nullif(v.route, 0)"
+	"   FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
+	"     AS v (mapping, local_key, remote_id, etag, hash, seq, present, fields, assigned, route)"
 	"  ORDER BY v.mapping, v.local_key::pg_catalog.jsonb, v.seq DESC"
 	" ON CONFLICT (mapping, local_key) DO UPDATE SET"
 	"    remote_id = excluded.remote_id, etag = excluded.etag,"
 	"    hash = excluded.hash, present = excluded.present, fields = excluded.fields,"
-	"    assigned = excluded.assigned,"
+	"    assigned = excluded.assigned, route = excluded.route,"
 	"    seq = greatest(i.seq, excluded.seq), changed_at = pg_catalog.now()",
 	{INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, BYTEAARRAYOID,
-	INT8ARRAYOID, BOOLARRAYOID, BYTEAARRAYOID, BOOLARRAYOID}
+	INT8ARRAYOID, BOOLARRAYOID, BYTEAARRAYOID, BOOLARRAYOID, INT4ARRAYOID}
 };
 
 /* What was sent last is not known any more. */
@@ -74,12 +75,14 @@ enum
 	LKR_ASSIGNED,
 	LKR_COVERED,
 	LKR_FIELDS,
+	LKR_ROUTE,
 	LKR_NCOLUMNS
 };
 
 /* Parameters of lkr_link that do not stand as the columns do. */
 #define LKR_PARAMETER_FIELDS	7
 #define LKR_PARAMETER_ASSIGNED	8
+#define LKR_PARAMETER_ROUTE		9
 
 /* A link as it is to be. */
 typedef struct LkrRow
@@ -91,6 +94,7 @@ typedef struct LkrRow
 	const uint8 *hash;			/* NULL: none */
 	bool		present;
 	bytea	   *fields;			/* NULL: none */
+	int32		route;			/* 0: the mapping's own server */
 } LkrRow;
 
 /* What one transaction writes. */
@@ -138,6 +142,7 @@ lkr_change(ConcordBookRows *rows, const LkrRow *row)
 	concord_book_put(rows, LKR_PARAMETER_FIELDS, PointerGetDatum(row->fields),
 					 row->fields == NULL);
 	concord_book_put(rows, LKR_PARAMETER_ASSIGNED, lkr_assigned(row), false);
+	concord_book_put(rows, LKR_PARAMETER_ROUTE, Int32GetDatum(row->route), false);
 	rows->n++;
 }
 
@@ -192,6 +197,8 @@ lkr_new(LkrWriter *writer, const LkrRow *row)
 	slot->tts_isnull[LKR_COVERED] = true;
 	values[LKR_FIELDS] = PointerGetDatum(row->fields);
 	slot->tts_isnull[LKR_FIELDS] = row->fields == NULL;
+	values[LKR_ROUTE] = Int32GetDatum(row->route);
+	slot->tts_isnull[LKR_ROUTE] = row->route == 0;
 	values[LKR_CHANGED_AT] =
 		TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
 	ExecStoreVirtualTuple(slot);
@@ -211,7 +218,8 @@ lkr_put(LkrWriter *writer, const ConcordDelivery *d, const char *local_key,
 		const char *remote_id, const char *etag, const uint8 *hash,
 		bool present, bytea *fields)
 {
-	LkrRow		row = {d, local_key, remote_id, etag, hash, present, fields};
+	LkrRow		row = {d, local_key, remote_id, etag, hash, present, fields,
+	d->end == CONCORD_END_DONE ? d->route->id : d->link_route};
 
 	if (lkr_is_new(d))
 		lkr_new(writer, &row);
@@ -253,6 +261,13 @@ lkr_done(LkrWriter *writer, ConcordDelivery *d)
 		lkr_put(writer, d, m->old_local_key, NULL, NULL, NULL, false, NULL);
 	return d->definition->mapping->options.remote_id_assigned &&
 		(!d->link.exists || m->old_local_key != NULL || concord_link_learned(d));
+}
+
+/* lkr_is_leave: what became of it says nothing of the record that the link has. */
+static bool
+lkr_is_leave(const ConcordDelivery *d)
+{
+	return d->parked != NULL && d->parked->leaving;
 }
 
 /* lkr_child_rows counts the rows that went along with a delivery. */
@@ -341,6 +356,7 @@ lkr_doubt(ConcordCourier *courier)
 		if ((d->end != CONCORD_END_DEAD && d->end != CONCORD_END_SUPERSEDED) ||
 			!(d->was_unknown || d->doubtful) ||
 			!d->lane->use_links || d->lane->gone || d->mapped == NULL ||
+			lkr_is_leave(d) ||
 			d->mapped->local_key == NULL)
 			continue;
 		concord_book_put(&rows, 0, Int32GetDatum(d->lane->id), false);
@@ -367,7 +383,8 @@ concord_link_write(ConcordCourier *courier)
 		ConcordDelivery *d = dlist_container(ConcordDelivery, list_node,
 											 iter.cur);
 
-		if (!d->lane->use_links || d->lane->gone || d->mapped->local_key == NULL)
+		if (!d->lane->use_links || d->lane->gone || d->mapped->local_key == NULL ||
+			lkr_is_leave(d) || (d->left_route != 0 && d->end != CONCORD_END_DONE))
 			continue;
 		if (d->end == CONCORD_END_DONE && d->exchange != NULL)
 			durable |= lkr_done(&writer, d);

@@ -46,6 +46,7 @@ enum
 	LOG_FINISHED_AT,
 	LOG_LOCAL_KEY,
 	LOG_PAYLOAD_HASH,
+	LOG_ROUTE,
 	LOG_NCOLUMNS
 };
 
@@ -151,6 +152,9 @@ log_add(ConcordInsert *log, const ConcordDelivery *d, char outcome,
 		CStringGetTextDatum(d->mapped->local_key);
 	nulls[LOG_PAYLOAD_HASH] = !d->has_payload_hash;
 	values[LOG_PAYLOAD_HASH] = d->has_payload_hash ? log_hash(d) : (Datum) 0;
+	nulls[LOG_ROUTE] = d->route == NULL || d->route->id == 0;
+	values[LOG_ROUTE] = nulls[LOG_ROUTE] ? (Datum) 0 :
+		Int32GetDatum(d->route->id);
 	ExecStoreVirtualTuple(slot);
 }
 

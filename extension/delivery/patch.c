@@ -134,6 +134,14 @@ concord_link_narrow(ConcordDelivery *d)
 	bool	   *same;
 	int			left = 0;
 
+	/* a record that is created elsewhere has had no key there */
+	if (d->left_route != 0 && m->old_keys != NULL)
+	{
+		narrow = MemoryContextAlloc(d->context, sizeof(ConcordMapped));
+		*narrow = *m;
+		narrow->old_keys = NULL;
+		return narrow;
+	}
 	if (!mapping->options.patch_changed || d->link_fields == NULL ||
 		!d->link.exists || d->was_unknown || d->doubtful ||
 		(d->parked != NULL && d->parked->again) ||

@@ -175,7 +175,7 @@ send_give_up(ConcordCourier *courier, ConcordDelivery *d)
 	if (d->exchange != NULL)
 		concord_send_keep(d);
 	else
-		d->error = d->lane->system->reason;
+		d->error = d->route->system->reason;
 	d->rule = "outage_limit";
 	concord_delivery_end(courier, d, CONCORD_END_DEAD);
 }
@@ -187,7 +187,7 @@ send_give_up(ConcordCourier *courier, ConcordDelivery *d)
 static void
 send_outage(ConcordCourier *courier, ConcordDelivery *d)
 {
-	ConcordSystem *system = d->lane->system;
+	ConcordSystem *system = d->route->system;
 	int			limit = d->access->server->outage_limit_ms;
 	dlist_iter	iter;
 
@@ -198,12 +198,13 @@ send_outage(ConcordCourier *courier, ConcordDelivery *d)
 		return;
 	}
 	send_give_up(courier, d);
-	dlist_foreach(iter, &system->lanes)
+	dlist_foreach(iter, &system->routes)
 	{
-		ConcordLane *lane = dlist_container(ConcordLane, system_node, iter.cur);
+		ConcordRoute *route = dlist_container(ConcordRoute, system_node, iter.cur);
 
-		while (lane->state == CONCORD_LANE_OPEN && !lane->unit &&
-			   (d = concord_ready_next(lane)) != NULL)
+		while (route->lane->state == CONCORD_LANE_OPEN &&
+			   !route->lane->unit &&
+			   (d = concord_ready_next(route)) != NULL)
 			send_give_up(courier, d);
 	}
 }
@@ -229,14 +230,14 @@ send_leave(ConcordCourier *courier, ConcordDelivery *d)
 {
 	d->lane->in_flight--;
 	if (d->has_place)
-		concord_send_give_place(courier, d->lane->system);
+		concord_send_give_place(courier, d->route->system);
 	d->has_place = false;
 }
 
 bool
 concord_send_tell_breaker(ConcordCourier *courier, ConcordDelivery *d)
 {
-	return concord_breaker_result(d->lane->system, d->exchange, send_record(d),
+	return concord_breaker_result(d->route->system, d->exchange, send_record(d),
 								  courier->now);
 }
 
@@ -315,7 +316,7 @@ send_ask_raw(ConcordDelivery *d, ConcordSendAsk ask, const ConcordResponse *resp
 											 &d->link, d->context);
 		d->exchange->was_unknown = d->was_unknown;
 		d->exchange->inserted = d->inserted;
-		d->exchange->batched = d->lane->group_alone;
+		d->exchange->batched = d->route->group_alone;
 	}
 	switch (ask)
 	{
@@ -411,7 +412,7 @@ send_submit(ConcordCourier *courier, ConcordDelivery *d)
 	if (d->has_place)
 		concord_http_submit(courier->http, d->request);
 	else
-		dlist_push_tail(&d->lane->system->waiting, &d->list_node);
+		dlist_push_tail(&d->route->system->waiting, &d->list_node);
 }
 
 void
@@ -419,13 +420,13 @@ concord_send_step(ConcordCourier *courier, ConcordDelivery *d,
 				  const ConcordResponse *response)
 {
 	if (response != NULL && d->has_place)
-		concord_breaker_answer(d->lane->system, d->access->server->connector,
+		concord_breaker_answer(d->route->system, d->access->server->connector,
 							   response);
 	if (!send_make(courier, d, CONCORD_ASK_NEXT, response))
 		return;
 	/* the first request was counted when its place was taken */
 	if (response != NULL && d->has_place)
-		concord_account_charge(d->lane->system->account);
+		concord_account_charge(d->route->system->account);
 	send_submit(courier, d);
 }
 
@@ -568,18 +569,20 @@ typedef enum SendChoice
 	SEND_CHOSEN,
 } SendChoice;
 
-/* send_choose looks at a lane's first ready one. */
+/* send_choose looks at a route's first ready one. */
 static SendChoice
-send_choose(ConcordCourier *courier, ConcordLane *lane, SendRound *round,
+send_choose(ConcordCourier *courier, ConcordRoute *route, SendRound *round,
 			ConcordDelivery **chosen)
 {
-	ConcordDelivery *d = concord_ready_next(lane);
+	ConcordDelivery *d = concord_ready_next(route);
 	ConcordEnd	end;
 
 	if (d == NULL)
 		return SEND_NOTHING;
 	if (!concord_take_fresh(courier, d) || d->mapped->verdict != CONCORD_SEND)
 	{
+		if (!concord_lane_single(route->lane))
+			concord_delivery_forget_exchange(d);	/* it may go elsewhere */
 		concord_delivery_forget_mapped(d);
 		concord_delivery_become(d, CONCORD_DELIVERY_NEW);
 		concord_fresh_add(d);
@@ -597,7 +600,7 @@ send_choose(ConcordCourier *courier, ConcordLane *lane, SendRound *round,
 		concord_delivery_end(courier, d, end);
 		return SEND_SPENT;
 	}
-	if (d->in_window && d->event->seq > lane->sent_limit)
+	if (d->in_window && d->event->seq > route->lane->sent_limit)
 	{
 		concord_ready_unget(d);
 		round->reserve = true;
@@ -622,30 +625,30 @@ send_take(SendRound *round, SendUnit *unit, ConcordDelivery *d)
 		d->lane->sent_max = Max(d->lane->sent_max, d->event->seq);
 }
 
-/* send_gather makes a unit of what a lane has ready; false: it has nothing. */
+/* send_gather makes a unit of what a route has ready; false: it has nothing. */
 static bool
-send_gather(ConcordCourier *courier, ConcordLane *lane, SendRound *round)
+send_gather(ConcordCourier *courier, ConcordRoute *route, SendRound *round)
 {
 	SendUnit   *unit = &round->units[round->n];
-	int			limit = Max(concord_group_limit(lane, courier->now), 1);
+	int			limit = Max(concord_group_limit(route, courier->now), 1);
 	int			before = round->stale;
 	SendChoice	choice = SEND_NOTHING;
 	bool		spent = false;
 	ConcordDelivery *d;
 
-	if (lane->group_limit > 0 && concord_group_lingers(lane, courier->now))
+	if (route->group_limit > 0 && concord_group_lingers(route, courier->now))
 		return false;
 	memset(unit, 0, sizeof(SendUnit));
 	unit->ds = MemoryContextAlloc(courier->turn, sizeof(ConcordDelivery *) *
-								  Min(limit, Max(lane->nready, 1)));
-	limit = Min(limit, Max(lane->nready, 1));
+								  Min(limit, Max(route->nready, 1)));
+	limit = Min(limit, Max(route->nready, 1));
 	while (unit->n < limit && round->stale - before <= limit)
 	{
-		choice = send_choose(courier, lane, round, &d);
+		choice = send_choose(courier, route, round, &d);
 		if (choice == SEND_NOTHING)
 			break;
 		spent |= choice == SEND_SPENT;
-		if (choice == SEND_SPENT && lane->group_limit == 0)
+		if (choice == SEND_SPENT && route->group_limit == 0)
 			break;
 		if (choice == SEND_SPENT)
 			continue;
@@ -664,36 +667,37 @@ send_gather(ConcordCourier *courier, ConcordLane *lane, SendRound *round)
 	return unit->n > 0 || spent;
 }
 
-/* send_pick fills a system's free places from its lanes, one each in turn. */
+/* send_pick fills a system's free places from its routes, one each in turn. */
 static void
 send_pick(ConcordCourier *courier, ConcordSystem *system, SendRound *round)
 {
 	int			idle = 0;
-	int			nlanes = 0;
+	int			nroutes = 0;
 	int			nready = 0;
 	int			stale = round->stale + 4 * system->limits.concurrency + 16;
 	dlist_iter	iter;
 
-	dlist_foreach(iter, &system->lanes)
+	dlist_foreach(iter, &system->routes)
 	{
-		ConcordLane *lane = dlist_container(ConcordLane, system_node, iter.cur);
+		ConcordRoute *route = dlist_container(ConcordRoute, system_node, iter.cur);
 
-		nlanes++;
-		nready += lane->unit ? 0 : lane->nready;
+		nroutes++;
+		nready += route->lane->unit ? 0 : route->nready;
 	}
 	if (nready == 0)
 		return;					/* no place is needed */
-	while (idle < nlanes && round->n < SEND_ROUND_LIMIT &&
+	while (idle < nroutes && round->n < SEND_ROUND_LIMIT &&
 		   round->stale < stale && concord_breaker_allows(system))
 	{
-		dlist_node *node = dlist_pop_head_node(&system->lanes);
-		ConcordLane *lane = dlist_container(ConcordLane, system_node, node);
+		dlist_node *node = dlist_pop_head_node(&system->routes);
+		ConcordRoute *route = dlist_container(ConcordRoute, system_node, node);
 		int			before = round->n;
 
-		dlist_push_tail(&system->lanes, node);
-		if (lane->state == CONCORD_LANE_OPEN && !lane->unit &&
-			lane->hold_until <= courier->now &&
-			send_gather(courier, lane, round))
+		dlist_push_tail(&system->routes, node);
+		if (route->lane->state == CONCORD_LANE_OPEN &&
+			!route->lane->unit &&
+			route->lane->hold_until <= courier->now &&
+			send_gather(courier, route, round))
 			idle = 0;
 		else
 			idle++;
@@ -710,7 +714,7 @@ concord_send_begin(ConcordCourier *courier, ConcordDelivery *d)
 	if (d->context == NULL)
 		d->context = AllocSetContextCreate(d->lane->memory, "concord exchange",
 										   ALLOCSET_SMALL_SIZES);
-	d->access = d->lane->access;
+	d->access = d->route->access;
 	d->access->refs++;
 	d->sent_at = courier->now;
 }
@@ -728,8 +732,8 @@ send_start(ConcordCourier *courier, const SendUnit *unit)
 {
 	ConcordDelivery *d = unit->ds[0];
 
-	if (d->lane->group_limit > 0 &&
-		(concord_group_fits(d) || d->lane->group_alone))
+	if (d->route->group_limit > 0 &&
+		(concord_group_fits(d) || d->route->group_alone))
 	{
 		concord_group_start(courier, unit->ds, unit->n);
 		return;

@@ -63,7 +63,7 @@ concord_system_get(ConcordCourier *courier, const ConcordServer *server)
 		system = MemoryContextAllocZero(courier->context, sizeof(ConcordSystem));
 		system->serverid = server->serverid;
 		system->dirty = true;
-		dlist_init(&system->lanes);
+		dlist_init(&system->routes);
 		dlist_init(&system->waiting);
 		dlist_init(&system->waiting_groups);
 		dlist_push_tail(&courier->systems, &system->node);
@@ -76,7 +76,7 @@ concord_system_get(ConcordCourier *courier, const ConcordServer *server)
 static const char *
 sys_held(ConcordSystem *system, const Oid *paused, int npaused)
 {
-	const ConcordLane *lane;
+	const ConcordRoute *route;
 	const char *why;
 
 	if (!concord_delivery)
@@ -84,10 +84,11 @@ sys_held(ConcordSystem *system, const Oid *paused, int npaused)
 	for (int i = 0; i < npaused; i++)
 		if (paused[i] == system->serverid)
 			return "paused";
-	if (dlist_is_empty(&system->lanes))
+	if (dlist_is_empty(&system->routes))
 		return NULL;
-	lane = dlist_container(ConcordLane, system_node, system->lanes.head.next);
-	if (!concord_server_contactable(lane->access->server, &why))
+	route = dlist_container(ConcordRoute, system_node,
+							system->routes.head.next);
+	if (!concord_server_contactable(route->access->server, &why))
 		return "the server's option environment is not pg_concord.environment";
 	return NULL;
 }
@@ -119,7 +120,7 @@ sys_account(ConcordSystem *system)
 {
 	if (system->account == NULL)
 		return;
-	if (dlist_is_empty(&system->lanes) && system->in_flight == 0)
+	if (dlist_is_empty(&system->routes) && system->in_flight == 0)
 	{
 		concord_account_detach(system->account);
 		system->account = NULL;

@@ -112,9 +112,9 @@ unit_first(ConcordSystem *system)
 	ConcordDelivery *first = NULL;
 	dlist_iter	iter;
 
-	dlist_foreach(iter, &system->lanes)
+	dlist_foreach(iter, &system->routes)
 	{
-		ConcordLane *lane = dlist_container(ConcordLane, system_node, iter.cur);
+		ConcordLane *lane = dlist_container(ConcordRoute, system_node, iter.cur)->lane;
 		ConcordDelivery *d;
 
 		if (!lane->unit || lane->state != CONCORD_LANE_OPEN)
@@ -134,9 +134,9 @@ unit_parked(ConcordSystem *system)
 	dlist_iter	iter;
 	dlist_iter	inner;
 
-	dlist_foreach(iter, &system->lanes)
+	dlist_foreach(iter, &system->routes)
 	{
-		ConcordLane *lane = dlist_container(ConcordLane, system_node, iter.cur);
+		ConcordLane *lane = dlist_container(ConcordRoute, system_node, iter.cur)->lane;
 
 		if (!lane->unit || lane->state != CONCORD_LANE_OPEN)
 			continue;
@@ -285,7 +285,7 @@ unit_waits(ConcordCourier *courier, ConcordDelivery *d, ConcordDelivery **ds,
 		return false;
 	}
 	unit_remap(d);
-	d->lane->system->unit_hold = courier->now + UNIT_WAIT_US;
+	d->lane->own.system->unit_hold = courier->now + UNIT_WAIT_US;
 	return true;
 }
 
@@ -411,9 +411,9 @@ concord_unit_turn(ConcordCourier *courier, ConcordSystem *system)
 	captured = pg_atomic_read_u64(&courier->db->captured_lsn);
 	pg_read_barrier();
 	last_seq = (int64) pg_atomic_read_u64(&courier->db->last_seq);
-	dlist_foreach(iter, &system->lanes)
+	dlist_foreach(iter, &system->routes)
 	{
-		ConcordLane *lane = dlist_container(ConcordLane, system_node, iter.cur);
+		ConcordLane *lane = dlist_container(ConcordRoute, system_node, iter.cur)->lane;
 
 		if (!lane->unit || lane->state != CONCORD_LANE_OPEN)
 			continue;

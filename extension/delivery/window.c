@@ -83,6 +83,9 @@ concord_delivery_forget_exchange(ConcordDelivery *d)
 	d->link_known = d->link_stored = d->link_has_hash = false;
 	d->link_fields = NULL;
 	d->link_covers = false;
+	d->route = NULL;
+	d->link_route = d->left_route = 0;
+	d->left_id = d->left_etag = NULL;
 	d->link_nfields = 0;
 	concord_access_release(d->access);
 	d->access = NULL;
@@ -126,8 +129,8 @@ bool
 concord_window_has_room(const ConcordLane *lane)
 {
 	/* with large batches, enough for all places and one to come */
-	int			grouped = lane->group_limit == 0 ? 0 :
-		Min(lane->group_limit * (lane->system->limits.concurrency + 1),
+	int			grouped = lane->own.group_limit == 0 ? 0 :
+		Min(lane->own.group_limit * (lane->own.system->limits.concurrency + 1),
 			CONCORD_WINDOW_GROUPED);
 
 	/* a transaction has to be whole in it */
@@ -197,7 +200,11 @@ concord_list_remove(ConcordDelivery *d)
 	if (d->state == CONCORD_DELIVERY_NEW)
 		d->lane->nfresh--;
 	else
+	{
 		d->lane->nready--;
+		if (d->link_known)
+			d->route->nready--;
+	}
 }
 
 /* concord_window_cursor gives the seq up to which all is finished. */

@@ -242,6 +242,15 @@ adm_activate_one(ConcordMapping *mapping)
 						 " AND state IN ('retry', 'waiting', 'blocked')"
 						 " AND $2 IS NULL", mapping->id, NULL);
 	adm_begin(mapping);
+	/* by name; in two steps, for numbers of here may be others' of there */
+	concord_store_update("UPDATE concord.route SET serverid = (4294967295 - id)::pg_catalog.oid"
+						 " WHERE mapping = $1 AND $2 IS NULL", mapping->id, NULL);
+	concord_store_update("UPDATE concord.route r SET serverid = s.oid"
+						 " FROM pg_catalog.pg_foreign_server s"
+						 " WHERE r.mapping = $1 AND s.srvname = r.server AND $2 IS NULL"
+						 " AND r.id = (SELECT pg_catalog.min(o.id) FROM concord.route o"
+						 "   WHERE o.mapping = r.mapping AND o.server = r.server)",
+						 mapping->id, NULL);
 	concord_store_update("UPDATE concord.mapping m SET serverid ="
 						 " (SELECT oid FROM pg_catalog.pg_foreign_server"
 						 " WHERE srvname = m.server),"

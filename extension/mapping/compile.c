@@ -71,6 +71,17 @@ cmp_type_check(const ConcordExpression *expression, Oid type)
 					 errhint("Write a condition, as in \"total > 0\".")));
 		return;
 	}
+	if (strcmp(expression->what, "route") == 0)
+	{
+		Oid			base = getBaseType(type);
+
+		if (base != TEXTOID && base != NAMEOID && base != VARCHAROID)
+			ereport(ERROR,
+					(errcode(ERRCODE_DATATYPE_MISMATCH),
+					 errmsg("%s must be of type text or name, not type %s",
+							expression->what, format_type_be(type)),
+					 errhint("Write an expression that gives a server's name, as in \"'shop_' || region\".")));
+	}
 	if (get_typtype(type) == TYPTYPE_PSEUDO)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
@@ -218,6 +229,18 @@ cmp_sets(ConcordCompiled *compiled)
 		cmp_add(&compiled->upsert, expression);
 		cmp_add(&compiled->remove, expression);
 	}
+	compiled->route = -1;
+	if (mapping->options.route != NULL)
+	{
+		ConcordExpression *expression;
+
+		expression = cmp_expression(compiled, "route", NULL,
+									mapping->options.route);
+		compiled->route = compiled->upsert.n;
+		cmp_add(&compiled->upsert, expression);
+		cmp_add(&compiled->remove, expression);
+	}
+	compiled->nleading = compiled->upsert.n;
 	foreach(lc, mapping->fields)
 	{
 		ConcordField *field = lfirst(lc);
@@ -477,7 +500,8 @@ cmp_check_identity(ConcordCompiled *compiled)
 	{
 		const ConcordExpression *expression = set->expressions[i];
 
-		if (!cmp_old_known(compiled, expression))
+		/* where a record is its link says */
+		if (i != compiled->route && !cmp_old_known(compiled, expression))
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 					 errmsg("%s needs columns that are not known of a deleted row",

@@ -152,11 +152,13 @@ struct ConcordCompiled
 
 	ConcordSet	filter;			/* one expression or none */
 	ConcordSet	checks;
-	ConcordSet	upsert;			/* keys, ordering if any, fields */
-	ConcordSet	remove;			/* keys, ordering if any, on_delete fields */
+	ConcordSet	upsert;			/* keys, ordering and route if any, fields */
+	ConcordSet	remove;			/* ditto, on_delete fields */
 	ConcordSet	keys;			/* keys of the row before */
 	int			nkeys;
 	int			ordering;		/* position in upsert and remove, or -1 */
+	int			route;			/* ditto */
+	int			nleading;		/* expressions before the fields */
 
 	SPIPlanPtr	reread;			/* the row as it is in the table now */
 	List	   *shapes;			/* of ConcordShape * */

@@ -261,6 +261,28 @@ concord_documents_drop(const ConcordMapping *mapping)
 	}
 }
 
+/*
+ * doc_route refuses to route what goes along with a record of another mapping, or
+ * has others' rows go along: their links would have to move with it.
+ */
+static void
+doc_route(const ConcordMapping *mapping)
+{
+	bool		children = false;
+	ListCell   *lc;
+
+	if (mapping->options.route == NULL)
+		return;
+	foreach(lc, mapping->fields)
+		children |= ((const ConcordField *) lfirst(lc))->children != NULL;
+	if (children || mapping->options.parent_columns != NIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("mapping option \"route\" cannot be used with \"%s\"",
+						children ? "children" : "parent"),
+				 errdetail("Records that are created together are at one server.")));
+}
+
 /* concord_documents_check refuses options that cannot work together. */
 void
 concord_documents_check(ConcordMapping *mapping)
@@ -271,6 +293,7 @@ concord_documents_check(ConcordMapping *mapping)
 		concord_mapping_defaults_hook(mapping);
 	doc_coalesce(mapping);
 	doc_patch(mapping);
+	doc_route(mapping);
 	concord_depends_check(mapping);
 	all = concord_mapping_load(CurrentMemoryContext);
 	doc_parent(mapping, all);

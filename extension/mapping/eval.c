@@ -413,6 +413,27 @@ ev_unknown(const ConcordRow *row, const ConcordExpression *expression)
 		 bms_overlap(row->unknown, expression->columns));
 }
 
+/*
+ * ev_route notes the server that a row is for.  The image of a row that is gone
+ * may not have the columns that tell; then the record's link does, or nobody.
+ */
+static void
+ev_route(EvalItem *item, const ConcordExpression *expression,
+		 const ConcordValue *value)
+{
+	if (ev_unknown(&item->row, expression) ||
+		(item->event->op == CONCORD_OP_DELETE && !ev_known(item, expression)))
+	{
+		if (item->plan == EVAL_REMOVE)
+			item->mapped->route_unknown = item->mapped->only_if_linked = true;
+		else
+			ev_settle(item, CONCORD_FAIL, "route",
+					  pstrdup("the row lacks a column that its route needs"));
+	}
+	else if (!value->isnull)
+		item->mapped->route = value->text;
+}
+
 /* ev_keep takes the values of an item's set as its result. */
 static void
 ev_keep(EvalBatch *batch, EvalItem *item, const ConcordSet *set,
@@ -420,7 +441,7 @@ ev_keep(EvalBatch *batch, EvalItem *item, const ConcordSet *set,
 {
 	ConcordCompiled *compiled = batch->compiled;
 	ConcordMapped *mapped = item->mapped;
-	int			first = compiled->nkeys + (compiled->ordering >= 0 ? 1 : 0);
+	int			first = compiled->nleading;
 
 	for (int i = 0; i < set->n; i++)
 	{
@@ -447,6 +468,9 @@ ev_keep(EvalBatch *batch, EvalItem *item, const ConcordSet *set,
 			mapped->skip[i - first] = true;
 		}
 	}
+	if (compiled->route >= 0)
+		ev_route(item, set->expressions[compiled->route],
+				 &values[compiled->route]);
 	mapped->keys = values;
 	if (compiled->ordering >= 0 && !values[compiled->ordering].isnull)
 		mapped->ordering_key = values[compiled->ordering].text;

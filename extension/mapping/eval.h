@@ -82,6 +82,13 @@ typedef struct ConcordMapped
 	char	   *ordering_key;
 
 	/*
+	 * the server that option route names; NULL: the mapping's own, or not
+	 * known of a row that is gone, and then only_if_linked is set
+	 */
+	char	   *route;
+	bool		route_unknown;
+
+	/*
 	 * mapping->fields (or options.on_delete_fields) in order; NULL for a
 	 * delete that needs no body.  skip[i]: the value is not known (unchanged
 	 * TOAST that could not be read again); skip is NULL where all are known
@@ -158,6 +165,8 @@ typedef struct ConcordKnownLink
 	bool		present;
 	char	   *remote_id;
 	char	   *etag;
+	Oid			serverid;		/* where it is; InvalidOid: at the mapping's
+								 * server */
 } ConcordKnownLink;
 
 /* Reads the link of a local key; false where there is none.  keys.c */

@@ -134,8 +134,9 @@ concord_mapping_link(int32 mapping, const char *local_key,
 	values[0] = Int32GetDatum(mapping);
 	values[1] = CStringGetTextDatum(local_key);
 	concord_catalog_enter(&scope);
-	if (SPI_execute_with_args("SELECT remote_id, etag, present FROM concord.link_item"
-							  " WHERE mapping = $1 AND local_key = $2::pg_catalog.jsonb",
+	if (SPI_execute_with_args("SELECT k.remote_id, k.etag, k.present, r.serverid FROM concord.link_item k"
+							  "  LEFT JOIN concord.route r ON r.id = k.route"
+							  " WHERE k.mapping = $1 AND k.local_key = $2::pg_catalog.jsonb",
 							  2, types, values, NULL, true, 1) != SPI_OK_SELECT)
 		elog(ERROR, "could not read concord.link_item");
 	found = SPI_processed == 1;
@@ -150,6 +151,9 @@ concord_mapping_link(int32 mapping, const char *local_key,
 		link->remote_id = SPI_getvalue(tuple, desc, 1);
 		link->etag = SPI_getvalue(tuple, desc, 2);
 		link->present = DatumGetBool(SPI_getbinval(tuple, desc, 3, &isnull));
+		link->serverid = DatumGetObjectId(SPI_getbinval(tuple, desc, 4, &isnull));
+		if (isnull)
+			link->serverid = InvalidOid;
 		MemoryContextSwitchTo(old);
 	}
 	concord_catalog_leave(&scope);

@@ -72,6 +72,11 @@ static const char *const ddl_on_end[] = {
 	" WHERE s.oid = m.serverid AND s.srvname <> m.server"
 	" AND m.home = concord.home()",
 
+	"UPDATE concord.route AS r SET server = s.srvname"
+	" FROM pg_catalog.pg_foreign_server AS s, concord.mapping AS m"
+	" WHERE s.oid = r.serverid AND s.srvname <> r.server"
+	" AND m.id = r.mapping AND m.home = concord.home()",
+
 	"UPDATE concord.mapping AS m SET state = 'stale',"
 	" state_reason = pg_catalog.format('table %s is not logged any more', m.source)"
 	" FROM pg_catalog.pg_event_trigger_ddl_commands() AS d"
