@@ -201,9 +201,8 @@ eng_wait_ms(ConcordCourier *courier)
 	TimestampTz until = now + ENG_WAIT_MOST_MS * INT64CONST(1000);
 	dlist_iter	iter;
 
-	if (!courier->loaded || (courier->more_events && courier->can_read) ||
-		courier->look_for_starts ||
-		courier->generation != pg_atomic_read_u64(&courier->db->catalog_generation))
+	if (concord_lanes_outdated(courier) || courier->look_for_starts ||
+		(courier->more_events && courier->can_read))
 		until = now;
 	if (courier->look_for_starts)
 		until = now + 1000;
@@ -232,6 +231,18 @@ eng_wait_ms(ConcordCourier *courier)
 	return (int) ((until - now + 999) / 1000);
 }
 
+/*
+ * eng_send sends what is ready.  Where options or definitions have changed
+ * meanwhile, the next turn reads them first: a change of a row that follows
+ * ALTER SERVER goes by what that said.
+ */
+static void
+eng_send(ConcordCourier *courier)
+{
+	if (!concord_lanes_outdated(courier))
+		concord_send_ready(courier);
+}
+
 /* eng_steps does what there is to do. */
 static void
 eng_steps(ConcordCourier *courier)
@@ -245,20 +256,20 @@ eng_steps(ConcordCourier *courier)
 	if (courier->gone)
 		return;
 	concord_send_collect(courier);
-	concord_send_ready(courier);
+	eng_send(courier);
 	concord_http_drive(courier->http);
 	concord_take_events(courier);
 	concord_barriers_check(courier);
 	concord_parked_activate(courier);
 	concord_take_map(courier);
-	concord_send_ready(courier);
+	eng_send(courier);
 	concord_http_drive(courier->http);
 	concord_clock_read(courier);
 	concord_routes_move_held(courier);
 	if (concord_book_wanted(courier))
 	{
 		concord_book_turn(courier);
-		concord_send_ready(courier);
+		eng_send(courier);
 	}
 	concord_lanes_advance(courier);
 	eng_forget_keys(courier);

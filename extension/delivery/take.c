@@ -690,7 +690,7 @@ concord_take_map(ConcordCourier *courier)
 	dlist_iter	iter;
 
 	/* what was captured after a definition changed is mapped by the new one */
-	if (courier->generation != pg_atomic_read_u64(&courier->db->catalog_generation))
+	if (concord_lanes_outdated(courier))
 		return;
 
 	dlist_foreach(iter, &courier->lanes)

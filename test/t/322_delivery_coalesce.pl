@@ -199,7 +199,7 @@ is($erp->stats->{order_violations}, 0, 'nothing was out of order') or diag(expla
 
 # --- what may have arrived and was given up is not taken for what was there before
 $erp->clear_log;
-sql(q{SELECT concord.alter_mapping('old', options => '{"retry_limit": 0}')});
+sql("ALTER SERVER erp OPTIONS (SET retry_limit '0')");
 $erp->rule({ path => '/rest/api/old', key => '5' }, { reset => 'after' }, 1);
 sql("UPDATE old SET n = 5 WHERE id = 5");
 ok($node->poll("SELECT dead = 1 FROM concord.status WHERE mapping = 'old'"), 'given up without an answer');
