@@ -1,6 +1,6 @@
 -- concord_decoder: transactions in progress, sent in blocks; what is left of
 -- them once aborts are honoured is what is sent of committed ones.  How much of
--- an abort is seen depends on when a catalog is read; 032_decoder_live has it live.
+-- an abort is seen depends on when a catalog is read; 035_decoder_live has it live.
 \pset format unaligned
 \pset tuples_only on
 SET logical_decoding_work_mem = '64kB';
