@@ -132,8 +132,17 @@ CREATE USER MAPPING FOR CURRENT_USER SERVER server_of_plain
   OPTIONS (auth 'bearer', token_file '/etc/passwd');
 RESET ROLE;
 
--- foreign tables come later
-CREATE FOREIGN TABLE server_table (id int) SERVER server_ok OPTIONS (object 'Things');
+-- options of foreign tables and their columns
+CREATE FOREIGN TABLE server_table (id int OPTIONS (key 'true', name 'ID')) SERVER server_ok OPTIONS (object 'Things');
+CREATE FOREIGN TABLE server_bad (id int) SERVER server_ok OPTIONS (objekt 'Things');
+CREATE FOREIGN TABLE server_bad (id int) SERVER server_ok OPTIONS (object '../Things');
+CREATE FOREIGN TABLE server_bad (id int) SERVER server_ok OPTIONS (object 'Things?$top=1');
+CREATE FOREIGN TABLE server_bad (id int) SERVER server_ok OPTIONS (write 'later');
+CREATE FOREIGN TABLE server_bad (id int) SERVER server_ok OPTIONS (page_size '0');
+CREATE FOREIGN TABLE server_bad (id int) SERVER server_ok OPTIONS (timeout '1s');
+CREATE FOREIGN TABLE server_bad (id int OPTIONS (kee 'true')) SERVER server_ok;
+CREATE FOREIGN TABLE server_bad (id int OPTIONS (key 'perhaps')) SERVER server_ok;
+DROP FOREIGN TABLE server_table;
 
 -- connectors are rows; one that cannot be used is refused
 INSERT INTO concord.connector (name, protocol, definition)

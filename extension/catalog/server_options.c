@@ -108,11 +108,34 @@ static const ConcordOption so_options[] = {
 	{"company", USER, CONCORD_OPTION_TEXT},
 	{"login_path", USER, CONCORD_OPTION_SERVICE},
 
-	{"object", TABLE, LATER},
-	{"service", TABLE, LATER},
-	{"key", COLUMN, LATER},
-	{"name", COLUMN, LATER},
-	{"path", COLUMN, LATER},
+	{"object", TABLE, CONCORD_OPTION_SERVICE},
+	{"service", TABLE, CONCORD_OPTION_SERVICE},
+	{"query", TABLE, CONCORD_OPTION_TEXT},
+	{"items", TABLE, CONCORD_OPTION_TEXT},
+	{"paging", TABLE, CONCORD_OPTION_CHOICE,.choices = "next|link|offset|page|cursor|none"},
+	{"page_size", TABLE, CONCORD_OPTION_INTEGER, 1, 1000000},
+	{"page_bytes", TABLE, CONCORD_OPTION_INTEGER, 1024, 1024 * 1024 * 1024},
+	{"list_size", TABLE, CONCORD_OPTION_INTEGER, 1, 10000},
+	{"rows", TABLE, CONCORD_OPTION_INTEGER, 0, INT_MAX},
+	{"use_remote_estimate", TABLE, CONCORD_OPTION_BOOL},
+	{"async_capable", TABLE, CONCORD_OPTION_BOOL},
+	{"pushdown", TABLE, CONCORD_OPTION_BOOL},
+	{"collation", TABLE, CONCORD_OPTION_CHOICE,.choices = "unknown|binary"},
+	{"updatable", TABLE, CONCORD_OPTION_BOOL},
+	{"write", TABLE, CONCORD_OPTION_CHOICE,.choices = "direct|outbox"},
+	{"batch_size", TABLE, CONCORD_OPTION_INTEGER, 1, 10000},
+	{"on_bad_value", TABLE, CONCORD_OPTION_CHOICE,.choices = "error|null"},
+	{"on_missing", TABLE, CONCORD_OPTION_CHOICE,.choices = "error|null"},
+	{"key", COLUMN, CONCORD_OPTION_BOOL},
+	{"name", COLUMN, CONCORD_OPTION_TEXT},
+	{"path", COLUMN, CONCORD_OPTION_TEXT},
+	{"type", COLUMN, CONCORD_OPTION_TEXT},
+	{"expand", COLUMN, CONCORD_OPTION_BOOL},
+	{"read_only", COLUMN, CONCORD_OPTION_BOOL},
+	{"pushdown", COLUMN, CONCORD_OPTION_BOOL},
+	{"collation", COLUMN, CONCORD_OPTION_CHOICE,.choices = "unknown|binary"},
+	{"on_bad_value", COLUMN, CONCORD_OPTION_CHOICE,.choices = "error|null"},
+	{"on_missing", COLUMN, CONCORD_OPTION_CHOICE,.choices = "error|null"},
 };
 
 #undef SERVER
@@ -548,6 +571,24 @@ so_check_number(const ConcordOption *option, const char *value)
 						   " milliseconds" : "")));
 }
 
+/* so_is_choice says whether a value is one of "a|b|c". */
+static bool
+so_is_choice(const char *choices, const char *value)
+{
+	Size		len = strlen(value);
+
+	while (true)
+	{
+		Size		n = strcspn(choices, "|");
+
+		if (n == len && strncmp(choices, value, n) == 0)
+			return true;
+		if (choices[n] == '\0')
+			return false;
+		choices += n + 1;
+	}
+}
+
 /* so_check_value checks one value by its option's kind. */
 static void
 so_check_value(const ConcordOption *option, const char *value)
@@ -598,6 +639,11 @@ so_check_value(const ConcordOption *option, const char *value)
 		case CONCORD_OPTION_SECRET:
 			if (*value == '\0')
 				so_bad_value(option, value, "The value must not be empty.");
+			break;
+		case CONCORD_OPTION_CHOICE:
+			if (!so_is_choice(option->choices, value))
+				so_bad_value(option, value,
+							 psprintf("It is one of %s.", option->choices));
 			break;
 		case CONCORD_OPTION_LATER:
 			break;

@@ -39,6 +39,7 @@ typedef enum ConcordOptionKind
 	CONCORD_OPTION_QUOTA,		/* '100000/1d' */
 	CONCORD_OPTION_SHARE,		/* '20%' */
 	CONCORD_OPTION_NAME,		/* as long as a name of PostgreSQL's */
+	CONCORD_OPTION_CHOICE,		/* one of option->choices */
 	CONCORD_OPTION_LATER,		/* known, but of a later version */
 } ConcordOptionKind;
 
@@ -49,6 +50,7 @@ typedef struct ConcordOption
 	ConcordOptionKind kind;
 	int			min;			/* of durations (ms) and integers */
 	int			max;
+	const char *choices;		/* "a|b|c" */
 } ConcordOption;
 
 /*

@@ -6,7 +6,13 @@ CREATE FUNCTION concord.fdw_validator(options text[], catalog oid) RETURNS void
 	LANGUAGE c STRICT
 	AS 'MODULE_PATHNAME', 'concord_fdw_validator';
 
-CREATE FOREIGN DATA WRAPPER concord VALIDATOR concord.fdw_validator;
+-- Foreign tables: extension/fdw.
+CREATE FUNCTION concord.fdw_handler() RETURNS fdw_handler
+	LANGUAGE c STRICT
+	AS 'MODULE_PATHNAME', 'concord_fdw_handler';
+
+CREATE FOREIGN DATA WRAPPER concord
+	HANDLER concord.fdw_handler VALIDATOR concord.fdw_validator;
 
 -- A definition that cannot be used is refused when it is written.
 CREATE FUNCTION concord.connector_check() RETURNS trigger

@@ -1,0 +1,35 @@
+/*-------------------------------------------------------------------------
+ *
+ * handler.c
+ *	  The handler of foreign-data wrapper concord.
+ *
+ * No logic here: which file has which of the functions that the planner and
+ * the executor call.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "fdw/routine.h"
+
+#include "fmgr.h"
+
+PG_FUNCTION_INFO_V1(concord_fdw_handler);
+
+/* concord_fdw_handler gives the table of functions. */
+Datum
+concord_fdw_handler(PG_FUNCTION_ARGS)
+{
+	FdwRoutine *routine = makeNode(FdwRoutine);
+
+	/* plan.c */
+	routine->GetForeignRelSize = concord_fdw_rel_size;
+	routine->GetForeignPaths = concord_fdw_paths;
+	routine->GetForeignPlan = concord_fdw_plan;
+
+	/* scan.c */
+	routine->BeginForeignScan = concord_fdw_begin_scan;
+	routine->IterateForeignScan = concord_fdw_iterate;
+	routine->ReScanForeignScan = concord_fdw_rescan;
+	routine->EndForeignScan = concord_fdw_end_scan;
+
+	PG_RETURN_POINTER(routine);
+}

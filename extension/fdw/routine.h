@@ -1,0 +1,30 @@
+/*-------------------------------------------------------------------------
+ *
+ * routine.h
+ *	  The functions of FdwRoutine, by file; private to fdw/.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef CONCORD_FDW_ROUTINE_H
+#define CONCORD_FDW_ROUTINE_H
+
+#include "base/compat.h"
+
+#include "foreign/fdwapi.h"
+
+/* plan.c */
+extern void concord_fdw_rel_size(PlannerInfo *root, RelOptInfo *baserel,
+								 Oid relid);
+extern void concord_fdw_paths(PlannerInfo *root, RelOptInfo *baserel, Oid relid);
+extern ForeignScan *concord_fdw_plan(PlannerInfo *root, RelOptInfo *rel,
+									 Oid relid, ForeignPath *best,
+									 List *tlist, List *clauses,
+									 Plan *outer_plan);
+
+/* scan.c */
+extern void concord_fdw_begin_scan(ForeignScanState *node, int eflags);
+extern TupleTableSlot *concord_fdw_iterate(ForeignScanState *node);
+extern void concord_fdw_rescan(ForeignScanState *node);
+extern void concord_fdw_end_scan(ForeignScanState *node);
+
+#endif							/* CONCORD_FDW_ROUTINE_H */
