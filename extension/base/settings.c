@@ -23,6 +23,7 @@ int			concord_max_event_size;
 char	   *concord_environment;
 bool		concord_delivery;
 char	   *concord_allowed_networks;
+int			concord_max_answer_size;
 int			concord_outbox_retention;
 int			concord_delivery_retention;
 char	   *concord_hold_limit;
@@ -107,6 +108,12 @@ static const SetInt set_ints[] = {
 		"Sets the largest value that is captured with an event.",
 		"A larger value is replaced by its length and SHA-256; a larger payload is refused by emit().",
 		&concord_max_event_size, 16 * 1024, 64, 256 * 1024, PGC_SIGHUP, GUC_UNIT_KB
+	},
+	{
+		"pg_concord.max_answer_size",
+		"Sets the largest answer that a session takes from a system.",
+		"It holds for calls, look-ups and each page of a foreign table.",
+		&concord_max_answer_size, 64 * 1024, 64, 512 * 1024, PGC_USERSET, GUC_UNIT_KB
 	},
 	{
 		"pg_concord.outbox_retention",

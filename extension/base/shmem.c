@@ -245,6 +245,13 @@ concord_catalog_changed(void)
 	shm_catalog_changed = true;
 }
 
+/* concord_catalog_changing says whether this transaction has noted one. */
+bool
+concord_catalog_changing(void)
+{
+	return shm_catalog_changed;
+}
+
 /*
  * shm_xact_callback tells the workers about changed definitions once they are
  * visible.  A change that was prepared is told to nobody at COMMIT PREPARED,

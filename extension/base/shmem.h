@@ -154,6 +154,9 @@ extern void concord_shmem_wake_launcher(void);
  */
 extern void concord_catalog_changed(void);
 
+/* concord_catalog_changing says whether this transaction has noted one. */
+extern bool concord_catalog_changing(void);
+
 /* concord_shmem_survey asks the launcher to look for databases again. */
 extern void concord_shmem_survey(void);
 

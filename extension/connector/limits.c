@@ -17,27 +17,18 @@
 #include "access/reloptions.h"
 #include "access/table.h"
 #include "catalog/limit_options.h"
-#include "catalog/mapping.h"
 #include "catalog/pg_foreign_server.h"
 #include "catalog/server_options.h"
 #include "foreign/foreign.h"
 #include "miscadmin.h"
-#include "storage/latch.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
-#include "utils/wait_event.h"
 
 /* Options that belong to the account, in the order of messages. */
 static const char *const lmt_options[] = {
 	"concurrency", "rate", "quota", "interactive_share", "breaker_failures",
 	"breaker_cooldown",
-};
-
-struct ConcordPlace
-{
-	MemoryContextCallback callback;
-	ConcordAccount *account;	/* NULL: given back */
 };
 
 /* lmt_parse reads the options of one server. */
@@ -225,97 +216,4 @@ concord_limits_differ(const char *account, char **servers)
 	}
 	*servers = names.data;
 	return differ.len > 0 ? differ.data : NULL;
-}
-
-/* lmt_give_back is called when the context of a place goes away. */
-static void
-lmt_give_back(void *arg)
-{
-	ConcordPlace *place = arg;
-
-	if (place->account == NULL)
-		return;
-	concord_account_release(place->account, CONCORD_USE_INTERACTIVE);
-	concord_account_detach(place->account);
-	place->account = NULL;
-}
-
-/* lmt_take asks until there is a place or the time is over. */
-static bool
-lmt_take(ConcordAccount *account, int most_ms, const char **why)
-{
-	int64		deadline = concord_account_now() + (int64) most_ms * 1000;
-
-	for (;;)
-	{
-		int64		left;
-		int64		wait;
-
-		if (concord_account_take(account, CONCORD_USE_INTERACTIVE, &wait, why))
-			return true;
-		left = deadline - concord_account_now();
-		if (left <= 0 || wait > left)
-			return false;
-		if (wait < 0)
-			wait = left;
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 (wait + 999) / 1000, PG_WAIT_EXTENSION);
-		ResetLatch(MyLatch);
-		CHECK_FOR_INTERRUPTS();
-	}
-}
-
-/* concord_limits_wait waits for a place for an interactive request. */
-ConcordPlace *
-concord_limits_wait(const ConcordServer *server, MemoryContext context,
-					int most_ms, const char **why)
-{
-	ConcordPlace *place = MemoryContextAllocZero(context, sizeof(ConcordPlace));
-	ConcordAccountKey key;
-	ConcordAccount *account;
-	volatile bool taken = false;
-
-	concord_limits_key(server, &key);
-	account = concord_account_attach(&key);
-	PG_TRY();
-	{
-		concord_account_set_limits(account, &server->limits, true);
-		if (concord_account_wants_usage(account))
-		{
-			ConcordCatalogScope scope;
-
-			concord_catalog_enter(&scope);
-			concord_limits_load_usage(account);
-			concord_catalog_leave(&scope);
-		}
-		taken = lmt_take(account, most_ms, why);
-	}
-	PG_FINALLY();
-	{
-		if (!taken)
-		{
-			concord_account_leave(account);
-			concord_account_detach(account);
-		}
-	}
-	PG_END_TRY();
-	if (!taken)
-		return NULL;
-	place->account = account;
-	place->callback.func = lmt_give_back;
-	place->callback.arg = place;
-	MemoryContextRegisterResetCallback(context, &place->callback);
-	return place;
-}
-
-/* concord_limits_done gives it back, with what the answer says of limits. */
-void
-concord_limits_done(ConcordPlace *place, const ConcordServer *server,
-					const ConcordResponse *response)
-{
-	ConcordBudget budget;
-
-	if (concord_limits_read(server->connector, response, &budget))
-		concord_account_told(place->account, &budget);
-	lmt_give_back(place);
 }

@@ -29,20 +29,6 @@ extern void concord_limits_key(const ConcordServer *server,
  */
 extern char *concord_limits_differ(const char *account, char **servers);
 
-/*
- * concord_limits_wait waits for a place for an interactive request, for
- * most_ms at most; NULL: it is taken, else what is in the way (a constant).
- * Loads limits and usage where nobody has done so.  The place is given back
- * with concord_limits_done, or when context is reset.
- */
-typedef struct ConcordPlace ConcordPlace;
-extern ConcordPlace *concord_limits_wait(const ConcordServer *server,
-										 MemoryContext context, int most_ms,
-										 const char **why);
-extern void concord_limits_done(ConcordPlace *place,
-								const ConcordServer *server,
-								const ConcordResponse *response);
-
 /* --- usage.c: what was used of quotas, in table concord.account_usage --- */
 
 /* concord_limits_load_usage reads it, once; SPI is connected. */

@@ -158,6 +158,15 @@ extern bool concord_account_failed(ConcordAccount *account, uint64 record,
 								   const char *reason, int retry_after_ms,
 								   bool first);
 
+/*
+ * concord_account_interactive says whether a request that somebody waits for
+ * may go in spite of the breaker: while it is closed; where its cooldown is over
+ * (the request is the probe then); where nothing else is under way to find out.
+ * reason, of CONCORD_ACCOUNT_REASON bytes, and *until say why not.
+ */
+extern bool concord_account_interactive(ConcordAccount *account, char *reason,
+										int64 *until);
+
 /* concord_account_hurry lets a probe go now. */
 extern void concord_account_hurry(ConcordAccount *account);
 

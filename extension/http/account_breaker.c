@@ -257,3 +257,29 @@ concord_account_hurry(ConcordAccount *account)
 	}
 	brk_end(s, version, now);
 }
+
+/* concord_account_interactive says whether the breaker lets a request go. */
+bool
+concord_account_interactive(ConcordAccount *account, char *reason, int64 *until)
+{
+	ConcordAccountState *s = account->state;
+	int64		now = concord_clock_ns();
+	uint32		version;
+	bool		may = true;
+
+	version = brk_begin(s);
+	if (s->breaker == CONCORD_BREAKER_OPEN && now < s->until)
+		may = false;
+	else if (s->breaker == CONCORD_BREAKER_HALF_OPEN)
+		may = s->in_flight[CONCORD_USE_COURIER] +
+			s->in_flight[CONCORD_USE_INTERACTIVE] == 0;
+	else if (s->breaker == CONCORD_BREAKER_OPEN)
+		brk_become(s, CONCORD_BREAKER_HALF_OPEN, now);
+	if (!may)
+	{
+		strlcpy(reason, s->reason, CONCORD_ACCOUNT_REASON);
+		*until = s->until / 1000;
+	}
+	brk_end(s, version, now);
+	return may;
+}

@@ -46,6 +46,9 @@ typedef struct ConcordResponse
 	char	   *error;			/* of the transfer, redacted; NULL where OK */
 	bool		system_down;	/* connection, DNS, TLS: no fault of this
 								 * record */
+	bool		timed_out;		/* a timeout of the request's ended it */
+	bool		gate_refused;	/* its gate did: no credentials */
+	bool		address_refused;	/* the policy did */
 	int64		elapsed_us;
 } ConcordResponse;
 
@@ -99,6 +102,7 @@ typedef struct ConcordRequest
 	char	   *proxy;
 	bool		private_allowed;	/* egress policy, from the server */
 	Size		max_answer;		/* bytes of a body; 0: the usual limit */
+	bool		http2;			/* if the server offers it (ALPN) */
 	void	   *owner;			/* the caller's */
 	const ConcordGate *gate;	/* NULL: none */
 	void	   *gate_state;		/* the gate's */
@@ -176,5 +180,18 @@ extern bool concord_address_allowed_text(const char *address,
 
 /* concord_http_cancel ends a request at once; it does not come back. */
 extern void concord_http_cancel(ConcordHttp *http, ConcordRequest *request);
+
+/*
+ * concord_http_begun says whether sending a request has begun: one that is
+ * cancelled then may have reached the system.
+ */
+extern bool concord_http_begun(const ConcordRequest *request);
+
+/*
+ * concord_http_descriptor gives a descriptor that becomes readable when
+ * concord_http_drive has something to do, at the latest after most_ms (-1: no
+ * limit; 0: at once).  To be asked again after each drive.
+ */
+extern int	concord_http_descriptor(ConcordHttp *http, int most_ms);
 
 #endif							/* CONCORD_HTTP_H */

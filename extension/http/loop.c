@@ -37,6 +37,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/epoll.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -74,6 +75,7 @@ struct ConcordHttp
 	MemoryContextCallback callback;
 	CURLM	   *multi;
 	int			epfd;
+	int			timerfd;		/* for those who wait for epfd; -1: none yet */
 	bool		fd_acquired;
 	WaitEventSet *set;
 
@@ -252,6 +254,8 @@ loop_reset(void *arg)
 	loop_unblock(&old);
 	if (http->set != NULL)
 		FreeWaitEventSet(http->set);
+	if (http->timerfd >= 0)
+		close(http->timerfd);
 	if (http->epfd >= 0)
 		close(http->epfd);
 	if (http->fd_acquired)
@@ -269,6 +273,7 @@ concord_http_create(MemoryContext context)
 
 	http->context = mine;
 	http->epfd = -1;
+	http->timerfd = -1;
 	http->timer_at = -1;
 	dlist_init(&http->idle);
 	dlist_init(&http->submitted);
@@ -357,9 +362,11 @@ loop_gate(ConcordHttp *http, ConcordRequest *request)
 		case CONCORD_GATE_REFUSE:
 			loop_refuse(http, request, why);
 			request->response.system_down = true;
+			request->response.gate_refused = true;
 			break;
 		case CONCORD_GATE_REJECT:
 			loop_refuse(http, request, why);
+			request->response.gate_refused = true;
 			break;
 	}
 	return false;
@@ -398,6 +405,7 @@ concord_http_submit(ConcordHttp *http, ConcordRequest *request)
 		concord_transfer_release(transfer);
 		loop_refuse(http, request, why);
 		request->response.system_down = transfer->refused;
+		request->response.address_refused = transfer->refused;
 		return;
 	}
 	request->transfer = transfer;
@@ -424,6 +432,13 @@ loop_dispatch(ConcordHttp *http, const struct epoll_event *event)
 	int			mask = 0;
 	int			running;
 
+	if (fd == http->timerfd)
+	{
+		uint64		ticks;
+
+		(void) !read(fd, &ticks, sizeof(ticks));
+		return;
+	}
 	if (s == NULL)
 		return;
 	/* errors and hang-ups concern whoever is interested in the socket */
@@ -482,7 +497,7 @@ loop_drive(ConcordHttp *http)
 		http->timer_at = -1;
 		curl_multi_socket_action(http->multi, CURL_SOCKET_TIMEOUT, 0, &running);
 	}
-	n = http->in_flight > 0 || http->nsockets > 0 ?
+	n = http->in_flight > 0 || http->nsockets > 0 || http->timerfd >= 0 ?
 		epoll_wait(http->epfd, events, LOOP_EVENTS, 0) : 0;
 	for (int i = 0; i < n; i++)
 		loop_dispatch(http, &events[i]);
@@ -692,4 +707,54 @@ concord_http_cancel(ConcordHttp *http, ConcordRequest *request)
 	concord_transfer_release(transfer);
 	dlist_push_head(&http->idle, &transfer->node);
 	http->in_flight--;
+}
+
+/* concord_http_begun says whether sending has begun. */
+bool
+concord_http_begun(const ConcordRequest *request)
+{
+	const ConcordTransferState *transfer = request->transfer;
+
+	return transfer != NULL && transfer->begun;
+}
+
+/* loop_timer_make adds a timer to the epoll set. */
+static void
+loop_timer_make(ConcordHttp *http)
+{
+	struct epoll_event event = {.events = EPOLLIN};
+
+	http->timerfd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	event.data.fd = http->timerfd;
+	if (http->timerfd < 0 ||
+		epoll_ctl(http->epfd, EPOLL_CTL_ADD, http->timerfd, &event) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+				 errmsg("could not create a timer: %m")));
+}
+
+/*
+ * concord_http_descriptor gives the epoll set, with a timer in it for what is
+ * not about sockets.
+ */
+int
+concord_http_descriptor(ConcordHttp *http, int most_ms)
+{
+	struct itimerspec spec = {0};
+	long		ms;
+
+	if (http->timerfd < 0)
+		loop_timer_make(http);
+	ms = http->ended.first != NULL ? 0 :
+		loop_wait_ms(http, most_ms < 0 ? -1 :
+					 concord_clock_steady() + (int64) most_ms * 1000);
+	if (ms > 0)
+	{
+		spec.it_value.tv_sec = ms / 1000;
+		spec.it_value.tv_nsec = (ms % 1000) * 1000000;
+	}
+	else if (ms == 0)
+		spec.it_value.tv_nsec = 1;	/* 0 would switch it off */
+	timerfd_settime(http->timerfd, 0, &spec, NULL);
+	return http->epfd;
 }

@@ -207,7 +207,6 @@ concord_transfer_create(ConcordHttp *http)
 	curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
 	curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
 	curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
-	curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long) CURL_HTTP_VERSION_1_1);
 	curl_easy_setopt(easy, CURLOPT_HTTP09_ALLOWED, 0L);
 	curl_easy_setopt(easy, CURLOPT_HTTP_CONTENT_DECODING, 0L);
 	curl_easy_setopt(easy, CURLOPT_DISALLOW_USERNAME_IN_URL, 1L);
@@ -270,12 +269,16 @@ req_prepare_server(ConcordTransferState *t, const ConcordRequest *r)
 {
 	CURL	   *easy = t->easy;
 
-	if (t->prepared && t->verify == r->verify &&
+	if (t->prepared && t->verify == r->verify && t->http2 == r->http2 &&
 		req_same(t->ca_file, r->ca_file) &&
 		req_same(t->cert_file, r->cert_file) &&
 		req_same(t->key_file, r->key_file) && req_same(t->proxy, r->proxy))
 		return;
 
+	/* without TLS never: libcurl 7.88 fails to use such a connection again */
+	curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, r->http2 ?
+					 (long) CURL_HTTP_VERSION_2TLS :
+					 (long) CURL_HTTP_VERSION_1_1);
 	curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, r->verify ? 1L : 0L);
 	curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, r->verify ? 2L : 0L);
 	if (r->ca_file != NULL)
@@ -294,6 +297,7 @@ req_prepare_server(ConcordTransferState *t, const ConcordRequest *r)
 
 	t->prepared = true;
 	t->verify = r->verify;
+	t->http2 = r->http2;
 	req_keep(&t->ca_file, r->ca_file);
 	req_keep(&t->cert_file, r->cert_file);
 	req_keep(&t->key_file, r->key_file);

@@ -159,6 +159,8 @@ rsp_classify(ConcordTransferState *transfer, CURLcode code, long request_size)
 		response->transfer = sent ? CONCORD_TRANSFER_UNKNOWN :
 			CONCORD_TRANSFER_NOT_SENT;
 
+	response->timed_out = code == CURLE_OPERATION_TIMEDOUT;
+	response->address_refused = transfer->refused;
 	switch (code)
 	{
 		case CURLE_URL_MALFORMAT:

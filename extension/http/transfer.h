@@ -58,6 +58,7 @@ typedef struct ConcordTransferState
 	char	   *url;
 	bool		prepared;
 	bool		verify;
+	bool		http2;
 	char	   *ca_file;
 	char	   *cert_file;
 	char	   *key_file;

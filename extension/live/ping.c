@@ -11,31 +11,29 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "connector/protocols.h"
+#include "live/session.h"
 
 #include "access/htup_details.h"
-#include "auth/auth.h"
-#include "connector/limits.h"
+#include "connector/protocols.h"
 #include "fmgr.h"
 #include "foreign/foreign.h"
 #include "funcapi.h"
 #include "miscadmin.h"
-#include "storage/latch.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
-#include "utils/wait_event.h"
 
 PG_FUNCTION_INFO_V1(concord_ping);
 
 /* ping_request makes the request. */
-static ConcordRequest *
-ping_request(const ConcordServer *server, const ConcordAuth *auth)
+static ConcordLiveRequest *
+ping_request(ConcordPeer *peer)
 {
-	ConcordRequest *request = concord_request_create(CurrentMemoryContext);
+	const ConcordServer *server = peer->server;
 	bool		webhook = server->connector->protocol ==
 		&concord_protocol_webhook;
+	ConcordLiveRequest *live;
 	StringInfoData url;
 
 	initStringInfo(&url);
@@ -53,28 +51,11 @@ ping_request(const ConcordServer *server, const ConcordAuth *auth)
 				appendStringInfoChar(&url, '/');
 		}
 	}
-	request->method = webhook ? "HEAD" : "GET";
-	request->url = url.data;
-	concord_request_header(request, "Accept",
+	live = concord_live_create(peer, webhook ? "HEAD" : "GET", url.data);
+	live->eager = true;
+	concord_request_header(live->http, "Accept",
 						   webhook ? "*/*" : "application/json");
-	concord_server_apply(server, request);
-	concord_auth_apply(auth, request);
-	return request;
-}
-
-/* ping_send sends the request and waits for its end; can be cancelled. */
-static void
-ping_send(ConcordRequest *request)
-{
-	ConcordHttp *http = concord_http_create(CurrentMemoryContext);
-
-	concord_http_submit(http, request);
-	while (concord_http_next(http) == NULL)
-	{
-		concord_http_wait(http, -1, PG_WAIT_EXTENSION);
-		ResetLatch(MyLatch);
-		CHECK_FOR_INTERRUPTS();
-	}
+	return live;
 }
 
 /* ping_judge says whether the answer is good; *error tells why it is not. */
@@ -108,16 +89,15 @@ concord_ping(PG_FUNCTION_ARGS)
 {
 	Oid			roleid = get_role_oid(NameStr(*PG_GETARG_NAME(1)), false);
 	Oid			serverid;
-	ConcordServer *server;
-	ConcordAuth *auth;
-	ConcordRequest *request;
+	ConcordPeer *peer;
+	ConcordLiveRequest *live;
+	const ConcordResponse *response;
 	TupleDesc	desc;
 	Datum		values[4] = {0};
 	bool		nulls[4] = {false, true, true, true};
 	Interval   *elapsed = palloc0(sizeof(Interval));
-	ConcordPlace *place;
-	const char *why;
-	char	   *error;
+	const char *why = NULL;
+	char	   *error = NULL;
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
@@ -125,43 +105,32 @@ concord_ping(PG_FUNCTION_ARGS)
 
 	concord_require_set_role(GetUserId(), roleid);
 	serverid = get_foreign_server_oid(NameStr(*PG_GETARG_NAME(0)), false);
-	auth = concord_auth_load(serverid, roleid, CurrentMemoryContext);
-	concord_auth_eager(auth);
-	server = concord_server_load(serverid, CurrentMemoryContext);
-
-	if (!concord_server_contactable(server, &why))
+	peer = concord_peer_get_any(serverid, roleid);
+	if (concord_server_contactable(peer->server, &why))
 	{
-		values[0] = BoolGetDatum(false);
-		values[3] = CStringGetTextDatum(why);
-		nulls[3] = false;
-		PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(desc, values, nulls)));
+		live = ping_request(peer);
+		concord_live_submit(live, peer->server->timeout_ms);
+		concord_live_wait(live);
+		response = &live->http->response;
+		if (live->failure == CONCORD_ERRCODE_LIMIT)
+			why = psprintf("nothing was sent: %s", live->detail);
+		else
+			values[0] = BoolGetDatum(ping_judge(peer->auth,
+												GetUserNameFromId(roleid, false),
+												response, &error));
+		if (response->status != 0)
+			values[1] = Int32GetDatum(response->status);
+		nulls[1] = response->status == 0;
+		elapsed->time = response->elapsed_us;
+		values[2] = IntervalPGetDatum(elapsed);
+		nulls[2] = why != NULL;
+		if (error != NULL)
+			error = concord_auth_redact(peer->auth, error);
+		concord_live_free(live);
 	}
-
-	place = concord_limits_wait(server, CurrentMemoryContext,
-								server->connect_timeout_ms, &why);
-	if (place == NULL)
+	if (why != NULL || error != NULL)
 	{
-		values[0] = BoolGetDatum(false);
-		values[3] = CStringGetTextDatum(psprintf("nothing was sent: %s", why));
-		nulls[3] = false;
-		PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(desc, values, nulls)));
-	}
-	request = ping_request(server, auth);
-	ping_send(request);
-	concord_limits_done(place, server, &request->response);
-	values[0] = BoolGetDatum(ping_judge(auth, GetUserNameFromId(roleid, false),
-										&request->response, &error));
-	if (request->response.status != 0)
-	{
-		values[1] = Int32GetDatum(request->response.status);
-		nulls[1] = false;
-	}
-	elapsed->time = request->response.elapsed_us;
-	values[2] = IntervalPGetDatum(elapsed);
-	nulls[2] = false;
-	if (error != NULL)
-	{
-		values[3] = CStringGetTextDatum(concord_auth_redact(auth, error));
+		values[3] = CStringGetTextDatum(why != NULL ? why : error);
 		nulls[3] = false;
 	}
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(desc, values, nulls)));
