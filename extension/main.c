@@ -20,6 +20,7 @@
 #include "capture/capture.h"
 #include "connector/connector.h"
 #include "delivery/delivery.h"
+#include "delivery/lease.h"
 #include "fmgr.h"
 #include "http/account.h"
 #include "mapping/hooks.h"
@@ -46,6 +47,7 @@ _PG_init(void)
 	concord_shmem_request();
 	concord_token_request();
 	concord_account_request();
+	concord_lease_request();
 	concord_stats_offer();
 	concord_capture_register_wakeup();
 	concord_utility_init();

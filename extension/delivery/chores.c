@@ -24,6 +24,7 @@
 #include "utils/timestamp.h"
 
 #define CHORES_US			INT64CONST(1000000)
+#define CHORES_REVIEW_US	INT64CONST(30000000)
 #define CHORES_HOLD_US		INT64CONST(30000000)
 #define CHORES_BROKEN_US	INT64CONST(10000000)
 #define CHORES_HEAL_US		INT64CONST(10000000)
@@ -60,18 +61,16 @@ cho_set_state(ConcordCourier *courier, int32 mapping, ConcordMappingState from,
 	MemoryContextSwitchTo(old);
 }
 
-/* cho_rights tells of rights that are missing or have come back. */
+/*
+ * cho_rights tells of rights that are missing or have come back; denial is what
+ * the catalogs say is missing.
+ */
 static void
-cho_rights(ConcordCourier *courier, ConcordMapping *m, ConcordLane *lane)
+cho_rights(ConcordCourier *courier, ConcordMapping *m, ConcordLane *lane,
+		   char *denial)
 {
-	char	   *denial = NULL;
-	bool		denied;
+	bool		denied = denial != NULL;
 
-	concord_bookkeeping_begin();
-	MemoryContextSwitchTo(courier->turn);
-	denied = concord_access_denied(m, m->serverid, &denial);
-	concord_bookkeeping_commit(false);
-	MemoryContextSwitchTo(courier->turn);
 	if (!denied && lane->denied && m->state == CONCORD_MAPPING_ACTIVE)
 	{
 		denied = true;
@@ -157,18 +156,42 @@ cho_broken(ConcordCourier *courier, ConcordMapping *m, ConcordLane *lane)
 	}
 }
 
-/* cho_states moves mappings between active, denied and broken. */
-static void
-cho_states(ConcordCourier *courier)
+/*
+ * cho_denials asks for each mapping which right is missing; NULL: none.  A
+ * thousand mappings are asked for in one transaction.
+ */
+static char **
+cho_denials(ConcordCourier *courier)
 {
-	List	   *mappings;
+	char	  **denials = palloc0(sizeof(char *) *
+								  Max(list_length(courier->mappings), 1));
 	ListCell   *lc;
 
 	concord_bookkeeping_begin();
-	mappings = concord_mapping_load(courier->turn);
+	MemoryContextSwitchTo(courier->turn);
+	foreach(lc, courier->mappings)
+	{
+		ConcordMapping *m = lfirst(lc);
+
+		(void) concord_access_denied(m, m->serverid,
+									 &denials[foreach_current_index(lc)]);
+	}
 	concord_bookkeeping_commit(false);
 	MemoryContextSwitchTo(courier->turn);
-	foreach(lc, mappings)
+	return denials;
+}
+
+/*
+ * cho_states moves mappings between active, denied and broken.  Rights are
+ * looked at when something has changed that they depend on.
+ */
+static void
+cho_states(ConcordCourier *courier, bool review)
+{
+	char	  **denials = review ? cho_denials(courier) : NULL;
+	ListCell   *lc;
+
+	foreach(lc, courier->mappings)
 	{
 		ConcordMapping *m = lfirst(lc);
 		ConcordLane *lane = concord_lane_find(courier, m->id, -1);
@@ -177,7 +200,12 @@ cho_states(ConcordCourier *courier)
 			continue;
 		if (m->state == CONCORD_MAPPING_ACTIVE ||
 			m->state == CONCORD_MAPPING_DENIED)
-			cho_rights(courier, m, lane);
+		{
+			if (review)
+				cho_rights(courier, m, lane, denials[foreach_current_index(lc)]);
+			else if (lane->denied && m->state == CONCORD_MAPPING_ACTIVE)
+				cho_rights(courier, m, lane, lane->denial);
+		}
 		if (m->state == CONCORD_MAPPING_ACTIVE ||
 			m->state == CONCORD_MAPPING_BROKEN)
 			cho_broken(courier, m, lane);
@@ -193,9 +221,10 @@ cho_states(ConcordCourier *courier)
 
 /*
  * cho_clean removes what belongs to mappings that are gone or gave up; a
- * dropped mapping's lane goes last, so that nothing is forgotten.
+ * dropped mapping's lane goes last, so that nothing is forgotten.  True where
+ * there was something, and may be more.
  */
-static void
+static bool
 cho_clean(void)
 {
 	static const char *const statements[] = {
@@ -231,10 +260,11 @@ cho_clean(void)
 		elog(ERROR, "could not look for what is left of mappings");
 	if (!DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc,
 									1, &isnull)))
-		return;
+		return false;
 	for (int i = 0; i < lengthof(statements); i++)
 		if (SPI_execute(statements[i], false, 0) != SPI_OK_DELETE)
 			elog(ERROR, "could not remove what is left of mappings");
+	return true;
 }
 
 /* cho_definers follows roles that were renamed. */
@@ -370,10 +400,42 @@ cho_lanes(ConcordCourier *courier)
 	}
 }
 
+/*
+ * cho_review says whether rights may be others than they were at the last look.
+ * What they depend on announces its changes; a look now and then is for what does
+ * not.
+ */
+static bool
+cho_review(ConcordCourier *courier)
+{
+	if (!courier->rights_changed && courier->now < courier->review_at)
+		return false;
+	courier->rights_changed = false;
+	courier->review_at = courier->now + CHORES_REVIEW_US;
+	return true;
+}
+
+/* cho_first does what one courier does for all. */
+static void
+cho_first(ConcordCourier *courier, bool review)
+{
+	uint64		generation = pg_atomic_read_u64(&courier->db->catalog_generation);
+
+	if (review || courier->clean_again || courier->cleaned != generation)
+	{
+		courier->clean_again = cho_clean();
+		courier->cleaned = generation;
+	}
+	if (review)
+		cho_definers();
+	(void) concord_limits_save_usage();
+}
+
 /* concord_chores does all of it, at most once a second. */
 void
 concord_chores(ConcordCourier *courier)
 {
+	bool		review = false;
 	bool		started;
 
 	if (courier->now < courier->chores_at && !courier->look_for_starts)
@@ -388,14 +450,12 @@ concord_chores(ConcordCourier *courier)
 	started = concord_lanes_start(courier);
 	if (courier->now >= courier->chores_at)
 	{
+		review = cho_review(courier);
 		concord_systems_check(courier);
-		concord_access_review(courier);
+		if (review)
+			concord_access_review(courier);
 		if (courier->index == 0)
-		{
-			cho_clean();
-			cho_definers();
-			(void) concord_limits_save_usage();
-		}
+			cho_first(courier, review);
 	}
 	concord_bookkeeping_commit(started);
 	if (started)
@@ -404,7 +464,7 @@ concord_chores(ConcordCourier *courier)
 		return;
 	courier->chores_at = courier->now + CHORES_US;
 	courier->more_events = true;	/* a look at the outbox, come what may */
-	cho_states(courier);
+	cho_states(courier, review);
 	cho_hold_limit(courier);
 	cho_lanes(courier);
 }

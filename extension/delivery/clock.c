@@ -96,7 +96,7 @@ clk_jumped(ConcordCourier *courier, int64 by)
 	clk_move(&courier->booked_at, by);
 	for (int i = 0; i < CONCORD_MAX_COURIERS; i++)
 		clk_move(&courier->missed[i], by);
-	courier->chores_at = courier->hold_check_at = 0;
+	courier->chores_at = courier->review_at = courier->hold_check_at = 0;
 	courier->clock_jumped = true;
 }
 

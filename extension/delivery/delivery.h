@@ -326,6 +326,7 @@ typedef enum ConcordLaneState
 typedef struct ConcordLane
 {
 	dlist_node	node;			/* in courier->lanes */
+	dlist_node	mapping_node;	/* in ConcordLanes.lanes */
 	int32		id;				/* of the mapping */
 	int			share;			/* which of its shares, from 0 */
 	int			shares;			/* into how many it is divided */
@@ -410,6 +411,13 @@ typedef struct ConcordLane
 
 typedef struct ConcordAhead ConcordAhead;
 
+/* The lanes of a mapping, in courier->by_mapping. */
+typedef struct ConcordLanes
+{
+	int32		id;				/* of the mapping */
+	dlist_head	lanes;
+} ConcordLanes;
+
 /* A courier's copy of a stored definition. */
 typedef struct ConcordKnownRelation
 {
@@ -434,6 +442,9 @@ typedef struct ConcordCourier
 	dlist_head	systems;
 	dlist_head	lanes;
 	int			nlanes;
+	HTAB	   *by_mapping;		/* of ConcordLanes */
+	MemoryContext catalog;		/* of mappings; NULL: none was loaded */
+	List	   *mappings;		/* of the database, as of the last reload */
 	dlist_head	ended;			/* deliveries to be committed */
 	int			nended;
 	TimestampTz ended_since;
@@ -457,6 +468,11 @@ typedef struct ConcordCourier
 	bool		look_for_starts;
 	TimestampTz settings_at;	/* of the configuration that was looked at */
 	TimestampTz chores_at;		/* next time for what is done once a second */
+	bool		rights_changed; /* somebody's rights may have */
+	TimestampTz review_at;		/* ... or in a way that nobody tells */
+	bool		clean_again;	/* more is left of mappings that are gone */
+	uint64		cleaned;		/* catalog generation that was cleaned up
+								 * after */
 	TimestampTz hold_check_at;	/* ... and for pg_concord.hold_limit */
 	TimestampTz now;
 	int64		clock_steady;	/* clock.c: when now was read; 0: never */
@@ -526,10 +542,12 @@ extern TimestampTz concord_parked_next(const ConcordLane *lane);
 extern void concord_lanes_reload(ConcordCourier *courier);
 extern void concord_lanes_advance(ConcordCourier *courier);
 extern bool concord_lane_lease(ConcordLane *lane, bool take);
-extern bool concord_lane_lease_all(int32 id, bool take);
+extern bool concord_lane_lease_all(ConcordCourier *courier, int32 id,
+								   bool take);
 extern void concord_lane_drain(ConcordLane *lane);
 extern ConcordLane *concord_lane_find(ConcordCourier *courier, int32 id,
 									  int share);
+extern dlist_head *concord_lanes_of(ConcordCourier *courier, int32 id);
 extern bool concord_lanes_outdated(ConcordCourier *courier);
 extern void concord_lane_error(ConcordCourier *courier, ConcordLane *lane,
 							   const char *message);

@@ -51,6 +51,31 @@ eng_options_changed(Datum arg, int cache, uint32 hash)
 	courier->options_changed = true;
 }
 
+/* eng_rights_changed: a role, a membership, a table or a server did. */
+static void
+eng_rights_changed(Datum arg, int cache, uint32 hash)
+{
+	((ConcordCourier *) DatumGetPointer(arg))->rights_changed = true;
+}
+
+/* eng_watch has a courier told what changes in catalogs. */
+static void
+eng_watch(ConcordCourier *courier)
+{
+	static const int options[] = {FOREIGNSERVEROID, USERMAPPINGOID};
+	static const int rights[] = {
+		AUTHOID, AUTHMEMROLEMEM, DATABASEOID, FOREIGNSERVEROID, RELOID,
+		USERMAPPINGOID
+	};
+
+	for (int i = 0; i < lengthof(options); i++)
+		CacheRegisterSyscacheCallback(options[i], eng_options_changed,
+									  PointerGetDatum(courier));
+	for (int i = 0; i < lengthof(rights); i++)
+		CacheRegisterSyscacheCallback(rights[i], eng_rights_changed,
+									  PointerGetDatum(courier));
+}
+
 /* concord_courier_create makes a courier that has not loaded anything yet. */
 ConcordCourier *
 concord_courier_create(ConcordDatabase *db, int index)
@@ -74,14 +99,14 @@ concord_courier_create(ConcordDatabase *db, int index)
 	ctl.entrysize = sizeof(ConcordKnownRelation);
 	courier->relations = hash_create("concord relations", 64, &ctl,
 									 HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	ctl.entrysize = sizeof(ConcordLanes);
+	courier->by_mapping = hash_create("concord lanes", 256, &ctl,
+									  HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	courier->seen_seq = -1;
 	dlist_init(&courier->systems);
 	dlist_init(&courier->lanes);
 	dlist_init(&courier->ended);
-	CacheRegisterSyscacheCallback(FOREIGNSERVEROID, eng_options_changed,
-								  PointerGetDatum(courier));
-	CacheRegisterSyscacheCallback(USERMAPPINGOID, eng_options_changed,
-								  PointerGetDatum(courier));
+	eng_watch(courier);
 	SetConfigOption("lock_timeout", "2s", PGC_SUSET, PGC_S_OVERRIDE);
 
 	concord_bookkeeping_begin();

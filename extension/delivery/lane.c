@@ -7,7 +7,7 @@
  *		   └───────────────────────▲
  *
  * A courier serves the mappings whose id modulo pg_concord.couriers is its own
- * number, and holds a session lock for each, so that two couriers never serve
+ * number, and holds a lease of each (lease.c), so that two couriers never serve
  * one, whatever the setting does in between.  A lane opens where its row says;
  * a mapping without a row is unstarted until capture has met its start in the
  * log (concord.lane_start).
@@ -28,16 +28,14 @@
 #include "catalog/pg_type.h"
 #include "delivery/delivery.h"
 #include "delivery/division.h"
+#include "delivery/lease.h"
 #include "executor/spi.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
-#include "storage/lock.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-/* The fourth field of an advisory lock's tag; users have 1 and 2. */
-#define LANE_LOCK_CLASS		3
 #define LANE_ERROR_MAX		1000
 #define LANE_PATIENCE_US	INT64CONST(500000)	/* with a courier that is away */
 
@@ -52,6 +50,16 @@ concord_definition_release(ConcordDefinition *definition)
 	MemoryContextDelete(definition->context);
 }
 
+/* concord_lanes_of gives the lanes that this courier has of a mapping. */
+dlist_head *
+concord_lanes_of(ConcordCourier *courier, int32 id)
+{
+	static dlist_head none = DLIST_STATIC_INIT(none);
+	ConcordLanes *lanes = hash_search(courier->by_mapping, &id, HASH_FIND, NULL);
+
+	return lanes != NULL ? &lanes->lanes : &none;
+}
+
 /*
  * concord_lane_find finds a lane of a mapping, or NULL; share -1: any, rather
  * one that this courier is to serve.
@@ -62,11 +70,11 @@ concord_lane_find(ConcordCourier *courier, int32 id, int share)
 	ConcordLane *found = NULL;
 	dlist_iter	iter;
 
-	dlist_foreach(iter, &courier->lanes)
+	dlist_foreach(iter, concord_lanes_of(courier, id))
 	{
-		ConcordLane *lane = dlist_container(ConcordLane, node, iter.cur);
+		ConcordLane *lane = dlist_container(ConcordLane, mapping_node, iter.cur);
 
-		if (lane->id != id || (share >= 0 && lane->share != share))
+		if (share >= 0 && lane->share != share)
 			continue;
 		if (found == NULL || lane->home)
 			found = lane;
@@ -82,7 +90,13 @@ lane_create(ConcordCourier *courier, int32 id, int share)
 												  "concord lane",
 												  ALLOCSET_DEFAULT_SIZES);
 	ConcordLane *lane = MemoryContextAllocZero(context, sizeof(ConcordLane));
+	ConcordLanes *lanes;
+	bool		found;
 
+	lanes = hash_search(courier->by_mapping, &id, HASH_ENTER, &found);
+	if (!found)
+		dlist_init(&lanes->lanes);
+	dlist_push_tail(&lanes->lanes, &lane->mapping_node);
 	lane->id = id;
 	lane->share = share;
 	lane->context = context;
@@ -132,48 +146,46 @@ concord_lane_fails(ConcordCourier *courier, ConcordLane *lane,
 	lane_copy(lane->failure, sizeof(lane->failure), message);
 }
 
-/* lane_lock takes or gives back the session lock of a mapping's share. */
-static bool
-lane_lock(int32 id, int share, bool take)
-{
-	LOCKTAG		tag;
-
-	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, (uint32) share, (uint32) id,
-						 LANE_LOCK_CLASS);
-	if (!take)
-	{
-		LockRelease(&tag, ExclusiveLock, true);
-		return true;
-	}
-	return LockAcquire(&tag, ExclusiveLock, true, true) != LOCKACQUIRE_NOT_AVAIL;
-}
-
-/* concord_lane_lease takes or gives back the lock of a lane. */
+/* concord_lane_lease takes or gives back a lane; false where it could not. */
 bool
 concord_lane_lease(ConcordLane *lane, bool take)
 {
 	if (lane->leased == take)
 		return true;
-	if (lane_lock(lane->id, lane->share, take))
-		lane->leased = take;
-	return lane->leased == take;
+	if (!take)
+		concord_lease_give(lane->id, lane->share);
+	else if (!concord_lease_take(lane->id, lane->share))
+		return false;
+	lane->leased = take;
+	return true;
 }
 
 /*
- * concord_lane_lease_all takes the locks of all shares of a mapping but the first, which
- * the caller has: nobody serves it then.  Gives them back where one is not to be
- * had.
+ * concord_lane_lease_all takes all shares of a mapping but the first, which the
+ * caller has, and those that lanes of this courier have: nobody else serves it
+ * then.  Gives them back where one is not to be had.
  */
 bool
-concord_lane_lease_all(int32 id, bool take)
+concord_lane_lease_all(ConcordCourier *courier, int32 id, bool take)
 {
 	for (int share = 1; share < CONCORD_MAX_COURIERS; share++)
 	{
-		if (lane_lock(id, share, take))
+		ConcordLane *lane = concord_lane_find(courier, id, share);
+
+		if (lane != NULL && lane->leased)
 			continue;
-		while (--share > 0)
-			lane_lock(id, share, false);
-		return false;
+		if (!take)
+			concord_lease_give(id, share);
+		else if (!concord_lease_take(id, share))
+		{
+			while (--share > 0)
+			{
+				lane = concord_lane_find(courier, id, share);
+				if (lane == NULL || !lane->leased)
+					concord_lease_give(id, share);
+			}
+			return false;
+		}
 	}
 	return true;
 }
@@ -323,15 +335,14 @@ lane_divide(ConcordCourier *courier, ConcordLane *lane)
 
 	if (lane->share != 0)
 		return LANE_ROW_OTHER;
-	dlist_foreach(iter, &courier->lanes)
+	dlist_foreach(iter, concord_lanes_of(courier, lane->id))
 	{
-		ConcordLane *other = dlist_container(ConcordLane, node, iter.cur);
+		ConcordLane *other = dlist_container(ConcordLane, mapping_node, iter.cur);
 
-		if (other->id == lane->id && other != lane &&
-			other->state != CONCORD_LANE_CLOSED)
+		if (other != lane && other->state != CONCORD_LANE_CLOSED)
 			return LANE_ROW_OTHER;
 	}
-	if (!concord_lane_lease_all(lane->id, true))
+	if (!concord_lane_lease_all(courier, lane->id, true))
 		return LANE_ROW_OTHER;
 	concord_division_change(lane->id, lane->definition->mapping->options.couriers);
 	concord_catalog_changed();
@@ -382,7 +393,7 @@ lane_open(ConcordCourier *courier, ConcordLane *lane)
 	}
 	concord_bookkeeping_commit(divided);
 	if (divided)
-		concord_lane_lease_all(lane->id, false);
+		concord_lane_lease_all(courier, lane->id, false);
 }
 
 /* lane_define loads the mapping into a context of the lane's. */
@@ -488,6 +499,9 @@ lane_forget(ConcordCourier *courier, ConcordLane *lane)
 {
 	concord_lane_lease(lane, false);
 	dlist_delete(&lane->node);
+	dlist_delete(&lane->mapping_node);
+	if (dlist_is_empty(concord_lanes_of(courier, lane->id)))
+		hash_search(courier->by_mapping, &lane->id, HASH_REMOVE, NULL);
 	courier->nlanes--;
 	MemoryContextDelete(lane->context);
 }
@@ -585,12 +599,10 @@ lane_survey(ConcordCourier *courier, List *mappings)
 
 		for (int share = 0; share < m->options.couriers; share++)
 			lane_want(courier, m, share);
-		dlist_foreach(iter, &courier->lanes)
+		dlist_foreach(iter, concord_lanes_of(courier, m->id))
 		{
-			ConcordLane *lane = dlist_container(ConcordLane, node, iter.cur);
+			ConcordLane *lane = dlist_container(ConcordLane, mapping_node, iter.cur);
 
-			if (lane->id != m->id)
-				continue;
 			lane->gone = false;
 			if (lane->definition != NULL && lane->state != CONCORD_LANE_CLOSED &&
 				(lane_changed(lane, m) ||
@@ -629,6 +641,9 @@ lane_options_changed(ConcordCourier *courier)
 void
 concord_lanes_reload(ConcordCourier *courier)
 {
+	MemoryContext catalog = AllocSetContextCreate(courier->context,
+												  "concord mappings",
+												  ALLOCSET_DEFAULT_SIZES);
 	List	   *mappings;
 	List	   *known = NIL;
 	ListCell   *lc;
@@ -639,9 +654,13 @@ concord_lanes_reload(ConcordCourier *courier)
 	courier->alive = lane_alive(courier);
 	lane_options_changed(courier);
 	concord_bookkeeping_begin();
-	mappings = concord_mapping_load(courier->turn);
+	mappings = concord_mapping_load(catalog);
 	concord_bookkeeping_commit(false);
 	MemoryContextSwitchTo(courier->turn);
+	if (courier->catalog != NULL)
+		MemoryContextDelete(courier->catalog);
+	courier->catalog = catalog;
+	courier->mappings = mappings;
 
 	lane_survey(courier, mappings);
 	/* a lane that waits for its start must not open from its old row again */

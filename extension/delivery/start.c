@@ -75,12 +75,10 @@ sta_drain(ConcordCourier *courier, int32 id)
 	bool		drained = true;
 	dlist_iter	iter;
 
-	dlist_foreach(iter, &courier->lanes)
+	dlist_foreach(iter, concord_lanes_of(courier, id))
 	{
-		ConcordLane *lane = dlist_container(ConcordLane, node, iter.cur);
+		ConcordLane *lane = dlist_container(ConcordLane, mapping_node, iter.cur);
 
-		if (lane->id != id)
-			continue;
 		concord_lane_drain(lane);
 		lane->restarting = true;
 		if (lane->state != CONCORD_LANE_CLOSED)
@@ -111,20 +109,15 @@ sta_mapping(ConcordCourier *courier, int32 id, int64 seq, bool *waiting)
 	mapping = concord_mapping_by_id(id, courier->turn);
 	if (mapping == NULL)
 		return false;
-	if (!concord_lane_lease_all(id, true))
+	if (!concord_lane_lease_all(courier, id, true))
 	{
 		*waiting = true;
 		return false;
 	}
 	sta_write(first, mapping->options.couriers, seq);
-	concord_lane_lease_all(id, false);
-	dlist_foreach(iter, &courier->lanes)
-	{
-		ConcordLane *lane = dlist_container(ConcordLane, node, iter.cur);
-
-		if (lane->id == id)
-			lane->restarting = false;
-	}
+	concord_lane_lease_all(courier, id, false);
+	dlist_foreach(iter, concord_lanes_of(courier, id))
+		dlist_container(ConcordLane, mapping_node, iter.cur)->restarting = false;
 	if (mapping->options.couriers > 1)
 		concord_catalog_changed();
 	return true;

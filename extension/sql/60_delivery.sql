@@ -240,6 +240,11 @@ CREATE FUNCTION concord.account_state(serverid oid,
 	OUT budget_left bigint, OUT throttled_until timestamptz, OUT note text)
 RETURNS record LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'concord_account_state';
 
+-- Which courier (its pid) serves which share of a mapping.
+CREATE FUNCTION concord.leases(OUT mapping int, OUT share int, OUT pid int)
+RETURNS SETOF record LANGUAGE c STRICT VOLATILE AS 'MODULE_PATHNAME', 'concord_leases';
+COMMENT ON FUNCTION concord.leases() IS 'which courier serves which share of a mapping';
+
 -- ---------------------------------------------------------------------
 -- views
 -- ---------------------------------------------------------------------

@@ -226,7 +226,7 @@ sql("CREATE TABLE pair (id int PRIMARY KEY, v int); ALTER TABLE pair OWNER TO cl
 sql("SELECT concord.create_mapping('pair', 'pair', 'erp', 'Pairs', '{\"V\": \"v\"}', key => '{\"ID\": \"id::text\"}')");
 sql("INSERT INTO pair SELECT i, i FROM generate_series(1, 20) i; UPDATE cust SET v = v + 1, name = 'shared'");
 is(sql("SELECT concord.wait_for_delivery(NULL, '30s')"), 't', 'deliver');
-ok($node->poll("SELECT count(DISTINCT pid) FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 3", '2'),
+ok($node->poll("SELECT count(DISTINCT pid) FROM concord.leases()", '2'),
 	'each has a mapping of its own');
 is(held(70)->{Name}, 'shared', 'everything arrives');
 

@@ -122,7 +122,7 @@ exact('number of couriers', 1);
 ok(running(4), 'four run');
 ok(
 	$node->poll(
-		"SELECT count(DISTINCT pid) >= 3 FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 3 AND granted"),
+		"SELECT count(DISTINCT pid) >= 3 FROM concord.leases()"),
 	'the shares lie with several');
 
 # --- the number of shares changes
@@ -182,8 +182,7 @@ waitpid($pid, 0);
 exact('ended couriers', 0);
 
 # --- one that stays away: another takes over what it had
-my $away = sql("SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 3 AND granted
-	AND objid = (SELECT id FROM concord.mapping WHERE name = 'plain')");
+my $away = sql("SELECT pid FROM concord.leases() WHERE mapping = (SELECT id FROM concord.mapping WHERE name = 'plain')");
 my $name = sql("SELECT application_name FROM pg_stat_activity WHERE pid = $away");
 for (1 .. 3)
 {
