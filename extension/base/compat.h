@@ -120,6 +120,18 @@
 #define concord_index_insert_end(index, info)	index_insert_cleanup(index, info)
 #endif
 
+/* 18 counts what an index scan does, 19 is told what its tables are used for. */
+#if PG_VERSION_NUM < 180000
+#define concord_index_beginscan(rel, index, snapshot, nkeys) \
+	index_beginscan(rel, index, snapshot, nkeys, 0)
+#elif PG_VERSION_NUM < 190000
+#define concord_index_beginscan(rel, index, snapshot, nkeys) \
+	index_beginscan(rel, index, snapshot, NULL, nkeys, 0)
+#else
+#define concord_index_beginscan(rel, index, snapshot, nkeys) \
+	index_beginscan(rel, index, snapshot, NULL, nkeys, 0, SO_NONE)
+#endif
+
 /* 18 lets the caller choose whether an invalidated slot is an error. */
 #if PG_VERSION_NUM < 180000
 #define concord_slot_take(name)		ReplicationSlotAcquire(name, true)

@@ -20,20 +20,12 @@
  */
 #include "base/compat.h"
 
-#include "access/transam.h"
 #include "base/bookkeeping.h"
 #include "base/digest.h"
-#include "catalog/pg_type.h"
-#include "delivery/book.h"
-#include "delivery/delivery.h"
-#include "executor/spi.h"
-#include "utils/array.h"
-#include "utils/builtins.h"
-#include "utils/memutils.h"
+#include "delivery/linkread.h"
+#include "lib/stringinfo.h"
 
 #define LINK_FETCH_LIMIT	1024
-
-static SPIPlanPtr link_plan = NULL;
 
 /*
  * link_add appends text with its length, so that "ab", "c" differs from
@@ -90,14 +82,6 @@ concord_link_hash(ConcordDelivery *d)
 	d->has_hash = concord_mapped_hash(d->definition->mapping, d->mapped, d->hash);
 }
 
-/* link_key says under which key the record is known: before the change. */
-static const char *
-link_key(const ConcordDelivery *d)
-{
-	return d->mapped->old_local_key ? d->mapped->old_local_key
-		: d->mapped->local_key;
-}
-
 /*
  * link_learn makes a delivery ready whose link is known now, unless the server
  * that it goes to is not to be had, or has its record still under way.
@@ -133,7 +117,7 @@ link_collect(ConcordCourier *courier, ConcordDelivery **ds, int max)
 
 			if (n == max)
 				return n;
-			if (lane->use_links && link_key(d) != NULL)
+			if (lane->use_links && concord_link_key(d) != NULL)
 				ds[n++] = d;
 			else
 				link_learn(courier, d);
@@ -142,112 +126,9 @@ link_collect(ConcordCourier *courier, ConcordDelivery **ds, int max)
 	return n;
 }
 
-/* link_take copies one row into its delivery. */
-static void
-link_take(ConcordDelivery *d, HeapTuple tuple, TupleDesc desc)
-{
-	MemoryContext old;
-	bool		isnull;
-	Datum		hash;
-
-	if (d->context == NULL)
-		d->context = AllocSetContextCreate(d->lane->memory, "concord exchange",
-										   ALLOCSET_SMALL_SIZES);
-	old = MemoryContextSwitchTo(d->context);
-	d->link_stored = true;
-	d->link.remote_id = SPI_getvalue(tuple, desc, 2);
-	d->link.etag = SPI_getvalue(tuple, desc, 3);
-	hash = SPI_getbinval(tuple, desc, 4, &isnull);
-	d->link_has_hash = !isnull;
-	if (!isnull)
-	{
-		bytea	   *bytes = DatumGetByteaPP(hash);
-
-		if (VARSIZE_ANY_EXHDR(bytes) == sizeof(d->link_hash))
-			memcpy(d->link_hash, VARDATA_ANY(bytes), sizeof(d->link_hash));
-		else
-			d->link_has_hash = false;
-	}
-	d->link_seq = DatumGetInt64(SPI_getbinval(tuple, desc, 5, &isnull));
-	d->link.exists = DatumGetBool(SPI_getbinval(tuple, desc, 6, &isnull));
-	hash = SPI_getbinval(tuple, desc, 7, &isnull);
-	if (!isnull)
-		concord_link_fields_known(d, DatumGetByteaPP(hash));
-	d->link_covers = DatumGetBool(SPI_getbinval(tuple, desc, 8, &isnull));
-	d->link_route = DatumGetInt32(SPI_getbinval(tuple, desc, 9, &isnull));
-	if (isnull)
-		d->link_route = 0;
-	MemoryContextSwitchTo(old);
-}
-
 /*
- * link_xid gives the 64 bits of an event's transaction: events are younger than
- * two billion transactions.
- */
-static int64
-link_xid(const ConcordEvent *event)
-{
-	uint64		next = U64FromFullTransactionId(ReadNextFullTransactionId());
-	uint64		xid = (next & ~UINT64CONST(0xFFFFFFFF)) | event->xid;
-
-	if (xid >= next && xid > UINT64CONST(0xFFFFFFFF))
-		xid -= UINT64CONST(0x100000000);
-	return (int64) xid;
-}
-
-/* link_query reads the rows of n deliveries. */
-static void
-link_query(ConcordDelivery **ds, int n)
-{
-	Oid			types[] = {INT4ARRAYOID, TEXTARRAYOID, INT8ARRAYOID};
-	Datum	   *mappings = palloc(sizeof(Datum) * n);
-	Datum	   *keys = palloc(sizeof(Datum) * n);
-	Datum	   *xids = palloc(sizeof(Datum) * n);
-	Datum		values[3];
-	int			level;
-
-	for (int i = 0; i < n; i++)
-	{
-		mappings[i] = Int32GetDatum(ds[i]->lane->id);
-		keys[i] = CStringGetTextDatum(link_key(ds[i]));
-		xids[i] = Int64GetDatum(link_xid(ds[i]->event));
-	}
-	values[0] = PointerGetDatum(construct_array(mappings, n, INT4OID, 4, true,
-												TYPALIGN_INT));
-	values[1] = PointerGetDatum(construct_array(keys, n, TEXTOID, -1, false,
-												TYPALIGN_INT));
-	values[2] = PointerGetDatum(construct_array(xids, n, INT8OID, 8,
-												FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
-	if (link_plan == NULL)
-	{
-		link_plan = SPI_prepare_cursor("SELECT k.position, i.remote_id, i.etag, i.hash, i.seq, i.present, i.fields,"
-									   "       CASE WHEN i.covered IS NULL THEN false ELSE"
-									   "        pg_catalog.pg_visible_in_snapshot(k.xid::pg_catalog.text::pg_catalog.xid8, i.covered) END, i.route"
-									   "  FROM unnest($1, $2, $3) WITH ORDINALITY k (mapping, local_key, xid, position)"
-									   "  JOIN concord.link_item i ON i.mapping = k.mapping"
-									   "       AND i.local_key = k.local_key::pg_catalog.jsonb",
-									   3, types, CURSOR_OPT_GENERIC_PLAN);
-		if (link_plan == NULL || SPI_keepplan(link_plan) != 0)
-			elog(ERROR, "could not prepare the reading of concord.link_item");
-	}
-	level = concord_book_plan_begin();
-	if (SPI_execute_plan(link_plan, values, NULL, true, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not read concord.link_item");
-	concord_book_plan_end(level);
-	for (uint64 i = 0; i < SPI_processed; i++)
-	{
-		HeapTuple	tuple = SPI_tuptable->vals[i];
-		TupleDesc	desc = SPI_tuptable->tupdesc;
-		bool		isnull;
-		int64		position = DatumGetInt64(SPI_getbinval(tuple, desc, 1, &isnull));
-
-		link_take(ds[position - 1], tuple, desc);
-	}
-}
-
-/*
- * concord_links_fetch reads the links of ready deliveries, in one query and a
- * transaction of its own.
+ * concord_links_fetch reads the links of ready deliveries, in a transaction of
+ * its own.
  */
 void
 concord_links_fetch(ConcordCourier *courier)
@@ -258,7 +139,7 @@ concord_links_fetch(ConcordCourier *courier)
 	if (n == 0)
 		return;
 	concord_bookkeeping_begin();
-	link_query(ds, n);
+	concord_link_read(ds, n);
 	concord_bookkeeping_commit(false);
 	for (int i = 0; i < n; i++)
 		link_learn(courier, ds[i]);

@@ -16,6 +16,7 @@
 #include "catalog/pg_type.h"
 #include "delivery/book.h"
 #include "delivery/insert.h"
+#include "delivery/linkread.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
@@ -59,24 +60,6 @@ static ConcordBookStatement lkr_child = {
 	"  WHERE NOT i.present",
 	{INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, BYTEAARRAYOID,
 	INT8ARRAYOID, BYTEAARRAYOID, TEXTARRAYOID, BOOLARRAYOID}
-};
-
-/* Columns of concord.link_item. */
-enum
-{
-	LKR_MAPPING,
-	LKR_LOCAL_KEY,
-	LKR_REMOTE_ID,
-	LKR_ETAG,
-	LKR_HASH,
-	LKR_SEQ,
-	LKR_PRESENT,
-	LKR_CHANGED_AT,
-	LKR_ASSIGNED,
-	LKR_COVERED,
-	LKR_FIELDS,
-	LKR_ROUTE,
-	LKR_NCOLUMNS
 };
 
 /* Parameters of lkr_link that do not stand as the columns do. */
@@ -132,13 +115,13 @@ lkr_assigned(const LkrRow *row)
 static void
 lkr_change(ConcordBookRows *rows, const LkrRow *row)
 {
-	concord_book_put(rows, LKR_MAPPING, Int32GetDatum(row->d->lane->id), false);
-	concord_book_put_text(rows, LKR_LOCAL_KEY, row->local_key);
-	concord_book_put_text(rows, LKR_REMOTE_ID, row->remote_id);
-	concord_book_put_text(rows, LKR_ETAG, row->etag);
-	concord_book_put(rows, LKR_HASH, lkr_hash(row->hash), row->hash == NULL);
-	concord_book_put(rows, LKR_SEQ, Int64GetDatum(row->d->event->seq), false);
-	concord_book_put(rows, LKR_PRESENT, BoolGetDatum(row->present), false);
+	concord_book_put(rows, CONCORD_LINK_MAPPING, Int32GetDatum(row->d->lane->id), false);
+	concord_book_put_text(rows, CONCORD_LINK_LOCAL_KEY, row->local_key);
+	concord_book_put_text(rows, CONCORD_LINK_REMOTE_ID, row->remote_id);
+	concord_book_put_text(rows, CONCORD_LINK_ETAG, row->etag);
+	concord_book_put(rows, CONCORD_LINK_HASH, lkr_hash(row->hash), row->hash == NULL);
+	concord_book_put(rows, CONCORD_LINK_SEQ, Int64GetDatum(row->d->event->seq), false);
+	concord_book_put(rows, CONCORD_LINK_PRESENT, BoolGetDatum(row->present), false);
 	concord_book_put(rows, LKR_PARAMETER_FIELDS, PointerGetDatum(row->fields),
 					 row->fields == NULL);
 	concord_book_put(rows, LKR_PARAMETER_ASSIGNED, lkr_assigned(row), false);
@@ -177,29 +160,29 @@ lkr_new(LkrWriter *writer, const LkrRow *row)
 	Datum	   *values;
 
 	if (writer->insert.rel == NULL)
-		concord_insert_open(&writer->insert, "link_item", LKR_NCOLUMNS);
+		concord_insert_open(&writer->insert, "link_item", CONCORD_LINK_NCOLUMNS);
 	if (writer->insert.n == CONCORD_INSERT_ROWS)
 		lkr_flush(writer);
 	writer->fresh[writer->insert.n] = *row;
 	slot = concord_insert_slot(&writer->insert);
 	values = slot->tts_values;
-	values[LKR_MAPPING] = Int32GetDatum(row->d->lane->id);
-	values[LKR_LOCAL_KEY] = DirectFunctionCall1(jsonb_in,
-												CStringGetDatum(row->local_key));
-	lkr_text(slot, LKR_REMOTE_ID, row->remote_id);
-	lkr_text(slot, LKR_ETAG, row->etag);
-	values[LKR_HASH] = lkr_hash(row->hash);
-	slot->tts_isnull[LKR_HASH] = row->hash == NULL;
-	values[LKR_SEQ] = Int64GetDatum(row->d->event->seq);
-	values[LKR_PRESENT] = BoolGetDatum(row->present);
-	values[LKR_ASSIGNED] = lkr_assigned(row);
-	values[LKR_COVERED] = (Datum) 0;
-	slot->tts_isnull[LKR_COVERED] = true;
-	values[LKR_FIELDS] = PointerGetDatum(row->fields);
-	slot->tts_isnull[LKR_FIELDS] = row->fields == NULL;
-	values[LKR_ROUTE] = Int32GetDatum(row->route);
-	slot->tts_isnull[LKR_ROUTE] = row->route == 0;
-	values[LKR_CHANGED_AT] =
+	values[CONCORD_LINK_MAPPING] = Int32GetDatum(row->d->lane->id);
+	values[CONCORD_LINK_LOCAL_KEY] = DirectFunctionCall1(jsonb_in,
+														 CStringGetDatum(row->local_key));
+	lkr_text(slot, CONCORD_LINK_REMOTE_ID, row->remote_id);
+	lkr_text(slot, CONCORD_LINK_ETAG, row->etag);
+	values[CONCORD_LINK_HASH] = lkr_hash(row->hash);
+	slot->tts_isnull[CONCORD_LINK_HASH] = row->hash == NULL;
+	values[CONCORD_LINK_SEQ] = Int64GetDatum(row->d->event->seq);
+	values[CONCORD_LINK_PRESENT] = BoolGetDatum(row->present);
+	values[CONCORD_LINK_ASSIGNED] = lkr_assigned(row);
+	values[CONCORD_LINK_COVERED] = (Datum) 0;
+	slot->tts_isnull[CONCORD_LINK_COVERED] = true;
+	values[CONCORD_LINK_FIELDS] = PointerGetDatum(row->fields);
+	slot->tts_isnull[CONCORD_LINK_FIELDS] = row->fields == NULL;
+	values[CONCORD_LINK_ROUTE] = Int32GetDatum(row->route);
+	slot->tts_isnull[CONCORD_LINK_ROUTE] = row->route == 0;
+	values[CONCORD_LINK_CHANGED_AT] =
 		TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
 	ExecStoreVirtualTuple(slot);
 }

@@ -87,6 +87,35 @@ CREATE TABLE concord.route (
 	UNIQUE (mapping, serverid)
 );
 
+-- Local keys in the order of their bytes, for the index of links: = is jsonb's,
+-- so every query that names a key uses it; see delivery/linkkey.c.
+CREATE FUNCTION concord.key_compare(jsonb, jsonb) RETURNS int
+	AS 'MODULE_PATHNAME', 'concord_key_compare' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+CREATE FUNCTION concord.key_lt(jsonb, jsonb) RETURNS bool
+	AS 'MODULE_PATHNAME', 'concord_key_lt' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+CREATE FUNCTION concord.key_le(jsonb, jsonb) RETURNS bool
+	AS 'MODULE_PATHNAME', 'concord_key_le' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+CREATE FUNCTION concord.key_ge(jsonb, jsonb) RETURNS bool
+	AS 'MODULE_PATHNAME', 'concord_key_ge' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+CREATE FUNCTION concord.key_gt(jsonb, jsonb) RETURNS bool
+	AS 'MODULE_PATHNAME', 'concord_key_gt' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+CREATE OPERATOR concord.~<~ (FUNCTION = concord.key_lt, LEFTARG = jsonb, RIGHTARG = jsonb,
+	COMMUTATOR = OPERATOR(concord.~>~), NEGATOR = OPERATOR(concord.~>=~),
+	RESTRICT = scalarltsel, JOIN = scalarltjoinsel);
+CREATE OPERATOR concord.~<=~ (FUNCTION = concord.key_le, LEFTARG = jsonb, RIGHTARG = jsonb,
+	COMMUTATOR = OPERATOR(concord.~>=~), NEGATOR = OPERATOR(concord.~>~),
+	RESTRICT = scalarlesel, JOIN = scalarlejoinsel);
+CREATE OPERATOR concord.~>=~ (FUNCTION = concord.key_ge, LEFTARG = jsonb, RIGHTARG = jsonb,
+	COMMUTATOR = OPERATOR(concord.~<=~), NEGATOR = OPERATOR(concord.~<~),
+	RESTRICT = scalargesel, JOIN = scalargejoinsel);
+CREATE OPERATOR concord.~>~ (FUNCTION = concord.key_gt, LEFTARG = jsonb, RIGHTARG = jsonb,
+	COMMUTATOR = OPERATOR(concord.~<~), NEGATOR = OPERATOR(concord.~<=~),
+	RESTRICT = scalargtsel, JOIN = scalargtjoinsel);
+CREATE OPERATOR CLASS concord.key_ops FOR TYPE jsonb USING btree AS
+	OPERATOR 1 concord.~<~, OPERATOR 2 concord.~<=~, OPERATOR 3 pg_catalog.=,
+	OPERATOR 4 concord.~>=~, OPERATOR 5 concord.~>~,
+	FUNCTION 1 concord.key_compare(jsonb, jsonb);
+
 -- The identity map and what was delivered last.  The row of a deleted record
 -- stays for a while (present = false), so that nothing older revives it.
 CREATE TABLE concord.link_item (
@@ -105,7 +134,7 @@ CREATE TABLE concord.link_item (
 ) WITH (fillfactor = 80);
 -- what is stored plainly is compared where it lies, in the index, too; keys are short
 ALTER TABLE concord.link_item ALTER local_key SET STORAGE PLAIN;
-ALTER TABLE concord.link_item ADD PRIMARY KEY (mapping, local_key);
+CREATE UNIQUE INDEX link_item_key ON concord.link_item (mapping, local_key concord.key_ops);
 -- Whose record is it?  Ids of our own making need no answer, and pay nothing.
 CREATE INDEX link_item_assigned ON concord.link_item (mapping, remote_id) WHERE assigned;
 
