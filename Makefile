@@ -45,10 +45,12 @@ CONTROL_BUILT = extension/pg_concord.control
 DATA_built = $(SQL_BUILT)
 DATA = $(wildcard extension/sql/pg_concord--*--*.sql)
 
-PG_CPPFLAGS = -I$(CURDIR)/extension -I$(CURDIR) -DCONCORD_VERSION='"$(EXTVERSION)"'
+# libxml2 reads OData metadata
+XML2_CONFIG ?= xml2-config
+PG_CPPFLAGS = $(shell $(XML2_CONFIG) --cflags) -I$(CURDIR)/extension -I$(CURDIR) -DCONCORD_VERSION='"$(EXTVERSION)"'
 PG_CFLAGS = -Wall -Wextra -Werror -Wno-unused-parameter -Wno-sign-compare \
 	-Wno-missing-field-initializers
-SHLIB_LINK = -lcurl -lcrypto -lpthread
+SHLIB_LINK = $(shell $(XML2_CONFIG) --libs) -lcurl -lcrypto -lpthread
 EXTRA_CLEAN = $(SQL_BUILT) $(CONTROL_BUILT)
 
 # make installcheck: against a server that runs with the library preloaded.
