@@ -10,6 +10,7 @@
  */
 #include "fdw/routine.h"
 
+#include "fdw/import.h"
 #include "fmgr.h"
 
 PG_FUNCTION_INFO_V1(concord_fdw_handler);
@@ -30,6 +31,9 @@ concord_fdw_handler(PG_FUNCTION_ARGS)
 	routine->IterateForeignScan = concord_fdw_iterate;
 	routine->ReScanForeignScan = concord_fdw_rescan;
 	routine->EndForeignScan = concord_fdw_end_scan;
+
+	/* import.c */
+	routine->ImportForeignSchema = concord_import_foreign_schema;
 
 	PG_RETURN_POINTER(routine);
 }

@@ -87,6 +87,9 @@ typedef struct ConcordImportTable
 	char	   *comment;		/* or NULL */
 } ConcordImportTable;
 
+/* import_options.c: reads a list of DefElem; raises for what is not valid. */
+extern void concord_import_options(List *given, ConcordImportOptions *options);
+
 /* import_names.c */
 
 /*
@@ -113,13 +116,15 @@ extern void concord_import_columns(const ConcordMetadata *metadata,
 
 /* import_texts.c: what comments say; NULL: nothing. */
 extern char *concord_import_table_comment(const ConcordImportTable *table);
-extern char *concord_import_column_comment(const ConcordEdmSet *set,
+extern char *concord_import_column_comment(const ConcordImportOptions *options,
+										   const ConcordEdmSet *set,
 										   const ConcordEdmType *type,
 										   const char *path,
 										   const ConcordEdmProperty *property,
 										   const ConcordImportType *sql,
 										   bool needs_filter);
-extern char *concord_import_navigation_comment(const ConcordEdmSet *set,
+extern char *concord_import_navigation_comment(const ConcordImportOptions *options,
+											   const ConcordEdmSet *set,
 											   const ConcordEdmNavigation *navigation);
 
 /* import_tables.c */
@@ -148,5 +153,18 @@ extern List *concord_import_comments(const ConcordImportTable *table);
  */
 extern ConcordMetadata *concord_import_fetch(Oid serverid, const char *service,
 											 const char *language);
+
+/* import.c */
+
+/* concord_import_foreign_schema is FdwRoutine's. */
+extern List *concord_import_foreign_schema(ImportForeignSchemaStmt *stmt,
+										   Oid serverid);
+
+/*
+ * The hook of utility commands tells of each foreign table that was made as a
+ * part of another command, and that IMPORT FOREIGN SCHEMA has ended.
+ */
+extern void concord_import_created(const CreateForeignTableStmt *stmt);
+extern void concord_import_ended(void);
 
 #endif							/* CONCORD_FDW_IMPORT_H */

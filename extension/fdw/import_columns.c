@@ -144,7 +144,8 @@ col_value(ConcordColumnsState *state, const ConcordEdmType *owner,
 							property->type));
 	if (state->options->comments)
 		column->comment =
-			concord_import_column_comment(state->table->set, owner, path,
+			concord_import_column_comment(state->options, state->table->set,
+										  owner, path,
 										  property, type,
 										  property->can.needs_filter == CONCORD_EDM_YES ||
 										  (limit && limit->needs_filter == CONCORD_EDM_YES));
@@ -223,7 +224,8 @@ col_navigations(ConcordColumnsState *state)
 		column->sortable = false;
 		column->read_only = true;
 		if (state->options->comments)
-			column->comment = concord_import_navigation_comment(set, navigation);
+			column->comment = concord_import_navigation_comment(state->options, set,
+																navigation);
 	}
 }
 
@@ -262,7 +264,7 @@ concord_import_columns(const ConcordMetadata *metadata,
 					   ConcordImportTable *table)
 {
 	ConcordColumnsState state = {.metadata = metadata,.options = options,
-		.table = table,.key = concord_metadata_key(table->type)};
+	.table = table,.key = concord_metadata_key(table->type)};
 
 	col_properties(&state, table->type, "", false, NIL);
 	if (options->navigation == CONCORD_NAVIGATION_COLUMNS)

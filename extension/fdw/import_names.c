@@ -14,7 +14,8 @@
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
 
-#define NAM_HASH	8			/* hexadecimal digits behind a name that is cut */
+#define NAM_HASH	8			/* hexadecimal digits behind a name that is
+								 * cut */
 
 static bool
 nam_upper(char c)

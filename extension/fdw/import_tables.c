@@ -98,7 +98,8 @@ tab_choices(const ConcordMetadata *metadata,
 }
 
 /* tab_unknown raises for a name that no set has. */
-static void pg_attribute_noreturn()
+static void
+pg_attribute_noreturn()
 tab_unknown(const ConcordImportOptions *options, List *choices, const char *name)
 {
 	const char **names = palloc((list_length(choices) + 1) * sizeof(char *));

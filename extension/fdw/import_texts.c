@@ -96,10 +96,14 @@ txt_bound(const ConcordEdmSet *set, const char *navigation)
 	return NULL;
 }
 
-/* txt_references says what a property refers to. */
+/*
+ * txt_references says what a property refers to, by the names that an import
+ * of the target gives it.
+ */
 static void
-txt_references(StringInfo buf, const ConcordEdmSet *set,
-			   const ConcordEdmType *type, const char *property)
+txt_references(StringInfo buf, const ConcordImportOptions *options,
+			   const ConcordEdmSet *set, const ConcordEdmType *type,
+			   const char *property)
 {
 	ListCell   *lc;
 	ListCell   *lc2;
@@ -117,15 +121,19 @@ txt_references(StringInfo buf, const ConcordEdmSet *set,
 				continue;
 			txt_line(buf);
 			appendStringInfo(buf, "References %s(%s)",
-							 target ? target : navigation->type ? navigation->type : navigation->name,
-							 (char *) lfirst(lnext(navigation->constraints, lc2)));
+							 target ? concord_import_name(options, target, false) :
+							 navigation->type ? navigation->type : navigation->name,
+							 concord_import_name(options,
+												 lfirst(lnext(navigation->constraints, lc2)),
+												 true));
 		}
 	}
 }
 
 /* concord_import_column_comment says what a column is. */
 char *
-concord_import_column_comment(const ConcordEdmSet *set,
+concord_import_column_comment(const ConcordImportOptions *options,
+							  const ConcordEdmSet *set,
 							  const ConcordEdmType *type, const char *path,
 							  const ConcordEdmProperty *property,
 							  const ConcordImportType *sql, bool needs_filter)
@@ -138,10 +146,11 @@ concord_import_column_comment(const ConcordEdmSet *set,
 	if (property->unit != NULL)
 	{
 		txt_line(&buf);
-		appendStringInfo(&buf, "Unit: %s", property->unit);
+		appendStringInfo(&buf, "Unit: %s",
+						 concord_import_name(options, property->unit, true));
 	}
 	if (strchr(path, '/') == NULL)
-		txt_references(&buf, set, type, property->name);
+		txt_references(&buf, options, set, type, property->name);
 	if (needs_filter)
 	{
 		txt_line(&buf);
@@ -152,7 +161,8 @@ concord_import_column_comment(const ConcordEdmSet *set,
 
 /* concord_import_navigation_comment says where a navigation leads to. */
 char *
-concord_import_navigation_comment(const ConcordEdmSet *set,
+concord_import_navigation_comment(const ConcordImportOptions *options,
+								  const ConcordEdmSet *set,
 								  const ConcordEdmNavigation *navigation)
 {
 	const char *target = txt_bound(set, navigation->name);
@@ -161,8 +171,7 @@ concord_import_navigation_comment(const ConcordEdmSet *set,
 	initStringInfo(&buf);
 	txt_texts(&buf, &navigation->text);
 	txt_line(&buf);
-	if (target == NULL)
-		target = navigation->type;
+	target = target ? concord_import_name(options, target, false) : navigation->type;
 	appendStringInfo(&buf, "%s%s%s",
 					 navigation->collection ? "Records" : "Record",
 					 target ? " of " : "", target ? target : "");

@@ -61,7 +61,8 @@ xml_release(void *arg)
 }
 
 /* xml_refuse raises for a document that is not what was expected. */
-static void pg_attribute_noreturn()
+static void
+pg_attribute_noreturn()
 xml_refuse(const char *detail)
 {
 	ereport(ERROR,

@@ -22,6 +22,7 @@
 #include "utils/memutils.h"
 
 #define RPT_OVERLOADED		503
+#define RPT_NOT_MODIFIED	304
 /* What is shown of what a system says. */
 #define RPT_MAX_DETAIL		500
 
@@ -75,6 +76,12 @@ rpt_account(ConcordLiveRequest *live)
 		concord_account_told(account, &budget);
 	if (live->eager || rpt_role_only(response))
 		return;
+	if (response->status == RPT_NOT_MODIFIED)
+	{
+		/* rules are for deliveries, which have no use for it */
+		concord_account_answered(account, true);
+		return;
+	}
 	x = rpt_exchange(live);
 	if (x->outcome == CONCORD_OUTCOME_DOWN)
 		concord_account_down(account, x->error, x->retry_after_ms,

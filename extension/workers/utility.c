@@ -16,6 +16,8 @@
  * what is true at commit (the drop may have been rolled back to a savepoint)
  * goes to shared memory, and the launcher ends the workers and drops the slot.
  *
+ * IMPORT FOREIGN SCHEMA: fdw/import.c comments on each table that it makes.
+ *
  *-------------------------------------------------------------------------
  */
 #include "workers/launcher.h"
@@ -28,6 +30,7 @@
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
 #include "commands/extension.h"
+#include "fdw/import.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "pgstat.h"
@@ -207,6 +210,12 @@ utl_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 	else
 		standard_ProcessUtility(pstmt, queryString, readOnlyTree, context,
 								params, queryEnv, dest, qc);
+
+	if (context == PROCESS_UTILITY_SUBCOMMAND &&
+		IsA(pstmt->utilityStmt, CreateForeignTableStmt))
+		concord_import_created((CreateForeignTableStmt *) pstmt->utilityStmt);
+	else if (IsA(pstmt->utilityStmt, ImportForeignSchemaStmt))
+		concord_import_ended();
 
 	if (utl_reset_wanted)
 	{
