@@ -56,17 +56,22 @@ bin_varint(StringInfo buf, uint64 v)
 	concord_buf_advance(buf, concord_put_varint(p, v));
 }
 
+/* Write eight bytes, little-endian. */
+static inline char *
+bin_put_fixed64(char *p, uint64 v)
+{
+#ifdef WORDS_BIGENDIAN
+	v = pg_bswap64(v);
+#endif
+	memcpy(p, &v, sizeof(v));
+	return p + sizeof(v);
+}
+
 /* Append eight bytes, little-endian. */
 static inline void
 bin_fixed64(StringInfo buf, uint64 v)
 {
-	char	   *p = concord_buf_reserve(buf, 8);
-
-#ifdef WORDS_BIGENDIAN
-	v = pg_bswap64(v);
-#endif
-	memcpy(p, &v, 8);
-	buf->len += 8;
+	concord_buf_advance(buf, bin_put_fixed64(concord_buf_reserve(buf, sizeof(v)), v));
 }
 
 /* Append length and bytes. */
@@ -138,20 +143,59 @@ bin_hello(DecoderState *state)
 	bin_end(state, start);
 }
 
+/* Begin a message whose length is known to take a byte, with room for it. */
+static inline char *
+bin_begin_short(DecoderState *state, char kind, Size size)
+{
+	char	   *p = concord_buf_reserve(&state->buf, 2 + size);
+
+	*p = kind;
+	return p + 2;
+}
+
+/* It ends at end. */
+static inline void
+bin_end_short(DecoderState *state, char *end)
+{
+	StringInfo	buf = &state->buf;
+	int			start = buf->len;
+
+	buf->data[start + 1] = (char) (end - buf->data - start - 2);
+	concord_buf_advance(buf, end);
+	concord_output_done(state, start);
+}
+
+/* Write the fields of the transaction's position, but for a gid. */
+static inline char *
+bin_put_position(char *p, const ReorderBufferTXN *txn)
+{
+	p = concord_put_varint(p, txn->xid);
+	p = bin_put_fixed64(p, txn->final_lsn);
+	p = bin_put_fixed64(p, txn->end_lsn);
+	p = bin_put_fixed64(p, (uint64) concord_txn_commit_time(txn));
+	return concord_put_varint(p, txn->origin_id);
+}
+
+/* The most bytes that these take. */
+#define POSITION_MAX	(2 * CONCORD_VARINT_MAX + 3 * sizeof(uint64))
+
 /* Write a message whose fields are the transaction's position. */
 static void
 bin_position(DecoderState *state, char kind)
 {
-	ReorderBufferTXN *txn = state->txn;
-	int			start = bin_begin(state, kind);
+	StringInfo	buf = &state->buf;
+	int			start;
 
-	bin_varint(&state->buf, txn->xid);
-	bin_fixed64(&state->buf, txn->final_lsn);
-	bin_fixed64(&state->buf, txn->end_lsn);
-	bin_fixed64(&state->buf, (uint64) concord_txn_commit_time(txn));
-	bin_varint(&state->buf, txn->origin_id);
-	if (state->gid)
-		bin_text(&state->buf, state->gid);
+	if (likely(state->gid == NULL))
+	{
+		bin_end_short(state, bin_put_position(bin_begin_short(state, kind, POSITION_MAX),
+											  state->txn));
+		return;
+	}
+	start = bin_begin(state, kind);
+	concord_buf_advance(buf, bin_put_position(concord_buf_reserve(buf, POSITION_MAX),
+											  state->txn));
+	bin_text(buf, state->gid);
 	bin_end(state, start);
 }
 
@@ -166,10 +210,9 @@ bin_begin_txn(DecoderState *state)
 static void
 bin_commit(DecoderState *state)
 {
-	int			start = bin_begin(state, CONCORD_MSG_COMMIT);
+	char	   *p = bin_begin_short(state, CONCORD_MSG_COMMIT, sizeof(uint64));
 
-	bin_fixed64(&state->buf, state->txn->end_lsn);
-	bin_end(state, start);
+	bin_end_short(state, bin_put_fixed64(p, state->txn->end_lsn));
 }
 
 /* PREPARE */
@@ -349,17 +392,61 @@ bin_relation(DecoderState *state, ConcordRel *rel)
 	bin_end(state, start);
 }
 
-/* Append a value that has no bytes ready: header and canonical text. */
+/*
+ * Append a value that has no bytes ready: header, for which room bytes are left
+ * free at first, and canonical text.
+ */
 static void
-bin_formatted(StringInfo buf, ConcordType *type, Datum value)
+bin_formatted(StringInfo buf, ConcordType *type, Datum value, int room)
 {
 	int			body;
 
-	(void) concord_buf_reserve(buf, 1);
-	buf->len++;
+	(void) concord_buf_reserve(buf, room);
+	buf->len += room;
 	body = buf->len;
 	concord_value_text(buf, type, value);
-	bin_patch_length(buf, body, 1, CONCORD_IMAGE_TEXT);
+	bin_patch_length(buf, body, room, CONCORD_IMAGE_TEXT);
+}
+
+/* Append a value whose text ends at end and begins a byte after the buffer. */
+static inline void
+bin_short(StringInfo buf, char *end)
+{
+	char	   *header = buf->data + buf->len;
+
+	*header = (char) (end - header - 1 + CONCORD_IMAGE_TEXT);
+	concord_buf_advance(buf, end);
+}
+
+/* Append a value of a scalar type of fixed size. */
+static inline void
+bin_scalar(StringInfo buf, ConcordValueKind kind, Datum value)
+{
+	char	   *p = concord_buf_reserve(buf, 1 + CONCORD_SCALAR_MAX);
+	bool		number;
+
+	StaticAssertStmt(CONCORD_SCALAR_MAX + CONCORD_IMAGE_TEXT < 0x80,
+					 "the header of a scalar must fit into a byte");
+	bin_short(buf, concord_put_scalar(p + 1, kind, value, false, &number));
+}
+
+/* Append a numeric. */
+static inline void
+bin_numeric(StringInfo buf, ConcordType *type, Datum value)
+{
+	char	   *end = NULL;
+
+	if (likely(concord_value_in_place(value)))
+	{
+		char	   *p = concord_buf_reserve(buf, 1 + CONCORD_SCALAR_MAX);
+
+		end = concord_put_numeric(p + 1, (struct varlena *) DatumGetPointer(value),
+								  CONCORD_SCALAR_MAX);
+	}
+	if (likely(end != NULL))
+		bin_short(buf, end);
+	else
+		bin_formatted(buf, type, value, 1);
 }
 
 /* Append length, with add to it, and a value's bytes as they are stored. */
@@ -385,15 +472,42 @@ bin_stored(StringInfo buf, Datum value, uint64 add)
 static inline void
 bin_value(StringInfo buf, ConcordType *type, Datum value)
 {
-	if (type->kind == CONCORD_VALUE_TEXT || type->kind == CONCORD_VALUE_JSON)
-		bin_stored(buf, value, CONCORD_IMAGE_TEXT);
-	else if (type->kind == CONCORD_VALUE_BYTEA)
+	switch (type->kind)
 	{
-		concord_buf_putc(buf, CONCORD_IMAGE_BYTES);
-		bin_stored(buf, value, 0);
+		case CONCORD_VALUE_TEXT:
+		case CONCORD_VALUE_JSON:
+			bin_stored(buf, value, CONCORD_IMAGE_TEXT);
+			break;
+		case CONCORD_VALUE_BYTEA:
+			concord_buf_putc(buf, CONCORD_IMAGE_BYTES);
+			bin_stored(buf, value, 0);
+			break;
+		case CONCORD_VALUE_INT2:
+		case CONCORD_VALUE_INT4:
+		case CONCORD_VALUE_INT8:
+		case CONCORD_VALUE_OID:
+		case CONCORD_VALUE_FLOAT4:
+		case CONCORD_VALUE_FLOAT8:
+		case CONCORD_VALUE_MONEY:
+		case CONCORD_VALUE_UUID:
+		case CONCORD_VALUE_DATE:
+		case CONCORD_VALUE_TIME:
+		case CONCORD_VALUE_TIMESTAMP:
+		case CONCORD_VALUE_TIMESTAMPTZ:
+			bin_scalar(buf, type->kind, value);
+			break;
+		case CONCORD_VALUE_NUMERIC:
+			bin_numeric(buf, type, value);
+			break;
+		case CONCORD_VALUE_JSONB:
+			/* about as long as it is stored */
+			bin_formatted(buf, type, value,
+						  VARSIZE_ANY(DatumGetPointer(value)) < 0x80 ? 1 : 2);
+			break;
+		default:
+			bin_formatted(buf, type, value, 1);
+			break;
 	}
-	else
-		bin_formatted(buf, type, value);
 }
 
 /* Append the marker of a value that is too large. */

@@ -3,42 +3,44 @@
  * flush.c
  *	  When a walsender's output leaves the process.
  *
- * Core flushes after every OutputPluginWrite: a send() and the waking of the
- * client, for a transaction of one row more than decoding it.  Transactions
- * cannot share a write: core may tell the consumer, by a keepalive, of a
- * position behind what the plugin would keep back, and the consumer confirm it.
- * They can share a flush.  The messages are handed to core as ever and lie in
- * its own send buffer, in one order with keepalives and whatever else it sends;
- * only the send() is postponed, while there is WAL to decode.
+ * Core sends what a plugin writes at once: for a transaction of one row, the
+ * clock, the copies, the send() and the waking of the client take more than
+ * decoding it.  Transactions cannot share a message, since consumers stop at,
+ * and confirm, the position of one; and a plugin that keeps transactions back
+ * must not let core tell the consumer, by a keepalive, of a position behind
+ * them, which the consumer would confirm.  But they can share a send().
  *
- * For that core's table of functions (PqCommMethods) is exchanged while this
- * plugin streams, as pqmq.c does for parallel workers.  Ours call core's, but
- * that flush_if_writable may leave it for later and is_send_pending then says
- * that nothing is to be waited for.  A request to flush is postponed only where
- * all of these hold:
+ * So small writes are held here, each as the message that it is going to be,
+ * while there is WAL to decode.  Core's table of functions (PqCommMethods) is
+ * exchanged while this plugin streams, as pqmq.c does for parallel workers.
+ * Ours call core's, but before anything else enters core's send buffer, and
+ * before that is flushed, what is held is handed to core in its order.  So the
+ * order of keepalives and whatever else core sends is what it would be.
  *
- * - The send buffer has nothing but whole messages with decoded changes of
- *   ours, and was empty before them.  A keepalive, a CopyDone, an error, or
- *   what the socket did not take, is core's business: it is flushed as soon as
- *   core asks for it, with all before it, and nothing is postponed until the
- *   buffer is empty again.  So requests for a reply, and what answers one, are
- *   never late, and a slow consumer is waited for as ever.
- * - It is less than FLUSH_BYTES, and core's buffer need not grow beyond that.
- * - The oldest of it is younger than FLUSH_USEC.
+ * What is held stays where it is, while core asks for a flush, only where all
+ * of these hold:
+ *
+ * - It is less than HELD_BYTES.
+ * - The oldest of it is younger than HELD_USEC.
  * - Flushed WAL follows.  Who has caught up gets each transaction at once.
  * - The next step is short: the reorder buffer is not about to be spilled.  A
- *   transaction that is not small flushes what is there before it is replayed
+ *   transaction that is not small sends what is held before it is replayed
  *   (concord_flush_before), one that is streamed in any case.
  * - It is not the request of a walsender that may go to sleep.
  *
- * The last one is the one to prove.  In a walsender these functions request a
- * flush (walsender.c, 15 to 19):
+ * Nothing is held while core's send buffer is not empty: a slow consumer is
+ * waited for as ever.  And a keepalive, a CopyDone, an error takes along all
+ * before it, so requests for a reply, and what answers one, are never late.
  *
- * 1. WalSndWriteData, within OutputPluginWrite: while "writing" is set.
+ * The last condition is the one to prove.  In a walsender flushes are requested
+ * by (walsender.c, 15 to 19):
+ *
+ * 1. WalSndWriteData, within OutputPluginWrite: it has put a message into
+ *	  core's buffer, so nothing is held.
  * 2. WalSndLoop, after send_data, which reads and processes one WAL record.
  * 3. WalSndWaitForWal, before it sleeps; called while a record is being read.
  * 4. WalSndKeepaliveIfNecessary, WalSndUpdateProgress, and WalSndDone from 18
- *    on, after a message of their own: not postponed, by the first condition.
+ *    on, after a message of their own: nothing is held.
  * 5. ProcessPendingWrites, after is_send_pending has said yes: the same.
  *
  * The end of the last record that was read (EndRecPtr) moves when a record has
@@ -46,18 +48,18 @@
  * calls send_data, and before WalSndDone, which calls it as well.  So the
  * position where that was asked last is, in 3, still the same, whatever part of
  * the next record there is, and in 2 it is not, unless no record was read.
- * Requests other than 1 are postponed only where it has moved.  Thus a
- * walsender never sleeps over postponed messages: it sleeps in 3, where it has
- * just flushed, or where is_send_pending says yes.
+ * Requests are put off only where it has moved.  Thus a walsender never sleeps
+ * over what is held: it sleeps in 3, where it has just flushed, or where
+ * is_send_pending says yes.
  *
- * So postponed messages wait for FLUSH_USEC and for what was begun by then:
- * FLUSH_RECORDS records, each with its transaction if that is small.
+ * So what is held waits for HELD_USEC and for what was begun by then:
+ * HELD_RECORDS records, each with its transaction if that is small.
  *
- * Nothing can get lost: the bytes are in core's buffer, and leave with the next
- * flush of whatever kind, the one after an ERROR message included.  Core's own
- * functions are back in their place when the reading ends: in good order
- * (shutdown_cb), with the context's memory, or by an ERROR, which calls
- * comm_reset before anything else.
+ * Nothing can get lost.  What is held leaves before whatever comes after it, an
+ * ERROR message included; a consumer that has not got it cannot have confirmed
+ * it.  Core's own functions are back in their place when the reading ends: in
+ * good order (shutdown_cb), with the context's memory, or by an ERROR, which
+ * calls comm_reset before anything else.
  *
  * SQL functions write nowhere near here.  A standby's walsender has another
  * end of WAL, and is left as it is.
@@ -87,18 +89,21 @@
 #include "flush.h"
 
 /*
- * Less than this is postponed.  A send() of more is hardly cheaper by the byte,
- * and one of a quarter costs a twentieth of the time of a small transaction.
+ * Less than this is held.  Waking the client costs as much as decoding ten
+ * small transactions; twice this is what a socket takes without waiting.
  */
-#define FLUSH_BYTES		(32 * 1024)
+#define HELD_BYTES		(96 * 1024)
 
-/* Nothing is postponed that is older than this. */
-#define FLUSH_USEC		1000
+/* Nothing is held that is older than this. */
+#define HELD_USEC		1000
 
 /* So many records are read without looking at the clock. */
-#define FLUSH_RECORDS	8
+#define HELD_RECORDS	8
 
-/* While messages are postponed, core hears of progress so often. */
+/* A write of more is core's. */
+#define HELD_WRITE		(16 * 1024)
+
+/* While messages are held, core hears of progress so often. */
 #define PROGRESS_USEC	(100 * 1000)
 
 /* A transaction of more changes, or memory, than this is not small. */
@@ -106,16 +111,13 @@
 #define SMALL_SIZE		(64 * 1024)
 
 /*
- * A message that carries decoded changes: CopyData with 'w', two LSNs and the
- * time of sending.
+ * A message that carries decoded changes: CopyData with 'w', twice the LSN and
+ * the time of sending.
  */
 #define MESSAGE_COPY	'd'
 #define MESSAGE_WAL		'w'
-#define MESSAGE_TIME	(1 + sizeof(int64) + sizeof(int64))
-#define MESSAGE_HEADER	(MESSAGE_TIME + sizeof(int64))
-
-/* Type and length, before what a message says. */
-#define MESSAGE_PREFIX	5
+#define MESSAGE_TIME	(1 + sizeof(uint64) + sizeof(uint64))
+#define MESSAGE_HEADER	(MESSAGE_TIME + sizeof(uint64))
 
 static void flush_comm_reset(void);
 static int	flush_flush(void);
@@ -137,15 +139,11 @@ static const PQcommMethods flush_methods = {
 struct FlushState
 {
 	const PQcommMethods *core;	/* what ours stand before; NULL: they do not */
-	LogicalDecodingContext *ctx;	/* whose messages; NULL: all is core's */
-	bool		writing;		/* within OutputPluginWrite */
+	LogicalDecodingContext *ctx;	/* whose writes are held; NULL: none */
 
-	/*
-	 * Bytes in the send buffer where that has nothing but messages of ours,
-	 * none of which has been sent in part; else 0.
-	 */
-	Size		bytes;
-	bool		postponed;		/* core wanted them flushed */
+	/* what is held: for each message its length and what is in it */
+	char	   *held;			/* of HELD_BYTES, in the context's memory */
+	Size		bytes;			/* used */
 	TimestampTz since;			/* the oldest of them was written */
 	TimestampTz now;			/* the clock, when last looked at */
 	int			records;		/* since then */
@@ -156,46 +154,63 @@ struct FlushState
 								 * last whether to wait for the socket */
 	XLogRecPtr	flushed;		/* WAL is known to be flushed up to here */
 
-	uint64		wanted;			/* requests to flush messages of ours, */
-	uint64		spared;			/* and those that were postponed */
+	uint64		wanted;			/* writes, and requests to flush them, */
+	uint64		spared;			/* and those that were put off */
 };
 
 static struct FlushState flush;
 
-/* What is in the buffer is core's business now. */
-static inline void
-flush_hand_over(void)
+/* Hand what is held to core. */
+static void
+flush_release(void)
 {
-	flush.bytes = 0;
-	flush.postponed = false;
+	char	   *p = flush.held;
+	char	   *end = p + flush.bytes;
+	uint64		sent;
+	uint32		len;
+
+	if (likely(flush.bytes == 0))
+		return;
+	flush.bytes = 0;			/* core calls flush_putmessage */
+	flush.now = GetCurrentTimestamp();
+	flush.records = 0;
+	sent = pg_hton64((uint64) flush.now);
+	while (p < end)
+	{
+		memcpy(&len, p, sizeof(len));
+		p += sizeof(len);
+		memcpy(p + MESSAGE_TIME, &sent, sizeof(sent));
+		flush.core->putmessage_noblock(MESSAGE_COPY, p, len);
+		p += len;
+	}
 }
 
 /* Send what is there, as far as the socket takes it.  EOF if it is gone. */
 static int
 flush_send(void)
 {
-	flush_hand_over();
+	flush_release();
 	return flush.core->flush_if_writable();
 }
 
-/* Is the oldest of what was postponed young enough? */
-static bool
+/* Is the oldest of what is held young enough? */
+static inline bool
 flush_is_young(void)
 {
 	TimestampTz age;
 
-	if (!flush.writing && ++flush.records >= FLUSH_RECORDS)
+	if (++flush.records >= HELD_RECORDS)
 	{
 		flush.records = 0;
 		flush.now = GetCurrentTimestamp();
 	}
 	age = flush.now - flush.since;
 
-	return age >= 0 && age < FLUSH_USEC;	/* the clock may be set back */
+	return age >= 0 && age < HELD_USEC; /* the clock may be set back */
 }
 
 /* Is there flushed WAL after what has been read? */
-static bool
+static inline bool
 flush_more_wal(XLogRecPtr at)
 {
 	if (at >= flush.flushed)
@@ -203,35 +218,27 @@ flush_more_wal(XLogRecPtr at)
 	return at < flush.flushed;
 }
 
-/* May messages of ours stay where they are?  See the top of the file. */
-static bool
-flush_may_wait(void)
+/* May what is held stay, at this end of the last record that was read? */
+static inline bool
+flush_may_wait(XLogRecPtr at)
 {
-	XLogRecPtr	at = flush.ctx->reader->EndRecPtr;
 	Size		limit = (Size) logical_decoding_work_mem * 1024;
 
-	if (!flush.writing)
-	{
-		if (at == flush.asked_at)
-			return false;
-		flush.asked_at = at;
-	}
-	return flush.bytes < FLUSH_BYTES &&
-		flush.ctx->reorder->size < limit - limit / 8 &&
+	return flush.ctx->reorder->size < limit - limit / 8 &&
 		flush_is_young() &&
 		flush_more_wal(at);
 }
 
 /*
- * Nothing is postponed any more.  Core's functions come back to their place,
- * unless somebody has put others before ours, who then go on calling ours.
+ * Nothing is held any more.  Core's functions come back to their place, unless
+ * somebody has put others before ours, who then go on calling ours.
  */
 static void
 flush_stop(void)
 {
-	flush_hand_over();
+	flush.bytes = 0;
+	flush.held = NULL;
 	flush.ctx = NULL;
-	flush.writing = false;
 
 	if (PqCommMethods == &flush_methods)
 	{
@@ -246,103 +253,61 @@ flush_comm_reset(void)
 {
 	const PQcommMethods *core = flush.core;
 
-	flush_stop();
 	core->comm_reset();
+	flush_release();
+	flush_stop();
 }
 
 /* Send all, and wait for it. */
 static int
 flush_flush(void)
 {
-	flush_hand_over();
+	flush_release();
 	return flush.core->flush();
 }
 
-/* Send what the socket takes, or leave it for later. */
+/* Send what the socket takes, or leave it for later: see the top of the file. */
 static int
 flush_flush_if_writable(void)
 {
 	if (flush.bytes > 0)
 	{
+		XLogRecPtr	at = flush.ctx->reader->EndRecPtr;
+
 		flush.wanted++;
-
-		if (flush_may_wait())
+		if (at != flush.asked_at && flush_may_wait(at))
 		{
-			flush.postponed = true;
+			flush.asked_at = at;
 			flush.spared++;
-
 			return 0;
 		}
 	}
 	return flush_send();
 }
 
-/* Is there anything to wait for? */
+/* Is there anything to wait for?  Not for what is held. */
 static bool
 flush_is_send_pending(void)
 {
-	if (flush.ctx != NULL && !flush.writing)
+	if (flush.ctx != NULL)
 		flush.asked_at = flush.ctx->reader->EndRecPtr;
-	return !flush.postponed && flush.core->is_send_pending();
+	return flush.core->is_send_pending();
 }
 
 /* An ordinary message. */
 static int
 flush_putmessage(char msgtype, const char *s, size_t len)
 {
-	flush_hand_over();
+	flush_release();
 	return flush.core->putmessage(msgtype, s, len);
 }
 
-/* Does a message carry what the plugin is writing? */
-static bool
-flush_is_ours(char msgtype, const char *s, size_t len)
-{
-	return flush.ctx != NULL && flush.writing && msgtype == MESSAGE_COPY &&
-		len >= MESSAGE_HEADER && s[0] == MESSAGE_WAL;
-}
-
-/* When was a message of ours written?  Core has just looked at the clock. */
-static TimestampTz
-flush_written_at(const char *s)
-{
-	uint64		sent;
-
-	memcpy(&sent, s + MESSAGE_TIME, sizeof(sent));
-	return (TimestampTz) pg_ntoh64(sent);
-}
-
-/*
- * A message of a stream.  If the socket is gone, core's next check for
- * interrupts ends the process.
- */
+/* A message of a stream. */
 static void
 flush_putmessage_noblock(char msgtype, const char *s, size_t len)
 {
-	Size		bytes = 0;
-
-	if (flush_is_ours(msgtype, s, len))
-	{
-		bytes = MESSAGE_PREFIX + len;
-		if (flush.bytes > 0 && flush.bytes + bytes > FLUSH_BYTES)
-			(void) flush_send();	/* or core's buffer would have to grow */
-
-		flush.now = flush_written_at(s);
-		flush.records = 0;
-
-		if (flush.bytes > 0)
-			bytes += flush.bytes;
-
-		else if (flush.core->is_send_pending())
-			bytes = 0;
-		else
-			flush.since = flush.now;
-	}
+	flush_release();
 	flush.core->putmessage_noblock(msgtype, s, len);
-
-	/* core has called flush_putmessage */
-	flush_hand_over();
-	flush.bytes = bytes;
 }
 
 /* The context's memory goes. */
@@ -371,8 +336,8 @@ concord_flush_start(DecoderState *state)
 	callback->arg = state->ctx;
 	MemoryContextRegisterResetCallback(state->context, callback);
 
-	flush_hand_over();
-	flush.writing = false;
+	flush.held = MemoryContextAlloc(state->context, HELD_BYTES);
+	flush.bytes = 0;
 	flush.asked_at = InvalidXLogRecPtr;
 	flush.flushed = InvalidXLogRecPtr;
 	flush.wanted = flush.spared = 0;
@@ -392,21 +357,13 @@ concord_flush_end(DecoderState *state)
 {
 	if (flush.ctx != state->ctx)
 		return;
-	if (flush.bytes > 0)
-		(void) flush_send();
+	concord_flush_now();
 	elog(DEBUG1, "postponed " UINT64_FORMAT " of " UINT64_FORMAT " flushes",
 		 flush.spared, flush.wanted);
 	flush_stop();
 }
 
-/* OutputPluginWrite begins, or ends: what is sent in it is the plugin's. */
-void
-concord_flush_writing(bool writing)
-{
-	flush.writing = writing;
-}
-
-/* Something begins that may take long: what was postponed leaves. */
+/* Something begins that may take long: what is held leaves. */
 void
 concord_flush_now(void)
 {
@@ -422,6 +379,44 @@ concord_flush_before(const ReorderBufferTXN *txn)
 		(txn->nentries > SMALL_CHANGES || txn->size > SMALL_SIZE ||
 		 txn->nsubtxns > 0 || rbtxn_is_serialized(txn)))
 		(void) flush_send();
+}
+
+/*
+ * Take a write of len bytes, in a callback that may write.  False where it is
+ * to go through OutputPluginWrite.
+ */
+bool
+concord_flush_hold(DecoderState *state, const char *data, Size len)
+{
+	uint64		lsn = pg_hton64(state->ctx->write_location);
+	uint32		size = (uint32) (MESSAGE_HEADER + len);
+	char	   *p;
+
+	if (flush.ctx != state->ctx || len > HELD_WRITE)
+		return false;
+	if (flush.bytes + sizeof(size) + size > HELD_BYTES)
+		(void) flush_send();
+	if (flush.bytes == 0)
+	{
+		if (flush.core->is_send_pending())
+			return false;
+		flush.since = flush.now = GetCurrentTimestamp();
+		flush.records = 0;
+	}
+	p = flush.held + flush.bytes;
+	memcpy(p, &size, sizeof(size));
+	p += sizeof(size);
+	p[0] = MESSAGE_WAL;
+	memcpy(p + 1, &lsn, sizeof(lsn));
+	memcpy(p + 1 + sizeof(lsn), &lsn, sizeof(lsn));
+	memcpy(p + MESSAGE_HEADER, data, len);
+	flush.bytes += sizeof(size) + size;
+	flush.wanted++;
+	if (flush_may_wait(state->ctx->reader->EndRecPtr))
+		flush.spared++;
+	else
+		(void) flush_send();
+	return true;
 }
 
 /*

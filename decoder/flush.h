@@ -12,7 +12,7 @@
 
 extern void concord_flush_start(DecoderState *state);
 extern void concord_flush_end(DecoderState *state);
-extern void concord_flush_writing(bool writing);
+extern bool concord_flush_hold(DecoderState *state, const char *data, Size len);
 extern void concord_flush_now(void);
 extern void concord_flush_before(const ReorderBufferTXN *txn);
 extern bool concord_flush_progress(void);

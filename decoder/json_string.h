@@ -12,6 +12,10 @@
 #ifndef CONCORD_JSON_STRING_H
 #define CONCORD_JSON_STRING_H
 
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
 #define BYTES8(c)		(UINT64CONST(0x0101010101010101) * (c))
 
 /* Does a byte of v need an escape?  There, the subtraction sets its high bit. */
@@ -105,6 +109,38 @@ concord_put_json_string(char *p, const char *s, Size len)
 	p = concord_put_escaped(p, s, len);
 	*p++ = '"';
 	return p;
+}
+
+/*
+ * The same for a string among others that end at end.  Where so many bytes
+ * follow its begin, they are looked at and copied at once, those beyond it in
+ * vain: there is room for them too.
+ */
+#define CONCORD_JSON_PIECE	16
+
+static inline char *
+concord_put_json_piece(char *p, const char *s, Size len, const char *end)
+{
+#ifdef __SSE2__
+	if (likely(len <= CONCORD_JSON_PIECE && end - s >= CONCORD_JSON_PIECE))
+	{
+		__m128i		v = _mm_loadu_si128((const __m128i *) s);
+		__m128i		low = _mm_cmpeq_epi8(_mm_min_epu8(v, _mm_set1_epi8(0x1F)), v);
+		__m128i		quote = _mm_cmpeq_epi8(v, _mm_set1_epi8('"'));
+		__m128i		backslash = _mm_cmpeq_epi8(v, _mm_set1_epi8('\\'));
+		uint32		found = _mm_movemask_epi8(_mm_or_si128(low, _mm_or_si128(quote, backslash)));
+
+		if (likely((found & ((1U << len) - 1)) == 0))
+		{
+			*p++ = '"';
+			_mm_storeu_si128((__m128i *) p, v);
+			p += len;
+			*p++ = '"';
+			return p;
+		}
+	}
+#endif
+	return concord_put_json_string(p, s, len);
 }
 
 #endif							/* CONCORD_JSON_STRING_H */

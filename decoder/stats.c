@@ -72,9 +72,10 @@ concord_stats_start(DecoderState *state, bool fresh)
 void
 concord_stats_tell(ConcordStats *stats)
 {
-	if (stats->table != NULL)
-		stats->table->add(stats->ticket, stats->counts, CONCORD_COUNTERS,
-						  stats->lsn, stats->time);
+	if (stats->table == NULL)
+		return;					/* nobody looks at them */
+	stats->table->add(stats->ticket, stats->counts, CONCORD_COUNTERS,
+					  stats->lsn, stats->time);
 	memset(stats->counts, 0, sizeof(stats->counts));
 	stats->samples = 0;
 }

@@ -12,9 +12,9 @@
  * messages gather in state->buf and share writes of up to CONCORD_WRITE_SIZE.
  * The buffer is empty between transactions and between the blocks of one that
  * is in progress: their ends hand on what is left, and a message outside
- * transactions is handed on at once.  So nothing is held back that the
- * consumer's position already covers.  What transactions may share is the
- * flush of what was written (flush.c).
+ * transactions is handed on at once.  So nothing is held back here that the
+ * consumer's position already covers.  What small transactions share is a
+ * send() (flush.c).
  *
  * The buffer is our own rather than ctx->out because a write's LSN is taken
  * when it is prepared, and because ctx->out may only be touched inside the
@@ -242,18 +242,24 @@ output_write(DecoderState *state, int len)
 	instr_time	begun;
 	bool		timed = concord_stats_time_write(&state->stats, &begun);
 
-	OutputPluginPrepareWrite(ctx, true);
-	if (unlikely(len > BUFFER_KEEP && len == state->buf.len))
-		output_exchange(state);
-	else
+	if (!state->streaming && concord_flush_hold(state, state->buf.data, len))
 	{
-		appendBinaryStringInfo(ctx->out, state->buf.data, len);
 		if (len == state->buf.len)
 			output_reset(&state->buf);
 	}
-	concord_flush_writing(true);
-	OutputPluginWrite(ctx, true);
-	concord_flush_writing(false);
+	else
+	{
+		OutputPluginPrepareWrite(ctx, true);
+		if (unlikely(len > BUFFER_KEEP && len == state->buf.len))
+			output_exchange(state);
+		else
+		{
+			appendBinaryStringInfo(ctx->out, state->buf.data, len);
+			if (len == state->buf.len)
+				output_reset(&state->buf);
+		}
+		OutputPluginWrite(ctx, true);
+	}
 	if (unlikely(timed))
 		concord_stats_wrote(&state->stats, &begun);
 	CONCORD_COUNT(state, CONCORD_COUNT_WRITES);

@@ -30,7 +30,7 @@
 #define JSONB_GROWTH	6
 
 static void jb_container(StringInfo buf, JsonbContainer *container);
-static char *jb_put(char *p, JsonbContainer *container);
+static char *jb_put(char *p, JsonbContainer *container, const char *end);
 
 /* Append the name of a member, and what stands around it. */
 static inline void
@@ -151,7 +151,7 @@ jb_container(StringInfo buf, JsonbContainer *container)
 
 /* Write the child whose data begins at offset from base; NULL: see jb_put(). */
 static inline char *
-jb_put_child(char *p, char *base, JEntry entry, uint32 offset)
+jb_put_child(char *p, char *base, JEntry entry, uint32 offset, const char *end)
 {
 	if (JBE_ISSTRING(entry))
 	{
@@ -159,7 +159,7 @@ jb_put_child(char *p, char *base, JEntry entry, uint32 offset)
 
 		if (JBE_HAS_OFF(entry))
 			len -= offset;
-		return concord_put_json_string(p, base + offset, len);
+		return concord_put_json_piece(p, base + offset, len, end);
 	}
 	if (JBE_ISNUMERIC(entry))
 	{
@@ -168,7 +168,7 @@ jb_put_child(char *p, char *base, JEntry entry, uint32 offset)
 		return concord_put_numeric(p, v, VARSIZE_ANY(v) * JSONB_GROWTH);
 	}
 	if (JBE_ISCONTAINER(entry))
-		return jb_put(p, (JsonbContainer *) (base + INTALIGN(offset)));
+		return jb_put(p, (JsonbContainer *) (base + INTALIGN(offset)), end);
 	if (JBE_ISBOOL_TRUE(entry))
 	{
 		memcpy(p, "true", 4);
@@ -192,7 +192,7 @@ jb_put_child(char *p, char *base, JEntry entry, uint32 offset)
  * more, because of all its zeros.
  */
 static char *
-jb_put(char *p, JsonbContainer *container)
+jb_put(char *p, JsonbContainer *container, const char *end)
 {
 	uint32		count = JsonContainerSize(container);
 	bool		object = JsonContainerIsObject(container);
@@ -219,11 +219,11 @@ jb_put(char *p, JsonbContainer *container)
 			uint32		start = key_offset;
 
 			JBE_ADVANCE_OFFSET(key_offset, container->children[i]);
-			p = concord_put_json_string(p, base + start, key_offset - start);
+			p = concord_put_json_piece(p, base + start, key_offset - start, end);
 			memcpy(p, ": ", 2);
 			p += 2;
 		}
-		p = jb_put_child(p, base, entry, offset);
+		p = jb_put_child(p, base, entry, offset, end);
 		if (unlikely(p == NULL))
 			return NULL;
 		JBE_ADVANCE_OFFSET(offset, entry);
@@ -237,13 +237,14 @@ jb_put(char *p, JsonbContainer *container)
 static inline bool
 jb_small(StringInfo buf, Jsonb *jb)
 {
-	Size		room = (Size) VARSIZE(jb) * JSONB_GROWTH;
+	Size		room = (Size) VARSIZE(jb) * JSONB_GROWTH + CONCORD_JSON_PIECE;
 	char	   *p;
 
 	if (unlikely(VARSIZE(jb) > JSONB_SMALL || concord_json_foreign ||
 				 !concord_buf_fits(buf, room)))
 		return false;
-	p = jb_put(concord_buf_reserve(buf, room), &jb->root);
+	p = jb_put(concord_buf_reserve(buf, room), &jb->root,
+			   (char *) jb + VARSIZE(jb));
 	if (unlikely(p == NULL))
 		return false;
 	concord_buf_advance(buf, p);
