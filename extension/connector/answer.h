@@ -39,6 +39,18 @@ extern bool concord_place_is_number(const char *p, Size len);
 extern bool concord_place_same_number(const char *a, Size alen, const char *b,
 									  Size blen);
 
+/* What an object of an answer says of the key of an exchange's record. */
+typedef enum ConcordKeyFound
+{
+	CONCORD_KEY_ABSENT,			/* it does not name all of it */
+	CONCORD_KEY_SAME,
+	CONCORD_KEY_OTHER,
+} ConcordKeyFound;
+
+/* answer_same.c: compares the key that a record of an answer has with ours */
+extern ConcordKeyFound concord_answer_key(const ConcordExchange *exchange,
+										  const char *record, Size len);
+
 /*
  * answer_path.c: the way to values in an answer.
  *
@@ -78,6 +90,21 @@ extern bool concord_path_any(const ConcordPath *path,
  */
 extern char *concord_path_text(const ConcordPath *path,
 							   const ConcordResponse *response);
+
+/*
+ * concord_path_value finds where the value of a path stands in a text; the path
+ * has no star.  False where there is none.
+ */
+extern bool concord_path_value(const char *path, const char *json, Size json_len,
+							   const char **value, Size *len);
+
+/*
+ * concord_path_around writes what stands before and behind a value that alone
+ * is at a path of members' names: {"data": for data; false where it is no such
+ * path.  The empty path has nothing around it.
+ */
+extern bool concord_path_around(const char *text, StringInfo before,
+								StringInfo after);
 
 /* concord_answer_is_json: a whole JSON value and nothing else. */
 extern bool concord_answer_is_json(const ConcordResponse *response);

@@ -10,6 +10,8 @@
  */
 #include "connector/answer.h"
 
+#include "base/json.h"
+
 #define PATH_MAX_STEPS	16
 
 typedef struct PathStep
@@ -248,6 +250,59 @@ concord_answer_path(const ConcordResponse *response, const char *path)
 	ConcordPath *parsed = concord_path_parse(path, &why);
 
 	return parsed != NULL ? concord_path_text(parsed, response) : NULL;
+}
+
+/* concord_path_value finds where the value of a path stands. */
+bool
+concord_path_value(const char *text, const char *json, Size json_len,
+				   const char **value, Size *len)
+{
+	const char *why;
+	ConcordPath *path = *text == '\0' ? NULL : concord_path_parse(text, &why);
+	ConcordJsonPlace at = {json, json + json_len};
+
+	if (json == NULL || (*text != '\0' && path == NULL))
+		return false;
+	for (int i = 0; path != NULL && i < path->nsteps; i++)
+	{
+		const PathStep *step = &path->steps[i];
+
+		if (step->name == NULL || !concord_place_blank(&at) ||
+			!(*at.p == '{' ? concord_place_member(&at, step->name) :
+			  *at.p == '[' && concord_place_element(&at, step->name)))
+			return false;
+	}
+	if (!concord_place_blank(&at))
+		return false;
+	*value = at.p;
+	if (!concord_place_value(&at))
+		return false;
+	*len = at.p - *value;
+	return true;
+}
+
+/* concord_path_around writes the objects around a value at a path. */
+bool
+concord_path_around(const char *text, StringInfo before, StringInfo after)
+{
+	const char *why;
+	ConcordPath *path;
+
+	if (*text == '\0')
+		return true;
+	path = concord_path_parse(text, &why);
+	for (int i = 0; path != NULL && i < path->nsteps; i++)
+	{
+		const char *name = path->steps[i].name;
+
+		if (name == NULL || path->steps[i].index >= 0)
+			return false;
+		appendStringInfoChar(before, '{');
+		concord_json_string(before, name, strlen(name));
+		appendStringInfoChar(before, ':');
+		appendStringInfoChar(after, '}');
+	}
+	return path != NULL;
 }
 
 /* concord_answer_is_json says whether an answer is one whole JSON value. */

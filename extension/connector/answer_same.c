@@ -233,3 +233,36 @@ concord_answer_holds(const ConcordResponse *response, const char *json, Size len
 	return response->body != NULL && concord_place_blank(&theirs) && *theirs.p == '{' &&
 		same_holds(&theirs, &ours, 0);
 }
+
+/*
+ * concord_answer_key compares the key of a record in an answer with that of an
+ * exchange's record.  Systems differ in what they find for a key: some fold
+ * case, some take parts of it for an operator or a list.
+ */
+ConcordKeyFound
+concord_answer_key(const ConcordExchange *exchange, const char *record,
+				   Size len)
+{
+	const ConcordMapping *mapping = exchange->mapping;
+	ConcordResponse found = {.body = unconstify(char *, record),.body_len = len};
+	StringInfoData ours;
+	bool		same;
+
+	if (len == 0 || *record != '{' || exchange->mapped->keys == NULL ||
+		exchange->mapped->omit_keys != NULL || mapping->key == NIL)
+		return CONCORD_KEY_ABSENT;
+	for (int i = 0; i < list_length(mapping->key); i++)
+	{
+		const char *name = ((ConcordField *) list_nth(mapping->key, i))->name;
+		ConcordJsonPlace at = {record, record + len};
+
+		if (!concord_place_member(&at, pnstrdup(name, strcspn(name, "/"))))
+			return CONCORD_KEY_ABSENT;
+	}
+	initStringInfo(&ours);
+	concord_body_write(mapping, exchange->mapped,
+					   CONCORD_BODY_KEY | CONCORD_BODY_NO_FIELDS, &ours);
+	same = concord_answer_holds(&found, ours.data, ours.len);
+	pfree(ours.data);
+	return same ? CONCORD_KEY_SAME : CONCORD_KEY_OTHER;
+}

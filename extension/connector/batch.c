@@ -54,6 +54,8 @@ concord_batch_form_of(const ConcordExchange *exchange,
 
 		if ((form->operations & (1 << exchange->verb)) == 0 ||
 			(request->body == NULL && form->same_address) ||
+			(form->unordered &&
+			 exchange->mapping->options.ordering != CONCORD_ORDER_NONE) ||
 			(!form->carries_headers && bat_has_tag(request)))
 			continue;
 		return form;
@@ -61,13 +63,56 @@ concord_batch_form_of(const ConcordExchange *exchange,
 	return NULL;
 }
 
+/*
+ * bat_is_common: a header of an item's request is sent with the batch, for which
+ * it then speaks.
+ */
+static bool
+bat_is_common(const ConcordBatchForm *form, const ConcordBatchItem *item,
+			  const char *name)
+{
+	/* what belongs to one event must not stand for all */
+	return !form->carries_headers &&
+		pg_strcasecmp(name, "Content-Type") != 0 &&
+		pg_strcasecmp(name, item->exchange->server->connector->idempotency_header) != 0 &&
+		pg_strcasecmp(name, "webhook-id") != 0 &&
+		pg_strncasecmp(name, "ce-", 3) != 0 &&
+		!concord_shape_names_header(form->headers, name);
+}
+
+/* bat_same_headers: what would stand for both is the same. */
+static bool
+bat_same_headers(const ConcordBatchForm *form, const ConcordBatchItem *a,
+				 const ConcordBatchItem *b)
+{
+	const ConcordRequest *request = a->request;
+
+	for (int i = 0; i < request->nheaders; i++)
+	{
+		const char *name = request->headers[i].name;
+		const char *value = NULL;
+
+		if (!bat_is_common(form, a, name))
+			continue;
+		for (int j = 0; j < b->request->nheaders && value == NULL; j++)
+		{
+			if (pg_strcasecmp(b->request->headers[j].name, name) == 0)
+				value = b->request->headers[j].value;
+		}
+		if (value == NULL || strcmp(value, request->headers[i].value) != 0)
+			return false;
+	}
+	return true;
+}
+
 bool
 concord_batch_together(const ConcordBatchForm *form, const ConcordBatchItem *a,
 					   const ConcordBatchItem *b)
 {
-	return !form->same_address ||
-		(strcmp(a->request->method, b->request->method) == 0 &&
-		 strcmp(a->request->url, b->request->url) == 0);
+	return (!form->same_address ||
+			(strcmp(a->request->method, b->request->method) == 0 &&
+			 strcmp(a->request->url, b->request->url) == 0)) &&
+		bat_same_headers(form, a, b);
 }
 
 Size
@@ -132,6 +177,11 @@ bat_scope(const ConcordBatchForm *form, const ConcordBatchItem *items, int i,
 	scope->exchange = items[i].exchange;
 	scope->keys = items[i].exchange->mapped->keys;
 	scope->body_flags = concord_event_flags(items[i].exchange);
+	if (items[i].exchange->request_keys != NULL)
+	{
+		scope->keys = items[i].exchange->request_keys;
+		scope->body_flags = items[i].exchange->request_flags;
+	}
 	scope->request = items[i].request;
 	scope->path = concord_batch_path(&items[i]);
 	scope->id_prefix = form->id_prefix;
@@ -267,22 +317,16 @@ bat_other_headers(const ConcordBatchForm *form, const ConcordBatchItem *items,
 				  ConcordRequest *request)
 {
 	const ConcordRequest *first = items[0].request;
-	const char *idempotency =
-		items[0].exchange->server->connector->idempotency_header;
 	ConcordTemplateScope scope;
 
 	bat_scope(form, items, 0, &scope);
 	if (form->headers != NULL)
 		concord_shape_apply(form->headers, &scope, request);
-	for (int i = 0; !form->carries_headers && i < first->nheaders; i++)
+	for (int i = 0; i < first->nheaders; i++)
 	{
 		const ConcordHeader *header = &first->headers[i];
 
-		/* what belongs to one event must not stand for all */
-		if (pg_strcasecmp(header->name, "Content-Type") != 0 &&
-			pg_strcasecmp(header->name, idempotency) != 0 &&
-			pg_strcasecmp(header->name, "webhook-id") != 0 &&
-			pg_strncasecmp(header->name, "ce-", 3) != 0)
+		if (bat_is_common(form, &items[0], header->name))
 			concord_request_set_header(request, header->name, header->value);
 	}
 }
@@ -445,12 +489,41 @@ bat_check_unit(const ConcordConnector *connector, const ConcordMapping *mapping)
 			 errhint("Member \"unit\" of \"batch\" in a connector's definition says how several records are changed together or not at all; formats odata_batch_multipart, odata_batch_json and salesforce_composite have it.")));
 }
 
+/*
+ * bat_check_order refuses batches that would never be made, where each form is
+ * for messages without an ordering key only.
+ */
+static void
+bat_check_order(const ConcordConnector *connector,
+				const ConcordMapping *mapping)
+{
+	ListCell   *lc;
+
+	if (mapping->options.batch_size <= 1 ||
+		mapping->options.ordering == CONCORD_ORDER_NONE)
+		return;
+	foreach(lc, connector->batches)
+	{
+		if (!((ConcordBatchForm *) lfirst(lc))->unordered)
+			return;
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("connector \"%s\" has no batches of messages that have an order",
+					connector->name),
+			 errdetail("Option \"batch_size\" of mapping \"%s\" is %d, and the system takes different ordering keys in different requests only.",
+					   mapping->name, mapping->options.batch_size),
+			 errhint("Set option \"ordering\" to \"none\", or leave batches out.")));
+}
+
 /* concord_batch_check refuses batches where there is no form. */
 void
 concord_batch_check(const ConcordConnector *connector,
 					const ConcordMapping *mapping)
 {
 	bat_check_unit(connector, mapping);
+	if (connector->batches != NIL)
+		bat_check_order(connector, mapping);
 	if (mapping->options.batch_size <= 1 || connector->batches != NIL)
 		return;
 	ereport(ERROR,

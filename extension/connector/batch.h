@@ -25,11 +25,29 @@ typedef enum ConcordBatchMissing
 	CONCORD_MISSING_UNKNOWN,
 } ConcordBatchMissing;
 
+/* How a result names the item that it is about. */
+typedef enum ConcordBatchMatch
+{
+	CONCORD_MATCH_INDEX,		/* by its place */
+	CONCORD_MATCH_ID,			/* by the id that we gave the item */
+	CONCORD_MATCH_KEY,			/* by the record's key */
+} ConcordBatchMatch;
+
+/* How a result becomes the answer that the item would have got alone. */
+typedef enum ConcordBatchWrap
+{
+	CONCORD_WRAP_NONE,
+	CONCORD_WRAP_ARRAY,			/* alone in its list, where that stands */
+	CONCORD_WRAP_MEMBER,		/* in place of the list */
+} ConcordBatchWrap;
+
 /* A list of results in an answer. */
 typedef struct ConcordBatchList
 {
 	char	   *path;
 	int			status;			/* of all in it; 0: they say it */
+	char	   *before;			/* what the wrap puts around a result */
+	char	   *after;
 } ConcordBatchList;
 
 /* What stands in change sets of a multipart batch. */
@@ -48,6 +66,7 @@ typedef struct ConcordBatchForm
 	ConcordChangeSets change_sets;
 	bool		alone;			/* a lone item is a batch of one */
 	bool		same_address;	/* items have one method and address */
+	bool		unordered;		/* only what has no ordering key */
 	bool		carries_headers;	/* items keep headers of their own */
 	int			operations;		/* 1 << ConcordVerb */
 	int			size;			/* where none is asked for; 0: no batches */
@@ -65,7 +84,8 @@ typedef struct ConcordBatchForm
 	/* the answer */
 	int			nlists;
 	ConcordBatchList *lists;
-	bool		by_id;
+	ConcordBatchMatch match;
+	ConcordBatchWrap wrap;
 	bool		unwrap;			/* {"index": {...}}: the member's value */
 	char	   *id_path;
 	char	   *status_path;

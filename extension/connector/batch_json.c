@@ -12,6 +12,7 @@
  */
 #include "connector/batch_formats.h"
 
+#include "connector/answer.h"
 #include "connector/protocols.h"
 #include "utils/memutils.h"
 
@@ -129,6 +130,20 @@ bjs_headers(const ConcordBatchForm *form, const ConcordResponse *result,
 	}
 }
 
+/* bjs_item_of_key finds the item whose record's key a result has, or NULL. */
+static ConcordBatchItem *
+bjs_item_of_key(const BjsWalk *walk, const ConcordResponse *result)
+{
+	for (int i = 0; i < walk->n; i++)
+	{
+		if (!walk->items[i].answered &&
+			concord_answer_key(walk->items[i].exchange, result->body,
+							   result->body_len) == CONCORD_KEY_SAME)
+			return &walk->items[i];
+	}
+	return NULL;
+}
+
 /* bjs_item finds the item that a result is about, or NULL. */
 static ConcordBatchItem *
 bjs_item(const BjsWalk *walk, const ConcordResponse *result)
@@ -138,7 +153,9 @@ bjs_item(const BjsWalk *walk, const ConcordResponse *result)
 	char	   *end;
 	long		number = walk->seen;
 
-	if (walk->form->by_id)
+	if (walk->form->match == CONCORD_MATCH_KEY)
+		return bjs_item_of_key(walk, result);
+	if (walk->form->match == CONCORD_MATCH_ID)
 	{
 		id = concord_answer_path(result, walk->form->id_path);
 		if (id == NULL || strncmp(id, walk->form->id_prefix, prefix) != 0)
@@ -190,7 +207,19 @@ bjs_result(BjsWalk *walk, const char *value, Size len)
 	if (form->body_path != NULL &&
 		!concord_answer_at(value, len, form->body_path, &body, &body_len))
 		body_len = 0;
-	concord_batch_body(mine, body, body_len);
+	if (form->wrap != CONCORD_WRAP_NONE)
+	{
+		StringInfoData whole;
+
+		initStringInfo(&whole);
+		appendStringInfoString(&whole, walk->list->before);
+		appendBinaryStringInfo(&whole, body, body_len);
+		appendStringInfoString(&whole, walk->list->after);
+		mine->body = whole.data;
+		mine->body_len = whole.len;
+	}
+	else
+		concord_batch_body(mine, body, body_len);
 	bjs_headers(form, &result, mine);
 	/* one that does not say how it went, in an answer that is refused */
 	item->answered = mine->status != 0;
@@ -232,7 +261,7 @@ bjs_list(BjsWalk *walk)
 		return false;
 	count = bjs_count(at, end);
 	/* by place, a list that is longer or shorter is about something else */
-	if (count < 0 || (!walk->form->by_id && count != walk->n &&
+	if (count < 0 || (walk->form->match == CONCORD_MATCH_INDEX && count != walk->n &&
 					  (count > walk->n ||
 					   walk->form->missing == CONCORD_MISSING_DONE)))
 		return false;

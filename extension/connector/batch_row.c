@@ -220,7 +220,7 @@ brw_operations_of(JsonbContainer *object, ConcordBatchForm *form)
 	}
 }
 
-/* brw_headers reads headers of the whole request. */
+/* brw_headers reads headers of the whole request; null: the items' are not sent. */
 static void
 brw_headers(JsonbContainer *object, ConcordBatchForm *form)
 {
@@ -265,6 +265,7 @@ brw_list(const JsonbValue *value, ConcordBatchList *list)
 	JsonbContainer *object;
 
 	memset(list, 0, sizeof(*list));
+	list->before = list->after = "";
 	if (value->type == jbvString)
 	{
 		list->path = pnstrdup(value->val.string.val, value->val.string.len);
@@ -300,13 +301,34 @@ brw_lists(JsonbContainer *answer, ConcordBatchForm *form)
 	brw_list(&v, form->lists);
 }
 
+/* brw_wrap works out what stands around a result that is an answer of its own. */
+static void
+brw_wrap(ConcordBatchForm *form)
+{
+	bool		array = form->wrap == CONCORD_WRAP_ARRAY;
+
+	for (int i = 0; i < form->nlists && form->wrap != CONCORD_WRAP_NONE; i++)
+	{
+		StringInfoData before;
+		StringInfoData after;
+
+		initStringInfo(&before);
+		initStringInfo(&after);
+		if (!concord_path_around(form->lists[i].path, &before, &after))
+			concord_member_bad("batch.answer.wrap",
+							   "needs lists whose paths are names of members");
+		form->lists[i].before = psprintf("%s%s", before.data, array ? "[" : "");
+		form->lists[i].after = psprintf("%s%s", array ? "]" : "", after.data);
+	}
+}
+
 /* brw_answer reads where an answer says what became of the items. */
 static void
 brw_answer(JsonbContainer *object, ConcordBatchForm *form)
 {
 	static const char *const names[] = {
 		"list", "match", "unwrap", "id", "status", "success", "error", "body",
-		"headers", "failed_status", "missing"
+		"headers", "failed_status", "missing", "wrap"
 	};
 	JsonbValue	v;
 
@@ -315,7 +337,8 @@ brw_answer(JsonbContainer *object, ConcordBatchForm *form)
 	object = brw_object("answer", &v);
 	concord_member_names(object, names, lengthof(names));
 	brw_lists(object, form);
-	form->by_id = brw_word(object, "match", "index|id", form->by_id) == 1;
+	form->match = brw_word(object, "match", "index|id|key", form->match);
+	form->wrap = brw_word(object, "wrap", "no|array|member", form->wrap);
 	form->unwrap = brw_word(object, "unwrap", "no|yes", form->unwrap) == 1;
 	brw_answer_path(object, "id", &form->id_path);
 	brw_answer_path(object, "status", &form->status_path);
@@ -335,7 +358,7 @@ brw_members(JsonbContainer *object, ConcordBatchForm *form)
 	static const char *const names[] = {
 		"format", "operations", "size", "max_count", "max_bytes", "alone",
 		"method", "path", "content_type", "headers", "body", "item", "id",
-		"change_sets", "answer", "unit"
+		"change_sets", "answer", "unit", "unordered"
 	};
 
 	concord_member_names(object, names, lengthof(names));
@@ -344,6 +367,7 @@ brw_members(JsonbContainer *object, ConcordBatchForm *form)
 	brw_number(object, "max_count", 1, BRW_MAX_COUNT, &form->max_count);
 	brw_number(object, "max_bytes", 1024, BRW_MAX_BYTES, &form->max_bytes);
 	form->alone = brw_word(object, "alone", "plain|batch", form->alone) == 1;
+	form->unordered = brw_word(object, "unordered", "no|yes", form->unordered) == 1;
 	(void) brw_word(object, "method", "POST|PUT|PATCH|DELETE", 0);
 	brw_text(object, "method", &form->method);
 	brw_path(object, form);
@@ -380,8 +404,8 @@ brw_check(const ConcordBatchForm *form)
 		return;
 	if (form->body == NULL || !concord_template_has_items(form->body))
 		concord_member_bad("batch.body", "has no {items}");
-	if (form->by_id && (form->id_path == NULL ||
-						!concord_template_has_id(form->item[0])))
+	if (form->match == CONCORD_MATCH_ID && (form->id_path == NULL ||
+											!concord_template_has_id(form->item[0])))
 		concord_member_bad("batch.answer.match",
 						   "is \"id\", which needs {request.id} in \"item\" and the path \"id\" in \"answer\"");
 }
@@ -428,6 +452,7 @@ brw_parse(JsonbContainer *object, bool unit)
 	if (unit && !brw_unit(object, form, brw_unit(&preset->root, form, false)))
 		return NULL;
 	brw_check(form);
+	brw_wrap(form);
 
 	form->carries_headers = form->multipart ||
 		concord_template_has_headers(form->item[0]);

@@ -168,6 +168,9 @@ typedef struct ConcordExchange
 	ConcordVerb verb;			/* of the request in flight; the protocol sets
 								 * it before its answer is judged */
 	bool		batched;		/* its request may go into a batch */
+	const ConcordValue *request_keys;	/* what the request in flight was made
+										 * of: key, CONCORD_BODY_... */
+	int			request_flags;
 
 	/* the protocol's own state between requests */
 	int			phase;

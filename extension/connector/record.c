@@ -511,23 +511,42 @@ rec_after_probe(ConcordExchange *exchange, const ConcordResponse *response,
 
 /*
  * rec_second gives the path of a second match: the last index 0 of the path of
- * the first is 1.  NULL where the path has none.
+ * the first is 1; and in *record the path of the first match itself.  NULL where
+ * the path has none.
  */
 static char *
-rec_second(const char *path)
+rec_second(const char *path, char **record)
 {
 	char	   *second = pstrdup(path);
+
+	*record = NULL;
 
 	for (char *p = second + strlen(second) - 1; p >= second; p--)
 	{
 		if (*p == '0' && (p == second || p[-1] == '.' || p[-1] == '[') &&
 			(p[1] == '\0' || p[1] == '.' || p[1] == ']'))
 		{
+			Size		len = p + 1 + (p[1] == ']') - second;
+
+			*record = pnstrdup(second, len);
 			*p = '1';
 			return second;
 		}
 	}
 	return NULL;
+}
+
+/* rec_is_ours: the record that was found does not have another key than ours. */
+static bool
+rec_is_ours(ConcordExchange *exchange, const ConcordResponse *response,
+			const char *path)
+{
+	const char *record;
+	Size		len;
+
+	return path == NULL ||
+		!concord_path_value(path, response->body, response->body_len, &record, &len) ||
+		concord_answer_key(exchange, record, len) != CONCORD_KEY_OTHER;
 }
 
 /* rec_after_find goes on with the record that has our key, or without. */
@@ -537,7 +556,8 @@ rec_after_find(ConcordExchange *exchange, const ConcordResponse *response,
 {
 	RecState   *state = exchange->state;
 	const char *path = dialect->finds(exchange);
-	const char *other = rec_second(path);
+	char	   *record;
+	const char *other = rec_second(path, &record);
 	char	   *id;
 
 	if (!rec_judge(exchange, response) && !rec_gone(exchange))
@@ -568,6 +588,13 @@ rec_after_find(ConcordExchange *exchange, const ConcordResponse *response,
 	{
 		concord_outcome_set(exchange, CONCORD_OUTCOME_DEAD, "several records",
 							"the system has several records with this key");
+		return NULL;
+	}
+	if (!rec_is_ours(exchange, response, record))
+	{
+		concord_outcome_set(exchange, CONCORD_OUTCOME_DEAD, "another record",
+							psprintf("the system has found record \"%s\" for our key, and that record's key is another one",
+									 id));
 		return NULL;
 	}
 	exchange->link.remote_id = exchange->remote_id = id;

@@ -59,16 +59,18 @@ rest_request(ConcordExchange *exchange, ConcordVerb verb,
 	};
 	StringInfoData url;
 
+	exchange->request_keys = keys;
+	exchange->request_flags = scope.body_flags;
 	initStringInfo(&url);
 	concord_url_base(&url, exchange->server, exchange->mapping);
 	concord_template_write(row->path, &scope, &url);
 	concord_shape_query(row->shape, &scope, &url);
 	request->method = row->method;
 	request->url = url.data;
-	concord_request_header(request, "Accept", "application/json");
 	if (!concord_shape_apply(row->shape, &scope, request) &&
 		(verb == CONCORD_VERB_CREATE || verb == CONCORD_VERB_UPDATE))
 		rest_body(exchange, request, scope.body_flags);
+	concord_request_set_header(request, "Accept", "application/json");
 	MemoryContextSwitchTo(old);
 	return request;
 }

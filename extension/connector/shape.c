@@ -11,7 +11,8 @@
  *				   "content_type": "application/json"}
  *
  * A header's value is a text with places, or an object, which is sent as JSON
- * in one line of ASCII.  Without "body" the protocol writes its own.
+ * in one line of ASCII; null says that there is none, which a batch says of what
+ * its items have.  Without "body" the protocol writes its own.
  *
  *-------------------------------------------------------------------------
  */
@@ -111,6 +112,11 @@ shape_list(const char *path, JsonbValue *object, ConcordTemplateUse use)
 		(void) JsonbIteratorNext(&it, &value, true);
 		part->is_json = use == CONCORD_TEMPLATE_HEADER &&
 			value.type == jbvBinary;
+		if (use == CONCORD_TEMPLATE_HEADER && value.type == jbvNull)
+		{
+			parts = lappend(parts, part);
+			continue;
+		}
 		part->value = concord_template_parse(psprintf("%s.%s", path, part->name),
 											 &value,
 											 part->is_json ?
@@ -140,6 +146,22 @@ concord_shape_headers(const char *member, JsonbValue *value)
 
 	shape->headers = shape_list(member, value, CONCORD_TEMPLATE_HEADER);
 	return shape;
+}
+
+/* concord_shape_names_header: the shape says what becomes of a header. */
+bool
+concord_shape_names_header(const ConcordShape *shape, const char *name)
+{
+	ListCell   *lc;
+
+	if (shape == NULL)
+		return false;
+	foreach(lc, shape->headers)
+	{
+		if (pg_strcasecmp(((ShapePart *) lfirst(lc))->name, name) == 0)
+			return true;
+	}
+	return false;
 }
 
 /* concord_shape_parse reads what a verb says of its request. */
@@ -215,6 +237,8 @@ concord_shape_apply(const ConcordShape *shape,
 	{
 		const ShapePart *part = lfirst(lc);
 
+		if (part->value == NULL)
+			continue;
 		initStringInfo(&buf);
 		concord_template_write(part->value, scope, &buf);
 		concord_request_header(request, part->name,

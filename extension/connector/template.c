@@ -67,7 +67,8 @@ static const struct
 	{"request.url", TPL_REQUEST_URL, false},
 };
 
-static const char *const tpl_forms[] = {"", "text", "base64", "capital", "json", "graphql"};
+static const char *const tpl_forms[] = {"", "text", "base64", "capital", "json", "graphql",
+"single", "encoded_query"};
 
 /* What parsing needs at hand. */
 typedef struct TplParser
@@ -111,7 +112,7 @@ tpl_unknown(const TplParser *parser, const char *name)
 					   parser->member, name),
 			 closest != NULL ?
 			 errhint("Perhaps you meant {%s}.", closest) :
-			 errhint("Places are {object}, {key}, {body} and others; forms are text, base64, capital, json and graphql.")));
+			 errhint("Places are {object}, {key}, {body} and others; forms are text, base64, capital, json, graphql, single and encoded_query.")));
 }
 
 /* tpl_add appends a piece. */

@@ -77,6 +77,13 @@ extern ConcordShape *concord_shape_parse(const char *member,
 extern ConcordShape *concord_shape_headers(const char *member,
 										   JsonbValue *value);
 
+/*
+ * concord_shape_names_header says whether a shape has a header of a name, null
+ * (not to be sent) or not.
+ */
+extern bool concord_shape_names_header(const ConcordShape *shape,
+									   const char *name);
+
 /* concord_shape_query appends a shape's query to an address. */
 extern void concord_shape_query(const ConcordShape *shape,
 								const ConcordTemplateScope *scope,

@@ -53,6 +53,9 @@ typedef enum TplForm
 	TPL_CAPITAL,				/* with its first letter in upper case */
 	TPL_JSON,					/* a text that is a number: without quotes */
 	TPL_GRAPHQL,				/* a literal of a GraphQL document */
+	TPL_SINGLE,					/* one value where a list with commas may
+								 * stand */
+	TPL_ENCODED_QUERY,			/* a value of ServiceNow's encoded queries */
 } TplForm;
 
 /* How a value is put in. */

@@ -198,6 +198,28 @@ tpl_base64(const char *text)
 	return coded;
 }
 
+/*
+ * tpl_check_value refuses a value that would be more than a value where it is to
+ * stand.  Neither place has an escape: an encoded query separates its conditions
+ * with ^, and evaluates what begins with javascript:.
+ */
+static void
+tpl_check_value(const char *text, TplForm form)
+{
+	bool		query = form == TPL_ENCODED_QUERY;
+	const char *start = text + strspn(text, " \t\r\n");
+
+	if (query ? strchr(text, '^') == NULL && pg_strncasecmp(start, "javascript:", 11) != 0 :
+		strchr(text, ',') == NULL)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("the value \"%s\" cannot stand in the request", text),
+			 query ?
+			 errdetail("In an encoded query \"^\" begins another condition and \"javascript:\" a script, so it could name other records.") :
+			 errdetail("A list of values stands there, which a comma separates, so it could name other records.")));
+}
+
 /* tpl_formed gives a text in the form that a place asks for. */
 static char *
 tpl_formed(char *text, const TplPiece *piece)
@@ -209,6 +231,8 @@ tpl_formed(char *text, const TplPiece *piece)
 			concord_graphql_object(text) : concord_graphql_string(text);
 	if (form == TPL_BASE64)
 		return tpl_base64(text);
+	if (form == TPL_SINGLE || form == TPL_ENCODED_QUERY)
+		tpl_check_value(text, form);
 	if (form == TPL_CAPITAL)
 	{
 		text = pstrdup(text);

@@ -280,7 +280,6 @@ web_shaped(ConcordExchange *exchange)
 	}
 	concord_shape_query(row->shape, &scope, &url);
 	request->url = url.data;
-	concord_request_header(request, "Accept", "*/*");
 	if (!concord_shape_apply(row->shape, &scope, request))
 	{
 		initStringInfo(&body);
@@ -289,6 +288,7 @@ web_shaped(ConcordExchange *exchange)
 		request->body_len = body.len;
 		concord_request_header(request, "Content-Type", "application/json");
 	}
+	concord_request_set_header(request, "Accept", "*/*");
 	MemoryContextSwitchTo(old);
 	return request;
 }

@@ -51,8 +51,9 @@ concord_group_configure(ConcordRoute *route)
 		return;
 	form = linitial(server->connector->batches);
 	route->group_alone = form->alone;
-	route->group_bytes = options->batch_bytes > 0 ?
-		Min(options->batch_bytes, form->max_bytes) : form->max_bytes;
+	/* each form has a bound of its own beside this one */
+	route->group_bytes = options->batch_bytes > 0 ? options->batch_bytes :
+		PG_INT32_MAX;
 	route->linger_ms = options->linger_ms;
 }
 
@@ -150,7 +151,7 @@ grp_has_room(const ConcordGroup *group, const ConcordBatchForm *form,
 	ConcordBatchItem item = grp_item(d);
 
 	if (group->form != form || group->n >= Min(limit, form->max_count) ||
-		group->bytes + bytes > (Size) group->route->group_bytes)
+		group->bytes + bytes > (Size) Min(group->route->group_bytes, form->max_bytes))
 		return false;
 	first = grp_item(group->members[0]);
 	return concord_batch_together(form, &first, &item);

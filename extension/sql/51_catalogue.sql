@@ -7,7 +7,8 @@
 
 -- Salesforce: records by an external id, which is the mapping's key; the
 -- field must not stand in the body.  REST API Developer Guide, "sObject Rows
--- by External ID", "Status Codes and Error Responses".
+-- by External ID", "Status Codes and Error Responses"; batches: "Upsert Multiple
+-- Records with Fewer Round-Trips" (200 records of a type), "Composite" (25 requests).
 INSERT INTO concord.connector (name, protocol, description, definition, builtin) VALUES
 	('salesforce', 'rest', 'Salesforce REST API: upsert by external id',
 	 '{"create": {"method": "PATCH", "path": "sobjects/{object}/{key.name}/{key}", "body": "{fields}"},
@@ -15,6 +16,11 @@ INSERT INTO concord.connector (name, protocol, description, definition, builtin)
 	   "delete": {"path": "sobjects/{object}/{key.name}/{key}"},
 	   "create_repeats": "yes",
 	   "remote_id_path": "id", "idempotency_header": "",
+	   "batch": [
+		 {"format": "salesforce_collections", "operations": ["create", "update"], "method": "PATCH",
+		  "path": "composite/sobjects/{object}/{key.name}",
+		  "item": {"attributes": {"type": "{object}"}, "{key.name}": "{key}", "...": "{request.body}"}},
+		 {"format": "salesforce_composite"}],
 	   "limits": {"form": "ratio", "header": "Sforce-Limit-Info", "name": "api-usage", "window": "1d"},
 	   "outcomes": [
 		 {"name": "daily limit", "status": 403, "match": "REQUEST_LIMIT_EXCEEDED", "outcome": "throttle"},
@@ -25,7 +31,8 @@ INSERT INTO concord.connector (name, protocol, description, definition, builtin)
 	 true);
 
 -- Odoo 19 and later, JSON-2: methods of models, named arguments, ids that the
--- system gives.  odoo/documentation, external_api.
+-- system gives.  odoo/documentation, external_api.  A call is a transaction:
+-- a create of many answers their ids in their order, or refuses all.
 INSERT INTO concord.connector (name, protocol, description, definition, builtin) VALUES
 	('odoo', 'rest', 'Odoo JSON-2 API: create, write, unlink',
 	 '{"create": {"path": "json/2/{object}/create", "body": {"vals_list": ["{record}"]}},
@@ -33,8 +40,12 @@ INSERT INTO concord.connector (name, protocol, description, definition, builtin)
 	   "delete": {"method": "POST", "path": "json/2/{object}/unlink", "body": {"ids": ["{key:json}"]}},
 	   "probe": {"method": "POST", "path": "json/2/{object}/read", "body": {"ids": ["{key:json}"], "fields": ["id"]}},
 	   "find": {"method": "POST", "path": "json/2/{object}/search_read",
-		 "body": {"domain": [["{key.name}", "=", "{key}"]], "fields": ["id"], "limit": 2}}, "find_path": "0.id",
+		 "body": {"domain": [["{key.name}", "=", "{key}"]], "fields": ["id", "{key.name}"], "limit": 2}}, "find_path": "0.id",
 	   "remote_id": "assigned", "remote_id_path": "0", "idempotency_header": "",
+	   "batch": [
+		 {"format": "template", "operations": ["create"], "body": {"vals_list": "{items}"}, "item": "{record}",
+		  "answer": {"list": "", "wrap": "array", "missing": "unknown"}},
+		 {"format": "template", "operations": ["delete"], "body": {"ids": "{items}"}, "item": "{key:json}"}],
 	   "outcomes": [
 		 {"name": "record is locked", "match": "LockNotAvailable|SerializationFailure|could not serialize access", "outcome": "retry"}]}',
 	 true);

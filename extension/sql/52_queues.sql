@@ -6,7 +6,9 @@
  * bindings' binary mode has it.
  * ------------------------------------------------------------------- */
 
--- Google Cloud Pub/Sub REST API v1, projects.topics.publish.
+-- Google Cloud Pub/Sub REST API v1, projects.topics.publish: at most 1000
+-- messages and 10 MB in a request, all done or none; those of one request have
+-- one ordering key or none at all.
 INSERT INTO concord.connector (name, protocol, description, definition, builtin) VALUES
 	('google_pubsub', 'webhook', 'Google Cloud Pub/Sub: projects.topics.publish',
 	 '{"create": {"path": "v1/{object}:publish",
@@ -14,6 +16,12 @@ INSERT INTO concord.connector (name, protocol, description, definition, builtin)
 		   "content-type": "application/json", "ce-specversion": "1.0", "ce-id": "{event.id}", "ce-type": "{event.type}",
 		   "ce-source": "{event.source}", "ce-subject": "{event.subject}", "ce-time": "{event.time}"}}]}},
 	   "unchanged": "send", "replay": "events", "idempotency_header": "",
+	   "batch": {"format": "template", "unordered": "yes", "max_count": 1000, "max_bytes": 9500000,
+		 "body": {"messages": "{items}"},
+		 "item": {"data": "{record:base64}", "attributes": {
+		   "content-type": "application/json", "ce-specversion": "1.0", "ce-id": "{event.id}", "ce-type": "{event.type}",
+		   "ce-source": "{event.source}", "ce-subject": "{event.subject}", "ce-time": "{event.time}"}},
+		 "answer": {"list": "messageIds", "wrap": "array", "missing": "unknown"}},
 	   "outcomes": [
 		 {"name": "aborted", "status": 409, "match": "ABORTED", "outcome": "retry"},
 		 {"name": "quota", "status": 403, "match": "RESOURCE_EXHAUSTED|rateLimitExceeded", "outcome": "throttle"}]}',
@@ -31,12 +39,20 @@ INSERT INTO concord.connector (name, protocol, description, definition, builtin)
 		 "content_type": "application/vnd.kafka.json.v2+json",
 		 "headers": {"Accept": "application/vnd.kafka.v2+json"}},
 	   "unchanged": "send", "replay": "events", "idempotency_header": "",
+	   "batch": {"format": "template", "body": {"records": "{items}"}, "content_type": "application/vnd.kafka.json.v2+json",
+		 "item": {"key": "{ordering_key}", "value": {
+		   "specversion": "1.0", "id": "{event.id}", "type": "{event.type}", "source": "{event.source}",
+		   "subject": "{event.subject}", "time": "{event.time}", "datacontenttype": "application/json",
+		   "data": "{record}"}},
+		 "answer": {"list": "offsets", "wrap": "array", "missing": "unknown"}},
 	   "outcomes": [
 		 {"name": "record was not produced", "status": 200, "path": "offsets.0.error_code", "match": "^2$", "outcome": "retry"},
 		 {"name": "record was refused", "status": 200, "path": "offsets.0.error_code", "match": "^[0-9]", "outcome": "dead"}]}',
 	 true);
 
--- Azure Service Bus, "Send Message" of its REST API.
+-- Azure Service Bus, "Send Message" and "Send Message Batch" of its REST API: a
+-- batch is taken as a whole, its content type has no parameters, and it is no
+-- larger than a message of the tier "Standard" may be.
 INSERT INTO concord.connector (name, protocol, description, definition, builtin) VALUES
 	('azure_service_bus', 'webhook', 'Azure Service Bus over HTTP: Send Message to a queue or topic',
 	 '{"create": {"path": "{object}/messages", "body": "{record}",
@@ -44,6 +60,10 @@ INSERT INTO concord.connector (name, protocol, description, definition, builtin)
 		 "headers": {"BrokerProperties": {"MessageId": "{event.id}", "SessionId": "{ordering_key}",
 		   "Label": "{event.type}"}}},
 	   "unchanged": "send", "replay": "events", "idempotency_header": "",
+	   "batch": {"format": "template", "max_bytes": 256000, "content_type": "application/vnd.microsoft.servicebus.json",
+		 "headers": {"BrokerProperties": null}, "body": "{items}",
+		 "item": {"Body": "{record:text}", "BrokerProperties": {"MessageId": "{event.id}", "SessionId": "{ordering_key}",
+		   "Label": "{event.type}", "ContentType": "application/json; charset=utf-8"}}},
 	   "outcomes": [
 		 {"name": "quota of the entity", "status": 403, "match": "QuotaExceeded|SubCode=40301|40302", "outcome": "throttle"},
 		 {"name": "credentials", "status": 401, "outcome": "down"},
@@ -51,7 +71,8 @@ INSERT INTO concord.connector (name, protocol, description, definition, builtin)
 	 true);
 
 -- Amazon EventBridge, PutEvents (AWS JSON 1.1): an entry that failed has an
--- ErrorCode within a 200.
+-- ErrorCode within a 200.  At most ten entries and 256 KB; results stand in the
+-- order of the entries.
 INSERT INTO concord.connector (name, protocol, description, definition, builtin) VALUES
 	('aws_eventbridge', 'webhook', 'Amazon EventBridge: PutEvents to an event bus',
 	 '{"create": {"path": "", "headers": {"X-Amz-Target": "AWSEvents.PutEvents"},
@@ -59,6 +80,11 @@ INSERT INTO concord.connector (name, protocol, description, definition, builtin)
 		   "Resources": ["{event.subject}"], "Detail": "{record:text}"}]},
 		 "content_type": "application/x-amz-json-1.1"},
 	   "unchanged": "send", "replay": "events", "idempotency_header": "",
+	   "batch": {"format": "template", "max_count": 10, "max_bytes": 256000, "body": {"Entries": "{items}"},
+		 "content_type": "application/x-amz-json-1.1",
+		 "item": {"EventBusName": "{object}", "Source": "{event.source}", "DetailType": "{event.type}",
+		   "Resources": ["{event.subject}"], "Detail": "{record:text}"},
+		 "answer": {"list": "Entries", "wrap": "array", "missing": "unknown"}},
 	   "outcomes": [
 		 {"name": "entry was throttled", "status": 200, "path": "Entries.0.ErrorCode", "match": "Throttling", "outcome": "throttle"},
 		 {"name": "entry failed", "status": 200, "path": "Entries.0.ErrorCode", "match": "InternalFailure|InternalException", "outcome": "retry"},
@@ -67,8 +93,10 @@ INSERT INTO concord.connector (name, protocol, description, definition, builtin)
 		 {"name": "credentials", "path": "__type", "match": "UnrecognizedClient|ExpiredToken|InvalidSignature|AccessDenied|MissingAuthenticationToken|IncompleteSignature", "outcome": "down"}]}',
 	 true);
 
--- Amazon SQS, SendMessage (AWS JSON 1.0).  A queue whose name ends in .fifo
--- wants a group and takes a deduplication id, another one refuses the latter.
+-- Amazon SQS, SendMessage and SendMessageBatch (AWS JSON 1.0).  A queue whose
+-- name ends in .fifo wants a group and takes a deduplication id, another one
+-- refuses the latter.  A batch has at most ten messages and 1 MiB; its answer, a
+-- 200, names by Id which were taken and which were not, and whose fault it is.
 WITH base (definition) AS (VALUES (
 	'{"create": {"path": "", "headers": {"X-Amz-Target": "AmazonSQS.SendMessage"},
 		"body": {"QueueUrl": "{url}{object}", "MessageBody": "{record:text}", "MessageAttributes": {
@@ -79,14 +107,29 @@ WITH base (definition) AS (VALUES (
 		  "ce-time": {"DataType": "String", "StringValue": "{event.time}"}}},
 		"content_type": "application/x-amz-json-1.0"},
 	  "unchanged": "send", "replay": "events", "idempotency_header": "",
+	  "message_path": ["message", "Message"],
+	  "batch": {"format": "template", "max_count": 10, "max_bytes": 1048576, "id": "m",
+		"content_type": "application/x-amz-json-1.0", "headers": {"X-Amz-Target": "AmazonSQS.SendMessageBatch"},
+		"body": {"QueueUrl": "{url}{object}", "Entries": "{items}"},
+		"item": {"Id": "{request.id}"},
+		"answer": {"list": [{"path": "Successful", "status": 200}, {"path": "Failed", "status": 400}],
+		  "match": "id", "id": "Id", "missing": "unknown"}},
 	  "outcomes": [
+		{"name": "message was throttled", "status": 400, "path": "Code", "match": "Throttl|OverLimit", "outcome": "throttle"},
+		{"name": "failure at SQS", "status": 400, "path": "SenderFault", "equals": false, "outcome": "retry"},
 		{"name": "throttled", "status": 400, "path": "__type", "match": "Throttl|OverLimit|RequestLimitExceeded", "outcome": "throttle"},
 		{"name": "credentials", "path": "__type", "match": "UnrecognizedClient|ExpiredToken|InvalidSignature|AccessDenied|InvalidClientTokenId|MissingAuthenticationToken|IncompleteSignature|InvalidSecurity", "outcome": "down"},
 		{"name": "no such queue", "path": "__type", "match": "QueueDoesNotExist|NonExistentQueue", "outcome": "down"}]}'::jsonb))
 INSERT INTO concord.connector (name, protocol, description, definition, builtin)
 	SELECT n.name, 'webhook', n.description,
-		   pg_catalog.jsonb_set(b.definition, '{create,body}',
-								(b.definition #> '{create,body}') OPERATOR(pg_catalog.||) n.more), true
+		   pg_catalog.jsonb_set(
+			   pg_catalog.jsonb_set(b.definition, '{create,body}',
+									(b.definition OPERATOR(pg_catalog.#>) '{create,body}') OPERATOR(pg_catalog.||) n.more),
+			   -- an entry of a batch is the message, with an Id and without the queue
+			   '{batch,item}',
+			   (b.definition OPERATOR(pg_catalog.#>) '{batch,item}') OPERATOR(pg_catalog.||)
+			   ((b.definition OPERATOR(pg_catalog.#>) '{create,body}') OPERATOR(pg_catalog.-) 'QueueUrl'::text) OPERATOR(pg_catalog.||) n.more),
+		   true
 	FROM base b,
 		 (VALUES ('sqs', 'Amazon SQS: SendMessage to a standard queue', '{}'::jsonb),
 				 ('sqs_fifo', 'Amazon SQS: SendMessage to a FIFO queue',

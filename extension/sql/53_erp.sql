@@ -81,17 +81,25 @@ INSERT INTO concord.connector (name, protocol, description, definition, builtin)
 	 true);
 
 -- Sage Intacct, REST API: keys that Intacct gives, records found by a query.
--- Results stand in ia::result.
+-- Results stand in ia::result.  Batches: "Batch, bulk, and composite requests",
+-- at most 500 records; an address may be a list of keys with commas.
 INSERT INTO concord.connector (name, protocol, description, definition, builtin) VALUES
 	('sage_intacct', 'rest', 'Sage Intacct REST API',
 	 '{"create": {"path": "objects/{object}", "body": "{record}"},
-	   "update": {"method": "PATCH", "path": "objects/{object}/{key}", "body": "{body}"},
-	   "delete": {"path": "objects/{object}/{key}"},
-	   "probe": {"path": "objects/{object}/{key}"},
+	   "update": {"method": "PATCH", "path": "objects/{object}/{key:single}", "body": "{body}"},
+	   "delete": {"path": "objects/{object}/{key:single}"},
+	   "probe": {"path": "objects/{object}/{key:single}"},
 	   "find": {"method": "POST", "path": "services/core/query",
-		 "body": {"object": "{object}", "fields": ["key"], "filters": [{"$eq": {"{key.name}": "{key}"}}], "start": 1, "size": 2}},
+		 "body": {"object": "{object}", "fields": ["key", "{key.name}"], "filters": [{"$eq": {"{key.name}": "{key}"}}], "start": 1, "size": 2}},
 	   "find_path": "[\"ia::result\"].0.key",
 	   "remote_id": "assigned", "remote_id_path": "[\"ia::result\"].key", "idempotency_header": "",
+	   "batch": [
+		 {"format": "template", "operations": ["create"], "max_count": 500, "path": "objects/{object}",
+		  "body": "{items}", "item": "{request.body}",
+		  "answer": {"list": "ia::result", "wrap": "member", "status": "[\"ia::status\"]", "missing": "unknown"}},
+		 {"format": "template", "operations": ["update"], "max_count": 500, "method": "PATCH", "path": "objects/{object}",
+		  "body": "{items}", "item": {"key": "{key}", "...": "{request.body}"},
+		  "answer": {"list": "ia::result", "wrap": "member", "status": "[\"ia::status\"]", "missing": "unknown"}}],
 	   "message_path": "[\"ia::result\"][\"ia::error\"].message",
 	   "outcomes": [
 		 {"name": "not all of it", "status": 207, "outcome": "dead"},
@@ -108,7 +116,7 @@ INSERT INTO concord.connector (name, protocol, description, definition, builtin)
 	   "probe": {"method": "POST", "path": "", "body": {"id": 1, "method": "model.{object}.search_read",
 		 "params": [[["id", "=", "{key:json}"]], 0, 1, null, ["id"], {}]}},
 	   "find": {"method": "POST", "path": "", "body": {"id": 1, "method": "model.{object}.search_read",
-		 "params": [[["{key.name}", "=", "{key}"]], 0, 2, null, ["id"], {}]}},
+		 "params": [[["{key.name}", "=", "{key}"]], 0, 2, null, ["id", "{key.name}"], {}]}},
 	   "find_path": "result.0.id",
 	   "remote_id": "assigned", "remote_id_path": "result.0", "idempotency_header": "",
 	   "message_path": ["error[1][0]", "error[1]", "error[0]"],

@@ -30,7 +30,8 @@ INSERT INTO concord.connector (name, protocol, description, definition, builtin)
 	 true);
 
 -- BigCommerce, REST Management API V3: records of the catalog one at a time,
--- customers in lists.
+-- customers in lists of at most ten.  Nothing is said of the order in which an
+-- answer has them, so each is known by its key.
 INSERT INTO concord.connector (name, protocol, description, definition, builtin) VALUES
 	('bigcommerce', 'rest', 'BigCommerce REST Management API V3: catalog',
 	 '{"create": {"path": "v3/{object}", "body": "{record}"},
@@ -45,10 +46,16 @@ INSERT INTO concord.connector (name, protocol, description, definition, builtin)
 	('bigcommerce_customers', 'rest', 'BigCommerce REST Management API V3: customers',
 	 '{"create": {"path": "v3/{object}", "body": ["{record}"]},
 	   "update": {"method": "PUT", "path": "v3/{object}", "body": [{"id": "{remote_id:json}", "...": "{record}"}]},
-	   "delete": {"path": "v3/{object}", "query": {"id:in": "{key}"}},
-	   "probe": {"path": "v3/{object}", "query": {"id:in": "{key}"}},
-	   "find": {"path": "v3/{object}", "query": {"{key.name}:in": "{key}", "limit": "2"}}, "find_path": "data.0.id",
+	   "delete": {"path": "v3/{object}", "query": {"id:in": "{key:single}"}},
+	   "probe": {"path": "v3/{object}", "query": {"id:in": "{key:single}"}},
+	   "find": {"path": "v3/{object}", "query": {"{key.name}:in": "{key:single}", "limit": "2"}}, "find_path": "data.0.id",
 	   "remote_id": "assigned", "remote_id_path": "data.0.id", "idempotency_header": "",
+	   "batch": [
+		 {"format": "template", "operations": ["create"], "max_count": 10, "body": "{items}", "item": "{record}",
+		  "answer": {"list": "data", "match": "key", "wrap": "array", "missing": "unknown"}},
+		 {"format": "template", "operations": ["update"], "max_count": 10, "body": "{items}",
+		  "item": {"id": "{remote_id:json}", "...": "{record}"},
+		  "answer": {"list": "data", "match": "key", "wrap": "array", "missing": "unknown"}}],
 	   "outcomes": [
 		 {"name": "access", "status": 403, "outcome": "down"}]}',
 	 true);
@@ -79,14 +86,15 @@ INSERT INTO concord.connector (name, protocol, description, definition, builtin)
 		 {"name": "deleted already", "status": 200, "path": "success", "match": "^false$", "outcome": "dead"}]}',
 	 true);
 
--- ServiceNow, Table API.
+-- ServiceNow, Table API.  Encoded queries have no escape: a key with ^ cannot be
+-- looked for.
 INSERT INTO concord.connector (name, protocol, description, definition, builtin) VALUES
 	('servicenow', 'rest', 'ServiceNow Table API',
 	 '{"create": {"path": "api/now/table/{object}", "query": {"sysparm_fields": "sys_id"}, "body": "{record}"},
 	   "update": {"method": "PATCH", "path": "api/now/table/{object}/{key}", "query": {"sysparm_fields": "sys_id"}, "body": "{body}"},
 	   "delete": {"path": "api/now/table/{object}/{key}"},
 	   "probe": {"path": "api/now/table/{object}/{key}", "query": {"sysparm_fields": "sys_id"}},
-	   "find": {"path": "api/now/table/{object}", "query": {"sysparm_query": "{key.name}={key}", "sysparm_fields": "sys_id", "sysparm_limit": "2"}},
+	   "find": {"path": "api/now/table/{object}", "query": {"sysparm_query": "{key.name}={key:encoded_query}", "sysparm_fields": "sys_id,{key.name}", "sysparm_limit": "2"}},
 	   "find_path": "result.0.sys_id",
 	   "remote_id": "assigned", "remote_id_path": "result.sys_id", "idempotency_header": "",
 	   "outcomes": [

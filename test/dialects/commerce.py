@@ -3,11 +3,13 @@
 Documents:
 shopify      GraphQL Admin API reference: productSet, productDelete, productByIdentifier; "Response status and error
              codes" (errors with extensions.code and userErrors within a 200); X-Shopify-Access-Token.
-bigcommerce  REST Management API V3, Catalog (data, meta; 409 on a duplicate name or SKU) and Customers (lists, id:in);
+bigcommerce  REST Management API V3, Catalog (data, meta; 409 on a duplicate name or SKU) and Customers (lists of at
+             most 10, id:in and email:in take values with commas);
              X-Auth-Token; X-Rate-Limit-Requests-Left and -Time-Reset-Ms.
 magento      Adobe Commerce Web API: PUT /V1/products/:sku with {"product": ...}; {"message", "parameters"} on errors.
 shipstation  ShipStation API V1: POST /orders/createorder (orderKey), DELETE /orders/:orderId; X-Rate-Limit-*.
-servicenow   Table API: POST, GET, PATCH, DELETE /api/now/table/:table[/:sys_id]; {"result"} and {"error", "status"}.
+servicenow   Table API: POST, GET, PATCH, DELETE /api/now/table/:table[/:sys_id]; {"result"} and {"error", "status"};
+             "Encoded query strings" (^ and, ^OR, ^NQ a new query; texts are compared without regard to case).
 """
 import re
 
@@ -110,7 +112,8 @@ class BigCommerce(Dialect):
     def customers(self, request):
         customers = self.collection("customers")
         if request.method == "GET":
-            found = [c for c in customers.values() if c.get("email") == request.query.get("email:in")]
+            wanted = request.query.get("email:in", "").split(",")
+            found = [c for c in customers.values() if c.get("email") in wanted]
             return Answer(200, {"data": found, "meta": {}}, self.limit)
         if request.method == "DELETE":
             for i in request.query.get("id:in", "").split(","):
@@ -119,6 +122,9 @@ class BigCommerce(Dialect):
         body = request.json()
         if not isinstance(body, list) or len(body) > 10:
             raise self.refuse(422, "a list of at most 10")
+        self.batch(body, 10)
+        if any(self.fate(item) == "refuse" for item in body):
+            raise Answer(422, {"status": 422, "title": "refused", "errors": {}}, self.limit)
         done = []
         for item in body:
             if request.method == "POST":
@@ -128,7 +134,7 @@ class BigCommerce(Dialect):
                 raise self.refuse(422, "id")
             customers[str(item["id"])].update(item)
             done.append(customers[str(item["id"])])
-        return Answer(200, {"data": done, "meta": {}}, self.limit)
+        return Answer(200, {"data": done[::-1], "meta": {}}, self.limit)
 
 
 class BigCommerceCustomers(BigCommerce):
@@ -188,6 +194,16 @@ class ShipStation(Dialect):
 class ServiceNow(Dialect):
     name = "servicenow"
 
+    def holds(self, record, query):
+        """Whether a record meets an encoded query of equalities."""
+        met = True
+        for number, term in enumerate(query.split("^")):
+            either = term.startswith("OR") and number > 0
+            field, _, value = term[2 if either else 0:].partition("=")
+            one = str(record.get(field, "")).lower() == value.lower()
+            met = met or one if either else met and one
+        return met
+
     def error(self, status, message, detail, kind=Refuse):
         return kind(status, {"error": {"message": message, "detail": detail}, "status": "failure"})
 
@@ -199,8 +215,9 @@ class ServiceNow(Dialect):
         table = self.collection(request.segments[3])
         if len(request.segments) == 4:
             if request.method == "GET":
-                field, _, value = request.query.get("sysparm_query", "").partition("=")
-                return Answer(200, {"result": [{"sys_id": i} for i, r in table.items() if str(r.get(field)) == value]})
+                fields = request.query.get("sysparm_fields", "").split(",")
+                found = {i: r for query in request.query.get("sysparm_query", "").split("^NQ") for i, r in table.items() if self.holds(r, query)}
+                return Answer(200, {"result": [{f: i if f == "sys_id" else str(r.get(f, "")) for f in fields} for i, r in found.items()]})
             new = "%032x" % (0xabc0 + self.number(request.segments[3]))
             table[new] = request.json()
             return Answer(201, {"result": {"sys_id": new}}, {"Location": "/api/now/table/%s/%s" % (request.segments[3], new)})

@@ -92,6 +92,24 @@ class Dialect:
         self.numbers[name] = self.numbers.get(name, 0) + 1
         return self.numbers[name]
 
+    def fate(self, text):
+        """What a test wants of one item of a batch: its text says "refuse-me", or "busy-..." (once each)."""
+        text = text if isinstance(text, str) else json.dumps(text)
+        if "refuse-me" in text:
+            return "refuse"
+        busy = re.search(r"busy-\w+", text)
+        if busy and busy[0] not in self.settings.setdefault("was_busy", []):
+            self.settings["was_busy"].append(busy[0])
+            return "busy"
+        return None
+
+    def batch(self, items, most):
+        """Counts what comes together; more than the documented number is refused."""
+        if len(items) > most:
+            raise Refuse(413, {"message": "%d items, and the most is %d" % (len(items), most)})
+        if len(items) > 1:
+            self.settings["batched"] = self.settings.get("batched", 0) + len(items)
+
     def handle(self, request):
         entry = {"method": request.method, "path": request.raw_path, "query": request.query,
                  "headers": request.headers, "body": request.body.decode("utf-8", "replace")}

@@ -3,7 +3,7 @@
 Documents: docs.oracle.com NetSuite, "Using External IDs" (eid: and letters, digits, _ and -), "Using the Upsert
 Operation" (PUT), "Error Handling in REST Web Services" (o:errorDetails), "Token-based Authentication" (OAuth 1
 with HMAC-SHA256); developer.sage.com Intacct, "Error handling" (201, 204, 207, ia::result, ia::error), "Query
-service"; trytond doc/topics/rpc.rst and protocols/jsonrpc.py (POST to the database's address with a slash at
+service", "Batch, bulk, and composite requests" (an array of at most 500; an address may be a list of keys); trytond doc/topics/rpc.rst and protocols/jsonrpc.py (POST to the database's address with a slash at
 its end, id, method and params, Basic authorization, errors as [name, [message, description, domain]] with
 status 200); developer.sage.com X3, "Mutation types" and "Fast track to GraphQL" (create, update, delete of a
 node, data in the document, read by _id).
@@ -11,10 +11,11 @@ node, data in the document, read by _id).
 import base64
 import hashlib
 import hmac
+import json
 import re
 import urllib.parse
 
-from common import Answer, Dialect, Refuse
+from common import Answer, Dialect, Refuse, Request
 
 
 class NetSuite(Dialect):
@@ -108,7 +109,30 @@ class Intacct(Dialect):
             return self.query(request.json())
         if rest[:3] != ["objects", "accounts-receivable", "customer"] or len(rest) > 4:
             raise self.refuse(404, "notFound", "no such object %s" % rest)
+        if len(rest) == 3 and isinstance(request.json(), list):
+            return self.many(request)
         return self.record(request, rest[3]) if len(rest) == 4 else self.create(request)
+
+    def many(self, request):
+        """Each item as if it had come alone; a result for each, in their order."""
+        items, results = request.json(), []
+        self.batch(items, 500)
+        for item in items:
+            fate = self.fate(item)
+            key = item.pop("key", None)
+            if fate:
+                answer = Answer(422 if fate == "refuse" else 500, self.error("operationFailed", fate))
+            else:
+                one = Request(request.method, request.raw_path, [("Content-Type", "application/json")], json.dumps(item).encode())
+                if (key is None) != (request.method == "POST"):
+                    raise self.refuse(400, "invalidRequest", "key %s" % key)
+                try:
+                    answer = self.create(one) if key is None else self.record(one, key)
+                except Answer as raised:
+                    answer = raised
+            results.append(dict(json.loads(answer.body)["ia::result"], **{"ia::status": answer.status}))
+        bad = sum("ia::error" in r for r in results)
+        return Answer(207 if bad else 201, {"ia::result": results, "ia::meta": {"totalCount": len(items), "totalSuccess": len(items) - bad, "totalError": bad}})
 
     def query(self, body):
         if set(body) != {"object", "fields", "filters", "start", "size"} or body["object"] != "accounts-receivable/customer":
@@ -117,7 +141,8 @@ class Intacct(Dialect):
         (field, value), = term[1].items()
         if term[0] != "$eq" or field not in self.known:
             raise self.refuse(400, "invalidRequest", "filter %s" % body["filters"])
-        return self.good([{"key": k} for k, r in self.collection("customer").items() if r.get(field) == value])
+        return self.good([{f: k if f == "key" else r.get(f) for f in body["fields"]}
+                          for k, r in self.collection("customer").items() if r.get(field) == value])
 
     def check(self, body):
         for member, value in body.items():
@@ -209,9 +234,9 @@ class Tryton(Dialect):
 
     def search_read(self, domain, offset, limit, order, fields):
         (field, operator, value), = domain
-        if operator != "=" or offset != 0 or order is not None or fields != ["id"]:
+        if operator != "=" or offset != 0 or order is not None or fields != ["id"] + [field] * (field != "id"):
             raise self.failure("UserError", "search %s" % domain, "", None)
-        return [{"id": int(i)} for i, r in self.collection("party.party").items()
+        return [{f: int(i) if f == "id" else r.get(f) for f in fields} for i, r in self.collection("party.party").items()
                 if (int(i) if field == "id" else r.get(field)) == value][:limit]
 
 

@@ -1,7 +1,7 @@
 """Odoo's JSON-2 API: POST /json/2/<model>/<method>, arguments by name, `ids` beside them.
 
 Document: odoo/documentation, developer/reference/external_api (Odoo 19): bearer token, X-Odoo-Database,
-create(vals_list) answers a list of ids, write(ids, vals), unlink(ids), read(ids); errors are
+create(vals_list) answers a list of ids in their order, a call is a transaction, write(ids, vals), unlink(ids), read(ids); errors are
 {"name", "message", "arguments", "context", "debug"} with a real status.
 """
 from common import Answer, Dialect, Refuse
@@ -42,12 +42,16 @@ class Odoo(Dialect):
             (field, operator, value), = arguments["domain"]
             if operator != "=" or ids:
                 raise self.refuse(422, "builtins.TypeError", "domain %s" % arguments["domain"])
-            return Answer(200, [{"id": int(i)} for i, r in records.items() if str(r.get(field)) == value][:arguments["limit"]])
+            return Answer(200, [{f: int(i) if f == "id" else r.get(f) for f in arguments["fields"]}
+                                for i, r in records.items() if str(r.get(field)) == value][:arguments["limit"]])
         if method == "create":
             new = []
+            self.batch(arguments["vals_list"], 1000)
+            if any(values.get("name") is None for values in arguments["vals_list"]):
+                raise self.refuse(422, "odoo.exceptions.ValidationError", "The field 'name' is required")
+            if any(self.fate(values) == "refuse" for values in arguments["vals_list"]):
+                raise Answer(422, {"name": "odoo.exceptions.ValidationError", "message": "refused", "arguments": [], "context": {}, "debug": ""})
             for values in arguments["vals_list"]:
-                if values.get("name") is None:
-                    raise self.refuse(422, "odoo.exceptions.ValidationError", "The field 'name' is required")
                 new.append(self.number(model))
                 records[str(new[-1])] = values
             return Answer(200, new)
@@ -59,6 +63,8 @@ class Odoo(Dialect):
         if missing:
             raise Answer(404, {"name": "odoo.exceptions.MissingError", "message": "Record does not exist or has been deleted.",
                                "arguments": [], "context": {}, "debug": ""})
+        if method == "unlink":
+            self.batch(ids, 1000)
         for i in ids:
             if method == "write":
                 records[str(i)].update(arguments["vals"])
