@@ -11,7 +11,7 @@
  */
 #include "auth/schemes.h"
 
-#include "common/base64.h"
+#include "base/base64.h"
 
 /* Secrets shorter than this are not looked for in texts. */
 #define ENC_HIDE_MIN	4
@@ -50,35 +50,13 @@ concord_encode_form(StringInfo buf, const char *name, const char *value)
 	concord_encode_percent(buf, value);
 }
 
-/* concord_encode_base64; url: with the alphabet of RFC 4648 5, not padded. */
-char *
-concord_encode_base64(const void *bytes, Size len, bool url)
-{
-	int			size = pg_b64_enc_len(len);
-	char	   *coded = palloc(size + 1);
-	int			used = pg_b64_encode(bytes, len, coded, size);
-
-	used = Max(used, 0);
-	while (url && used > 0 && coded[used - 1] == '=')
-		used--;
-	coded[used] = '\0';
-	for (char *p = coded; url && *p; p++)
-	{
-		if (*p == '+')
-			*p = '-';
-		else if (*p == '/')
-			*p = '_';
-	}
-	return coded;
-}
-
 /* concord_encode_basic codes name and password as RFC 7617 wants them. */
 char *
 concord_encode_basic(const char *name, const char *password)
 {
 	char	   *plain = psprintf("%s:%s", name, password);
 	Size		len = strlen(plain);
-	char	   *coded = concord_encode_base64(plain, len, false);
+	char	   *coded = concord_base64(plain, len, false);
 
 	explicit_bzero(plain, len);
 	pfree(plain);

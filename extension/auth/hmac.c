@@ -14,6 +14,7 @@
 
 #include <time.h>
 
+#include "base/base64.h"
 #include "common/base64.h"
 
 /* Shorter keys can be guessed; Standard Webhooks wants 24 bytes or more. */
@@ -69,7 +70,7 @@ hmac_sign(const ConcordSecret *secret, const StringInfo message)
 	concord_sign_hmac(key, key_len, message->data, message->len, digest);
 	explicit_bzero(key, key_len);
 	pfree(key);
-	return concord_encode_base64(digest, sizeof(digest), false);
+	return concord_base64(digest, sizeof(digest), false);
 }
 
 /* hmac_id returns what the signature names the message by. */

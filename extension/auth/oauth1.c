@@ -14,6 +14,8 @@
 
 #include <time.h>
 
+#include "base/base64.h"
+
 /* oauth1_quoted adds a parameter to the header. */
 static void
 oauth1_quoted(StringInfo buf, const char *name, const char *value)
@@ -47,7 +49,7 @@ oauth1_signature(const ConcordAuth *auth, const ConcordRequest *request,
 	concord_encode_percent(&key, concord_secret_text(auth, "token_secret"));
 	concord_sign_hmac(key.data, key.len, base.data, base.len, digest);
 	explicit_bzero(key.data, key.len);
-	return concord_encode_base64(digest, sizeof(digest), false);
+	return concord_base64(digest, sizeof(digest), false);
 }
 
 /* oauth1_apply adds the header Authorization. */

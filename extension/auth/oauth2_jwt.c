@@ -17,6 +17,7 @@
 #include <openssl/evp.h>
 #include <time.h>
 
+#include "base/base64.h"
 #include "base/json.h"
 #include "catalog/server_options.h"
 
@@ -41,7 +42,7 @@ jwt_part(StringInfo out, const char *bytes, Size len)
 {
 	if (out->len > 0)
 		appendStringInfoChar(out, '.');
-	appendStringInfoString(out, concord_encode_base64(bytes, len, true));
+	appendStringInfoString(out, concord_base64(bytes, len, true));
 }
 
 /* jwt_claims writes what the assertion says. */
@@ -65,7 +66,7 @@ jwt_claims(const ConcordAuth *auth, Size *len)
 	jwt_member(&buf, "aud", audience != NULL ? audience :
 			   concord_auth_option(auth, "token_url"));
 	jwt_member(&buf, "scope", concord_auth_option(auth, "scope"));
-	jwt_member(&buf, "jti", concord_encode_base64(id, sizeof(id), true));
+	jwt_member(&buf, "jti", concord_base64(id, sizeof(id), true));
 	appendStringInfo(&buf, ",\"iat\":" INT64_FORMAT ",\"exp\":" INT64_FORMAT "}",
 					 now, now + JWT_LIFE_S);
 	*len = buf.len;

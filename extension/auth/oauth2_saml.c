@@ -23,6 +23,7 @@
 #include <openssl/sha.h>
 #include <time.h>
 
+#include "base/base64.h"
 #include "catalog/server_options.h"
 #include "mb/pg_wchar.h"
 
@@ -139,13 +140,13 @@ saml_signature(const ConcordAuth *auth, EVP_PKEY *key, StringInfo buf,
 					"<ds:Transform Algorithm=\"" SAML_C14N "\"></ds:Transform></ds:Transforms>"
 					"<ds:DigestMethod Algorithm=\"http://www.w3.org/2001/04/xmlenc#sha256\"></ds:DigestMethod>"
 					"<ds:DigestValue>%s</ds:DigestValue></ds:Reference></ds:SignedInfo>",
-					id, concord_encode_base64(digest, sizeof(digest), false));
+					id, concord_base64(digest, sizeof(digest), false));
 	canonical = psprintf("<ds:SignedInfo xmlns:ds=\"" SAML_DSIG "\">%s", info);
 	sig = concord_key_sign(key, canonical, strlen(canonical), &sig_len);
 	if (sig == NULL)
 		return false;
 	appendStringInfo(buf, "<ds:Signature xmlns:ds=\"" SAML_DSIG "\"><ds:SignedInfo>%s<ds:SignatureValue>%s</ds:SignatureValue>",
-					 info, concord_encode_base64(sig, sig_len, false));
+					 info, concord_base64(sig, sig_len, false));
 	saml_certificate(auth, buf);
 	appendStringInfoString(buf, "</ds:Signature>");
 	return true;
@@ -201,7 +202,7 @@ saml_fetch(const ConcordAuth *auth, ConcordRequest *request, void **keep)
 		return why;
 	/* one that is not XML is coded already */
 	coded = assertion[strspn(assertion, " \t\r\n")] == '<' ?
-		concord_encode_base64(assertion, strlen(assertion), true) : assertion;
+		concord_base64(assertion, strlen(assertion), true) : assertion;
 	concord_oauth_begin(auth, request, &form, SAML_GRANT);
 	concord_encode_form(&form, "company_id",
 						concord_auth_option(auth, "company"));

@@ -87,7 +87,6 @@ extern void concord_grant_wipe(ConcordAuth *auth);
 extern void concord_encode_percent(StringInfo buf, const char *text);
 extern void concord_encode_form(StringInfo buf, const char *name,
 								const char *value);
-extern char *concord_encode_base64(const void *bytes, Size len, bool url);
 extern char *concord_encode_basic(const char *name, const char *password);
 extern char *concord_encode_hide(char *text, const char *secret);
 extern bool concord_encode_printable(const char *text);

@@ -14,8 +14,8 @@
 #include "base/json.h"
 
 #include "access/xact.h"
+#include "base/base64.h"
 #include "catalog/pg_type.h"
-#include "common/base64.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "pgtime.h"
@@ -435,21 +435,13 @@ js_bytea(StringInfo buf, const char *text, Size len)
 {
 	char	   *raw;
 	int			rawlen;
-	int			room;
-	int			written;
 
 	if (len < 2 || text[0] != '\\' || text[1] != 'x')
 		elog(ERROR, "bytea value is not in hex format");
 	raw = palloc((len - 2) / 2 + 1);
 	rawlen = hex_decode(text + 2, len - 2, raw);
-	room = pg_b64_enc_len(rawlen) + 1;
 	appendStringInfoCharMacro(buf, '"');
-	enlargeStringInfo(buf, room);
-	written = pg_b64_encode((void *) raw, rawlen, buf->data + buf->len, room);
-	if (written < 0)
-		elog(ERROR, "could not encode %d bytes as base64", rawlen);
-	buf->len += written;
-	buf->data[buf->len] = '\0';
+	concord_base64_append(buf, raw, rawlen);
 	appendStringInfoCharMacro(buf, '"');
 	pfree(raw);
 }

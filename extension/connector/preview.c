@@ -9,8 +9,9 @@
  *-------------------------------------------------------------------------
  */
 #include "connector/batch.h"
-#include "connector/protocols.h"
+#include "connector/answer.h"
 
+#include "base/json.h"
 #include "catalog/server_options.h"
 #include "foreign/foreign.h"
 #include "miscadmin.h"
@@ -140,6 +141,23 @@ prv_step(ConcordExchange *exchange)
 	return concord_batch_pack(form, &item, 1, NULL, CurrentMemoryContext);
 }
 
+/*
+ * prv_body gives a request's body as JSON in the database's encoding, in which
+ * it is shown; one that is no JSON, such as lines, as a JSON text.
+ */
+static char *
+prv_body(const ConcordRequest *request)
+{
+	ConcordResponse whole = {.body = request->body,.body_len = request->body_len};
+	StringInfoData text;
+
+	if (request->body == NULL || concord_answer_is_json(&whole))
+		return request->body == NULL ? NULL : concord_json_server(request->body);
+	initStringInfo(&text);
+	concord_json_quote(&text, request->body, request->body_len);
+	return concord_json_server(text.data);
+}
+
 /* prv_request shows the first request that an event would lead to. */
 static void
 prv_request(const ConcordMapping *mapping, const ConcordEvent *event,
@@ -172,7 +190,7 @@ prv_request(const ConcordMapping *mapping, const ConcordEvent *event,
 	}
 	preview->method = request->method;
 	preview->url = request->url;
-	preview->body = request->body;
+	preview->body = prv_body(request);
 }
 
 /* concord_connector_init sets the hooks; called when the library is loaded. */

@@ -8,8 +8,8 @@
  */
 #include "connector/template_pieces.h"
 
+#include "base/base64.h"
 #include "base/json.h"
-#include "common/base64.h"
 #include "connector/protocols.h"
 #include "mb/pg_wchar.h"
 
@@ -183,19 +183,13 @@ tpl_plain(const ConcordTemplateScope *scope, TplPlace place)
 	}
 }
 
-/* tpl_base64 codes a text. */
+/* tpl_base64 codes a text's bytes in UTF-8, which JSON has already. */
 static char *
-tpl_base64(const char *text)
+tpl_base64(const char *text, bool is_json)
 {
-	int			len = strlen(text);
-	int			size = pg_b64_enc_len(len);
-	char	   *coded = palloc(size + 1);
-	int			used = pg_b64_encode((const void *) text, len, coded, size);
+	const char *utf8 = is_json ? text : concord_json_utf8(text);
 
-	if (used < 0)
-		elog(ERROR, "could not encode base64");
-	coded[used] = '\0';
-	return coded;
+	return concord_base64(utf8, strlen(utf8), false);
 }
 
 /*
@@ -230,7 +224,7 @@ tpl_formed(char *text, const TplPiece *piece)
 		return concord_place_is_json(piece->place) ?
 			concord_graphql_object(text) : concord_graphql_string(text);
 	if (form == TPL_BASE64)
-		return tpl_base64(text);
+		return tpl_base64(text, concord_place_is_json(piece->place));
 	if (form == TPL_SINGLE || form == TPL_ENCODED_QUERY)
 		tpl_check_value(text, form);
 	if (form == TPL_CAPITAL)

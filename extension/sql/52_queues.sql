@@ -65,7 +65,7 @@ INSERT INTO concord.connector (name, protocol, description, definition, builtin)
 		 "item": {"Body": "{record:text}", "BrokerProperties": {"MessageId": "{event.id}", "SessionId": "{ordering_key}",
 		   "Label": "{event.type}", "ContentType": "application/json; charset=utf-8"}}},
 	   "outcomes": [
-		 {"name": "quota of the entity", "status": 403, "match": "QuotaExceeded|SubCode=40301|40302", "outcome": "throttle"},
+		 {"name": "quota of the entity", "status": 403, "match": "quota", "outcome": "throttle"},
 		 {"name": "credentials", "status": 401, "outcome": "down"},
 		 {"name": "disabled", "status": 410, "outcome": "down"}]}',
 	 true);

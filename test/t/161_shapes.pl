@@ -95,7 +95,7 @@ for my $encoding ('UTF8', 'LATIN1')
 		CREATE TABLE odd (id text PRIMARY KEY);
 		INSERT INTO concord.connector (name, protocol, definition) VALUES ('queue', 'webhook',
 		  '{"create": {"path": "t/{key}", "query": {"k": "{key}"},
-		    "headers": {"X-Kind": "{event.subject}", "X-Record": "{record:base64}",
+		    "headers": {"X-Kind": "{event.subject}", "X-Record": "{record:base64}", "X-Key": "{key:base64}",
 		                "BrokerProperties": {"Label": "{ordering_key}", "MessageId": "{event.id}"}}},
 		    "headers": {"X-Always": "{mapping} {key}"}, "unchanged": "send", "replay": "events"}');
 		CREATE SERVER queue FOREIGN DATA WRAPPER concord OPTIONS (connector 'queue', url '${\$erp->url("/hook/$db/shaped")}');
@@ -122,9 +122,12 @@ for my $encoding ('UTF8', 'LATIN1')
 		like($broker, qr/^[ -~]+$/, "$is: JSON in a header is printable ASCII");
 		is(JSON::PP::decode_json($broker)->{Label}, $value, "$is: and says the same");
 		is(JSON::PP::decode_json(decode_base64(header($queue, 'X-Record')))->{ID}, $value, "$is: a record in a header");
+		is(Encode::decode_utf8(decode_base64(header($queue, 'X-Key'))), $value, "$is: a key in base64 is UTF-8");
 		my $path = join '', map { /[-._~A-Za-z0-9]/ ? $_ : sprintf '%%%02X', ord } split //, Encode::encode_utf8($value);
 		is($queue->{query}, "k=$path", "$is: and the query");
 	}
+	my $shown = $node->safe_psql($db, q(SELECT convert_to(body::text, 'UTF8') FROM concord.preview('hook', max_rows => 100) WHERE key->>'id' LIKE 'Zo%'));
+	is(JSON::PP::decode_json(pack 'H*', $shown =~ s/^\\x//r)->{Id}, "Zo\x{eb} \"q\" 100%", "$encoding: preview shows the text");
 	my ($empty) = grep { JSON::PP::decode_json(Encode::encode_utf8($_->{body}))->{Id} eq '' } @plain;
 	is(header($empty, 'ce-subject'), undef, "$encoding: no empty subject");
 }
