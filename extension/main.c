@@ -23,6 +23,7 @@
 #include "delivery/lease.h"
 #include "fmgr.h"
 #include "http/account.h"
+#include "live/live.h"
 #include "mapping/hooks.h"
 #include "miscadmin.h"
 #include "workers/launcher.h"
@@ -48,6 +49,7 @@ _PG_init(void)
 	concord_token_request();
 	concord_account_request();
 	concord_lease_request();
+	concord_live_init();
 	concord_stats_offer();
 	concord_capture_register_wakeup();
 	concord_utility_init();

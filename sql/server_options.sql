@@ -45,8 +45,18 @@ ALTER SERVER server_ok OPTIONS (headers '{"Authorization": "Basic x"}');
 ALTER SERVER server_ok OPTIONS (headers '{"X-Api-Key": "x"}');
 ALTER SERVER server_ok OPTIONS (headers E'{"X-Tenant": "7\\r\\nX-Other: 8"}');
 
--- known, but of a later version
+-- what may be called, and how long answers may be used
 ALTER SERVER server_ok OPTIONS (cache_max_age '1h');
+ALTER SERVER server_ok OPTIONS (SET cache_max_age '3600');
+ALTER SERVER server_ok OPTIONS (SET cache_max_age '-1s');
+ALTER SERVER server_ok OPTIONS (call_allow 'GET,HEAD **; POST /orders/*/confirm');
+ALTER SERVER server_ok OPTIONS (SET call_allow 'get **');
+ALTER SERVER server_ok OPTIONS (SET call_allow 'GET, HEAD **');
+ALTER SERVER server_ok OPTIONS (SET call_allow 'GET');
+ALTER SERVER server_ok OPTIONS (SET call_allow 'GET a?b');
+ALTER SERVER server_ok OPTIONS (SET call_allow 'GET a GET b');
+ALTER SERVER server_ok OPTIONS (SET call_allow '');
+-- known, but of a later version
 ALTER SERVER server_ok OPTIONS (impersonate 'true');
 ALTER FOREIGN DATA WRAPPER concord OPTIONS (url 'http://x/');
 

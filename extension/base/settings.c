@@ -15,6 +15,7 @@
 #include <arpa/inet.h>
 
 #include "base/shmem.h"
+#include "miscadmin.h"
 #include "utils/guc.h"
 
 int			concord_couriers;
@@ -24,6 +25,7 @@ char	   *concord_environment;
 bool		concord_delivery;
 char	   *concord_allowed_networks;
 int			concord_max_answer_size;
+int			concord_cache_size;
 int			concord_outbox_retention;
 int			concord_delivery_retention;
 char	   *concord_hold_limit;
@@ -110,6 +112,12 @@ static const SetInt set_ints[] = {
 		&concord_max_event_size, 16 * 1024, 64, 256 * 1024, PGC_SIGHUP, GUC_UNIT_KB
 	},
 	{
+		"pg_concord.cache_size",
+		"Sets the shared memory for answers that calls and look-ups may use again.",
+		"0 means that none are kept.",
+		&concord_cache_size, 16 * 1024, 0, 4 * 1024 * 1024, PGC_POSTMASTER, GUC_UNIT_KB
+	},
+	{
 		"pg_concord.max_answer_size",
 		"Sets the largest answer that a session takes from a system.",
 		"It holds for calls, look-ups and each page of a foreign table.",
@@ -176,9 +184,17 @@ concord_settings_define(void)
 	for (int i = 0; i < lengthof(set_ints); i++)
 	{
 		const SetInt *s = &set_ints[i];
+		GucContext	context = s->context;
 
+		/*
+		 * where the library is not preloaded there is no shared memory to
+		 * size
+		 */
+		if (context == PGC_POSTMASTER &&
+			!process_shared_preload_libraries_in_progress)
+			context = PGC_SIGHUP;
 		DefineCustomIntVariable(s->name, s->about, s->more, s->variable,
-								s->initial, s->min, s->max, s->context,
+								s->initial, s->min, s->max, context,
 								s->flags, NULL, NULL, NULL);
 	}
 	for (int i = 0; i < lengthof(set_texts); i++)

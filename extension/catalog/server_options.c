@@ -16,6 +16,7 @@
 #include <curl/curl.h>
 #include <limits.h>
 
+#include "catalog/allow_list.h"
 #include "catalog/limit_options.h"
 #include "catalog/mapping_definition.h"
 #include "commands/defrem.h"
@@ -58,9 +59,9 @@ static const ConcordOption so_options[] = {
 	{"key_file", SERVER, CONCORD_OPTION_FILE},
 	{"verify", SERVER, CONCORD_OPTION_BOOL},
 	{"proxy", SERVER, CONCORD_OPTION_URL},
-	{"call_allow", SERVER, LATER},
+	{"call_allow", SERVER, CONCORD_OPTION_ALLOW},
 	{"impersonate", SERVER, LATER},
-	{"cache_max_age", SERVER, LATER},
+	{"cache_max_age", SERVER, CONCORD_OPTION_DURATION, 0, INT_MAX},
 
 	{"auth", USER, CONCORD_OPTION_TEXT},
 	{"username", USER, CONCORD_OPTION_TEXT},
@@ -632,6 +633,11 @@ so_check_value(const ConcordOption *option, const char *value)
 		case CONCORD_OPTION_SHARE:
 		case CONCORD_OPTION_NAME:
 			hint = concord_limit_option_problem(option->kind, value);
+			if (hint != NULL)
+				so_bad_value(option, value, hint);
+			break;
+		case CONCORD_OPTION_ALLOW:
+			hint = concord_allow_list_bad(value);
 			if (hint != NULL)
 				so_bad_value(option, value, hint);
 			break;

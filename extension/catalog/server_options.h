@@ -38,6 +38,7 @@ typedef enum ConcordOptionKind
 	CONCORD_OPTION_RATE,		/* '600/min' */
 	CONCORD_OPTION_QUOTA,		/* '100000/1d' */
 	CONCORD_OPTION_SHARE,		/* '20%' */
+	CONCORD_OPTION_ALLOW,		/* methods and paths, see allow_list.h */
 	CONCORD_OPTION_NAME,		/* as long as a name of PostgreSQL's */
 	CONCORD_OPTION_CHOICE,		/* one of option->choices */
 	CONCORD_OPTION_LATER,		/* known, but of a later version */

@@ -55,6 +55,8 @@ typedef struct ConcordServer
 	char	   *key_file;
 	char	   *proxy;
 	bool		private_allowed;
+	char	   *call_allow;		/* what may be called; NULL: everything */
+	int			cache_max_age_ms;	/* of calls that read; 0: none */
 	int			nheaders;
 	ConcordHeader *headers;
 	const struct ConcordConnector *connector;
@@ -220,6 +222,16 @@ typedef struct ConcordProtocol
 							 const ConcordResponse *response);
 
 	bool		looks;			/* for a record before a create is repeated */
+
+	/*
+	 * look makes a request that reads: CONCORD_VERB_PROBE by key,
+	 * CONCORD_VERB_FIND by our key where the system gives ids.  NULL where
+	 * there is nothing to read.  finds says where the answer to FIND has the
+	 * id, or gives NULL.
+	 */
+	ConcordRequest *(*look) (ConcordExchange *exchange, ConcordVerb verb,
+							 const ConcordValue *keys);
+	const char *(*finds) (const ConcordExchange *exchange);
 } ConcordProtocol;
 
 /* concord_connector_init sets the mapping room's hooks; by _PG_init only. */

@@ -362,6 +362,13 @@ odata_next(ConcordExchange *exchange, const ConcordResponse *response)
 	return concord_record_next(exchange, response, &odata_dialect);
 }
 
+/* odata_look makes a request that reads. */
+static ConcordRequest *
+odata_look(ConcordExchange *exchange, ConcordVerb verb, const ConcordValue *keys)
+{
+	return odata_request(exchange, verb, keys, NULL);
+}
+
 const ConcordProtocol concord_protocol_odata = {
-	"odata", odata_check, odata_next, true
+	"odata", odata_check, odata_next, true, odata_look, odata_finds
 };

@@ -38,6 +38,10 @@ extern const char *concord_key_problem(const ConcordMapping *mapping,
 									   const ConcordValue *keys);
 extern void concord_url_escape(StringInfo buf, const char *text,
 							   const char *keep);
+extern void concord_url_escape_utf8(StringInfo buf, const char *utf8,
+									const char *keep);
+extern void concord_url_service(StringInfo buf, const ConcordServer *server,
+								const char *service);
 extern void concord_url_base(StringInfo buf, const ConcordServer *server,
 							 const ConcordMapping *mapping);
 extern const char *concord_url_path(const char *url);

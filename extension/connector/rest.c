@@ -105,6 +105,13 @@ rest_next(ConcordExchange *exchange, const ConcordResponse *response)
 	return concord_record_next(exchange, response, &rest_dialect);
 }
 
+/* rest_look makes a request that reads. */
+static ConcordRequest *
+rest_look(ConcordExchange *exchange, ConcordVerb verb, const ConcordValue *keys)
+{
+	return rest_request(exchange, verb, keys, NULL);
+}
+
 const ConcordProtocol concord_protocol_rest = {
-	"rest", rest_check, rest_next, true
+	"rest", rest_check, rest_next, true, rest_look, rest_finds
 };

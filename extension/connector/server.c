@@ -101,6 +101,8 @@ concord_server_load(Oid serverid, MemoryContext context)
 	server->key_file = srv_text(options, "key_file");
 	server->proxy = srv_text(options, "proxy");
 	server->private_allowed = superuser_arg(fs->owner);
+	server->call_allow = srv_text(options, "call_allow");
+	server->cache_max_age_ms = concord_option_duration(options, "cache_max_age", 0);
 	srv_headers(server, concord_option_get(options, "headers"));
 	server->connector =
 		concord_connector_load(concord_option_get(options, "connector"), false,

@@ -83,16 +83,13 @@ concord_key_problem(const ConcordMapping *mapping, const ConcordValue *keys)
 	return NULL;
 }
 
-/*
- * concord_url_escape percent-encodes all but unreserved characters and those
- * of keep; in UTF-8, whatever the database's encoding is.
- */
+/* concord_url_escape_utf8 percent-encodes a text that is UTF-8. */
 void
-concord_url_escape(StringInfo buf, const char *text, const char *keep)
+concord_url_escape_utf8(StringInfo buf, const char *utf8, const char *keep)
 {
 	static const char hex[] = "0123456789ABCDEF";
 
-	for (const unsigned char *p = (const unsigned char *) concord_json_utf8(text); *p; p++)
+	for (const unsigned char *p = (const unsigned char *) utf8; *p; p++)
 	{
 		if ((*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') ||
 			(*p >= '0' && *p <= '9') || strchr("-._~", *p) || strchr(keep, *p))
@@ -106,6 +103,16 @@ concord_url_escape(StringInfo buf, const char *text, const char *keep)
 	}
 }
 
+/*
+ * concord_url_escape percent-encodes all but unreserved characters and those
+ * of keep; in UTF-8, whatever the database's encoding is.
+ */
+void
+concord_url_escape(StringInfo buf, const char *text, const char *keep)
+{
+	concord_url_escape_utf8(buf, concord_json_utf8(text), keep);
+}
+
 /* url_segments appends a path under the base, without slashes around it. */
 static void
 url_segments(StringInfo buf, const char *path)
@@ -117,20 +124,30 @@ url_segments(StringInfo buf, const char *path)
 		buf->data[--buf->len] = '\0';
 }
 
-/* concord_url_base appends url and service, with a slash at the end. */
+/*
+ * concord_url_service appends url and service (NULL: the server's), with a
+ * slash at the end.
+ */
 void
-concord_url_base(StringInfo buf, const ConcordServer *server,
-				 const ConcordMapping *mapping)
+concord_url_service(StringInfo buf, const ConcordServer *server,
+					const char *service)
 {
-	const char *service = mapping->options.service ? mapping->options.service :
-		server->service;
-
+	if (service == NULL)
+		service = server->service;
 	appendStringInfoString(buf, server->url);
 	if (service != NULL && *service)
 	{
 		url_segments(buf, service);
 		appendStringInfoChar(buf, '/');
 	}
+}
+
+/* concord_url_base does so for a mapping. */
+void
+concord_url_base(StringInfo buf, const ConcordServer *server,
+				 const ConcordMapping *mapping)
+{
+	concord_url_service(buf, server, mapping->options.service);
 }
 
 /* concord_url_path gives an address without scheme and host. */

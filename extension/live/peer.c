@@ -16,9 +16,11 @@
  */
 #include "live/peer.h"
 
+#include "access/htup_details.h"
 #include "access/xact.h"
 #include "base/shmem.h"
 #include "catalog/pg_foreign_server.h"
+#include "catalog/pg_user_mapping.h"
 #include "connector/limits.h"
 #include "foreign/foreign.h"
 #include "live/failure.h"
@@ -160,6 +162,49 @@ peer_account(ConcordPeer *peer)
 	peer_usage(peer);
 }
 
+/* peer_add_options appends options as they stand in a catalog's row. */
+static void
+peer_add_options(StringInfo buf, int cache, HeapTuple tuple, AttrNumber column)
+{
+	bool		isnull = true;
+	Datum		options = (Datum) 0;
+	struct varlena *bytes;
+
+	if (HeapTupleIsValid(tuple))
+		options = SysCacheGetAttr(cache, tuple, column, &isnull);
+	if (isnull)
+		appendStringInfoChar(buf, '-');
+	else
+	{
+		bytes = PG_DETOAST_DATUM(options);
+		appendStringInfoChar(buf, '+');
+		appendBinaryStringInfo(buf, VARDATA(bytes), VARSIZE(bytes) - VARHDRSZ);
+	}
+	if (HeapTupleIsValid(tuple))
+		ReleaseSysCache(tuple);
+}
+
+/* peer_digest tells one state of the options from another, for the cache. */
+static void
+peer_digest(ConcordPeer *peer)
+{
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	peer_add_options(&buf, FOREIGNSERVEROID,
+					 SearchSysCache1(FOREIGNSERVEROID,
+									 ObjectIdGetDatum(peer->serverid)),
+					 Anum_pg_foreign_server_srvoptions);
+	peer_add_options(&buf, USERMAPPINGUSERSERVER,
+					 SearchSysCache2(USERMAPPINGUSERSERVER,
+									 ObjectIdGetDatum(peer->roleid),
+									 ObjectIdGetDatum(peer->serverid)),
+					 Anum_pg_user_mapping_umoptions);
+	concord_sha256(buf.data, buf.len, peer->digest);
+	explicit_bzero(buf.data, buf.len);
+	pfree(buf.data);
+}
+
 /* peer_load makes a peer. */
 static ConcordPeer *
 peer_load(Oid serverid, Oid roleid, uint64 generation)
@@ -176,6 +221,7 @@ peer_load(Oid serverid, Oid roleid, uint64 generation)
 	peer->auth = concord_auth_load(serverid, roleid, context);
 	peer->server = concord_server_load(serverid, context);
 	peer->stale = concord_catalog_changing();
+	peer_digest(peer);
 
 	/* from here on it is the session's, and freed by peer_sweep */
 	MemoryContextSetParent(context, TopMemoryContext);

@@ -9,6 +9,7 @@
 #define CONCORD_LIVE_PEER_H
 
 #include "auth/auth.h"
+#include "base/digest.h"
 #include "connector/connector.h"
 #include "lib/ilist.h"
 
@@ -19,6 +20,7 @@ typedef struct ConcordPeer
 	Oid			roleid;
 	const ConcordServer *server;
 	const ConcordAuth *auth;
+	uint8		digest[CONCORD_SHA256_LENGTH];	/* of the options of both */
 	ConcordAccount *account;	/* while it is pinned */
 
 	/* peer.c's own */

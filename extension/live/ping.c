@@ -40,17 +40,7 @@ ping_request(ConcordPeer *peer)
 	if (webhook)
 		appendStringInfoString(&url, server->url_given);
 	else
-	{
-		appendStringInfoString(&url, server->url);
-		if (server->service != NULL)
-		{
-			const char *service = server->service + strspn(server->service, "/");
-
-			concord_url_escape(&url, service, "/!$&'()*+,;=:@");
-			if (url.data[url.len - 1] != '/')
-				appendStringInfoChar(&url, '/');
-		}
-	}
+		concord_url_service(&url, server, NULL);
 	live = concord_live_create(peer, webhook ? "HEAD" : "GET", url.data);
 	live->eager = true;
 	concord_request_header(live->http, "Accept",

@@ -40,7 +40,7 @@ rpt_role_only(const ConcordResponse *response)
 
 /* rpt_exchange judges an answer by the connector's rules. */
 static ConcordExchange *
-rpt_exchange(ConcordLiveRequest *live)
+rpt_exchange(ConcordLiveRequest *live, const ConcordResponse *response)
 {
 	ConcordExchange *x = MemoryContextAllocZero(live->context,
 												sizeof(ConcordExchange));
@@ -50,7 +50,7 @@ rpt_exchange(ConcordLiveRequest *live)
 	x->verb = CONCORD_VERB_SEND;
 	x->request = live->http;
 	x->retry_after_ms = -1;
-	concord_exchange_judge(x, &live->http->response, live->peer->auth);
+	concord_exchange_judge(x, response, live->peer->auth);
 	return x;
 }
 
@@ -82,7 +82,7 @@ rpt_account(ConcordLiveRequest *live)
 		concord_account_answered(account, true);
 		return;
 	}
-	x = rpt_exchange(live);
+	x = rpt_exchange(live, response);
 	if (x->outcome == CONCORD_OUTCOME_DOWN)
 		concord_account_down(account, x->error, x->retry_after_ms,
 							 response->status == RPT_OVERLOADED, true);
@@ -179,22 +179,31 @@ rpt_raise(const ConcordLiveRequest *live)
 			 errhint("Ask for less, or raise pg_concord.max_answer_size.") : 0));
 }
 
-/* concord_live_check raises unless a whole answer came. */
+/* concord_live_check_status raises where a status is not 2xx. */
 void
-concord_live_check(ConcordLiveRequest *live, bool statuses)
+concord_live_check_status(ConcordLiveRequest *live,
+						  const ConcordResponse *response)
 {
-	const ConcordResponse *response = &live->http->response;
+	const char *detail = "Redirects are not followed.";
 
-	Assert(live->state == CONCORD_LIVE_ENDED);
-	if (live->failure != 0)
-		rpt_raise(live);
-	if (!statuses || (response->status >= 200 && response->status < 300))
+	if (response->status >= 200 && response->status < 300)
 		return;
+	if (response->status < 300 || response->status >= 400)
+		detail = rpt_exchange(live, response)->error;
 	ereport(ERROR,
 			(errcode(concord_errcode_status(response->status)),
 			 errmsg("server \"%s\" answered with status %d",
 					live->peer->server->name, response->status),
-			 response->status >= 300 && response->status < 400 ?
-			 errdetail("Redirects are not followed.") :
-			 errdetail("%s", rpt_exchange(live)->error)));
+			 detail != NULL ? errdetail("%s", detail) : 0));
+}
+
+/* concord_live_check raises unless a whole answer came. */
+void
+concord_live_check(ConcordLiveRequest *live, bool statuses)
+{
+	Assert(live->state == CONCORD_LIVE_ENDED);
+	if (live->failure != 0)
+		rpt_raise(live);
+	if (statuses)
+		concord_live_check_status(live, &live->http->response);
 }

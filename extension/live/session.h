@@ -106,6 +106,13 @@ extern int	concord_live_descriptor(ConcordLiveRequest *live);
  */
 extern void concord_live_check(ConcordLiveRequest *live, bool statuses);
 
+/*
+ * concord_live_check_status raises where an answer to the request has another
+ * status than 2xx.
+ */
+extern void concord_live_check_status(ConcordLiveRequest *live,
+									  const ConcordResponse *response);
+
 /* concord_live_exchange is submit, wait and check of one request. */
 extern const ConcordResponse *concord_live_exchange(ConcordLiveRequest *live,
 													int timeout_ms,
