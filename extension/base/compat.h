@@ -22,6 +22,7 @@
 #include "varatt.h"
 #endif
 
+#include "catalog/pg_foreign_server.h"
 #include "utils/jsonb.h"
 
 /* 18 turned the attribute behind a function into a word in front of it. */

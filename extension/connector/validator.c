@@ -16,6 +16,8 @@
  */
 #include "connector/connector.h"
 
+#include <limits.h>
+
 #include "access/reloptions.h"
 #include "auth/auth.h"
 #include "base/shmem.h"
