@@ -18,6 +18,7 @@
 
 #include "access/xact.h"
 #include "base/json.h"
+#include "catalog/pg_foreign_server.h"
 #include "fdw/routine.h"
 #include "fmgr.h"
 #include "foreign/foreign.h"
