@@ -31,6 +31,7 @@
 #include "common/hashfn.h"
 #include "decoder/protocol.h"
 #include "delivery/delivery.h"
+#include "delivery/work.h"
 #include "delivery/pending.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
@@ -311,9 +312,9 @@ concord_resync_look(ConcordCourier *courier)
 	/* published before captured_lsn, so it is not older */
 	pg_read_barrier();
 	last_seq = (int64) pg_atomic_read_u64(&courier->db->last_seq);
-	dlist_foreach(iter, &courier->lanes)
+	dlist_foreach(iter, &courier->watched)
 	{
-		ConcordLane *lane = dlist_container(ConcordLane, node, iter.cur);
+		ConcordLane *lane = dlist_container(ConcordLane, watched.node, iter.cur);
 
 		if (lane->ahead == NULL)
 			continue;

@@ -28,6 +28,7 @@
 #include "catalog/pg_type.h"
 #include "delivery/delivery.h"
 #include "delivery/division.h"
+#include "delivery/work.h"
 #include "executor/spi.h"
 #include "utils/timestamp.h"
 
@@ -40,6 +41,7 @@ concord_barrier_reach(ConcordLane *lane, const ConcordEvent *event, bool ours)
 	int32		hash;
 	int32		old_hash;
 
+	concord_lane_watch(lane);
 	lane->barrier = event->seq;
 	lane->barrier_ours = ours;
 	lane->barrier_open = false;
@@ -48,7 +50,7 @@ concord_barrier_reach(ConcordLane *lane, const ConcordEvent *event, bool ours)
 	/* -1 is no exception's, while 0 says that there is no key */
 	lane->barrier_hash[0] = hash != 0 ? hash : -1;
 	lane->barrier_hash[1] = old_hash != 0 ? old_hash : -1;
-	lane->dirty = true;
+	concord_lane_dirty(lane);
 }
 
 /* concord_barrier_settled: the lane's row says that it stands at its barrier. */
@@ -118,7 +120,7 @@ bar_look(ConcordCourier *courier, ConcordLane *lane)
 		if (lane->reader != NULL)
 			concord_outbox_seek(lane->reader, lane->read_pos);
 	}
-	lane->dirty = true;
+	concord_lane_dirty(lane);
 	courier->more_events = courier->can_read = true;
 }
 
@@ -132,9 +134,9 @@ concord_barriers_check(ConcordCourier *courier)
 	dlist_iter	iter;
 
 	courier->barred = false;
-	dlist_foreach(iter, &courier->lanes)
+	dlist_foreach(iter, &courier->watched)
 	{
-		ConcordLane *lane = dlist_container(ConcordLane, node, iter.cur);
+		ConcordLane *lane = dlist_container(ConcordLane, watched.node, iter.cur);
 
 		if (lane->state != CONCORD_LANE_OPEN || lane->barrier == 0)
 			continue;

@@ -20,6 +20,7 @@
 #include "delivery/book.h"
 #include "delivery/leave.h"
 #include "delivery/log.h"
+#include "delivery/work.h"
 #include "executor/spi.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -202,7 +203,38 @@ book_dirty(ConcordLane *lane)
 		(lane->dirty || concord_window_cursor(lane) != lane->shown_cursor);
 }
 
-/* book_write_lanes writes the positions of all lanes that have moved. */
+/* book_put_lane adds a lane's position, if the table does not have it. */
+static void
+book_put_lane(ConcordBookRows *rows, ConcordLane *lane)
+{
+	if (!book_dirty(lane))
+		return;
+	lane->shown_cursor = concord_window_cursor(lane);
+	concord_book_put(rows, 0, Int32GetDatum(lane->id), false);
+	concord_book_put(rows, 1, Int64GetDatum(lane->shown_cursor), false);
+	concord_book_put_text(rows, 2, concord_window_done(lane));
+	concord_book_put(rows, 3, Int64GetDatum(lane->delivered), false);
+	concord_book_put(rows, 4, Int64GetDatum(lane->unchanged), false);
+	concord_book_put(rows, 5, Int64GetDatum(lane->skipped), false);
+	concord_book_put(rows, 6, Int64GetDatum(lane->retried), false);
+	concord_book_put(rows, 7, Int64GetDatum(lane->died), false);
+	concord_book_put(rows, 8, TimestampTzGetDatum(lane->last_done_at),
+					 lane->last_done_at == 0);
+	concord_book_put_text(rows, 9, lane->last_error);
+	concord_book_put(rows, 10, TimestampTzGetDatum(lane->last_error_at),
+					 lane->last_error == NULL);
+	concord_book_put(rows, 11, Int32GetDatum(lane->share), false);
+	rows->n++;
+	lane->dirty = false;
+	lane->delivered = lane->unchanged = lane->skipped = 0;
+	lane->retried = lane->died = 0;
+}
+
+/*
+ * book_write_lanes writes the positions of the lanes in which something has
+ * ended, and once in a while of all that have moved because others' events
+ * went by.
+ */
 static void
 book_write_lanes(ConcordCourier *courier)
 {
@@ -210,33 +242,35 @@ book_write_lanes(ConcordCourier *courier)
 	dlist_iter	iter;
 
 	concord_book_begin(&rows, &book_lane, courier->nlanes);
-	dlist_foreach(iter, &courier->lanes)
+	dlist_foreach(iter, &courier->unbooked)
+		book_put_lane(&rows, dlist_container(ConcordLane, unbooked.node, iter.cur));
+	dlist_foreach(iter, &courier->watched)
+		book_put_lane(&rows, dlist_container(ConcordLane, watched.node, iter.cur));
+	if (courier->sweep)
 	{
-		ConcordLane *lane = dlist_container(ConcordLane, node, iter.cur);
-
-		if (!book_dirty(lane))
-			continue;
-		lane->shown_cursor = concord_window_cursor(lane);
-		concord_book_put(&rows, 0, Int32GetDatum(lane->id), false);
-		concord_book_put(&rows, 1, Int64GetDatum(lane->shown_cursor), false);
-		concord_book_put_text(&rows, 2, concord_window_done(lane));
-		concord_book_put(&rows, 3, Int64GetDatum(lane->delivered), false);
-		concord_book_put(&rows, 4, Int64GetDatum(lane->unchanged), false);
-		concord_book_put(&rows, 5, Int64GetDatum(lane->skipped), false);
-		concord_book_put(&rows, 6, Int64GetDatum(lane->retried), false);
-		concord_book_put(&rows, 7, Int64GetDatum(lane->died), false);
-		concord_book_put(&rows, 8, TimestampTzGetDatum(lane->last_done_at),
-						 lane->last_done_at == 0);
-		concord_book_put_text(&rows, 9, lane->last_error);
-		concord_book_put(&rows, 10, TimestampTzGetDatum(lane->last_error_at),
-						 lane->last_error == NULL);
-		concord_book_put(&rows, 11, Int32GetDatum(lane->share), false);
-		rows.n++;
-		lane->dirty = false;
-		lane->delivered = lane->unchanged = lane->skipped = 0;
-		lane->retried = lane->died = 0;
+		dlist_foreach(iter, &courier->lanes)
+			book_put_lane(&rows, dlist_container(ConcordLane, node, iter.cur));
+		courier->swept_at = courier->now;
 	}
+	courier->sweep = false;
 	concord_book_run(&rows);
+}
+
+/* book_rest lets lanes rest whose last end has been booked. */
+static void
+book_rest(ConcordCourier *courier)
+{
+	dlist_mutable_iter iter;
+
+	dlist_foreach_modify(iter, &courier->unbooked)
+	{
+		ConcordLane *lane = dlist_container(ConcordLane, unbooked.node, iter.cur);
+
+		if (lane->dirty)
+			continue;
+		concord_place_leave(&lane->unbooked);
+		concord_lane_rest(lane);
+	}
 }
 
 /* book_count counts an end. */
@@ -291,8 +325,10 @@ concord_book_reserve(ConcordCourier *courier)
 	{
 		ConcordLane *lane = dlist_container(ConcordLane, node, iter.cur);
 
-		if (lane->state == CONCORD_LANE_OPEN && lane->read_pos > lane->sent_limit)
-			book_put_sent(&rows, lane, lane->read_pos + CONCORD_SENT_AHEAD);
+		if (lane->state == CONCORD_LANE_OPEN &&
+			concord_lane_position(lane) > lane->sent_limit)
+			book_put_sent(&rows, lane,
+						  concord_lane_position(lane) + CONCORD_SENT_AHEAD);
 	}
 	concord_book_run(&rows);
 	concord_bookkeeping_commit(true);
@@ -344,9 +380,9 @@ book_barred(ConcordCourier *courier)
 {
 	dlist_iter	iter;
 
-	dlist_foreach(iter, &courier->lanes)
+	dlist_foreach(iter, &courier->watched)
 	{
-		ConcordLane *lane = dlist_container(ConcordLane, node, iter.cur);
+		ConcordLane *lane = dlist_container(ConcordLane, watched.node, iter.cur);
 
 		if (lane->barrier != 0 && lane->nwindow == 0 && book_dirty(lane))
 			return true;
@@ -354,11 +390,37 @@ book_barred(ConcordCourier *courier)
 	return false;
 }
 
+/*
+ * book_moved says whether it is time to book that lanes have moved in which
+ * nothing has ended: at once where they are few.
+ */
+static bool
+book_moved(ConcordCourier *courier)
+{
+	bool		lazy = courier->now - courier->swept_at >= BOOK_LAZY_US;
+	int			dirty = 0;
+	dlist_iter	iter;
+
+	if (!lazy && courier->nlanes > BOOK_LAZY_LANES)
+	{
+		/* as many as that are not looked at one by one each turn */
+		dlist_foreach(iter, &courier->unbooked)
+			if (++dirty > BOOK_LAZY_LANES)
+			return false;
+		return dirty > 0;
+	}
+	dlist_foreach(iter, &courier->lanes)
+		dirty += book_dirty(dlist_container(ConcordLane, node, iter.cur));
+	courier->sweep = dirty > 0;
+	if (dirty == 0)
+		courier->swept_at = courier->now;
+	return dirty > 0;
+}
+
 /* concord_book_wanted says whether it is time for a bookkeeping transaction. */
 bool
 concord_book_wanted(ConcordCourier *courier)
 {
-	int			dirty = 0;
 	dlist_iter	iter;
 
 	if (courier->nended > 0)
@@ -377,10 +439,7 @@ concord_book_wanted(ConcordCourier *courier)
 		return true;
 	if (courier->in_flight > 0 && courier->now - courier->booked_at < BOOK_LAZY_US)
 		return false;
-	dlist_foreach(iter, &courier->lanes)
-		dirty += book_dirty(dlist_container(ConcordLane, node, iter.cur));
-	return dirty > 0 && (dirty <= BOOK_LAZY_LANES ||
-						 courier->now - courier->booked_at >= BOOK_LAZY_US);
+	return book_moved(courier);
 }
 
 /* book_apply changes memory after the commit. */
@@ -438,6 +497,7 @@ concord_book_turn(ConcordCourier *courier)
 	concord_bookkeeping_commit(durable);
 	MemoryContextSwitchTo(old);
 	book_apply(courier, XactLastCommitEnd);
+	book_rest(courier);
 	courier->booked_at = courier->now;
 	pg_atomic_fetch_add_u64(&courier->db->delivery_generation, 1);
 }

@@ -16,7 +16,7 @@
 #include "catalog/pg_type.h"
 #include "commands/extension.h"
 #include "connector/limits.h"
-#include "delivery/delivery.h"
+#include "delivery/work.h"
 #include "executor/spi.h"
 #include "utils/array.h"
 #include "utils/memutils.h"
@@ -376,11 +376,11 @@ cho_hold_limit(ConcordCourier *courier)
 static void
 cho_lanes(ConcordCourier *courier)
 {
-	dlist_iter	iter;
+	dlist_mutable_iter iter;
 
-	dlist_foreach(iter, &courier->lanes)
+	dlist_foreach_modify(iter, &courier->busy)
 	{
-		ConcordLane *lane = dlist_container(ConcordLane, node, iter.cur);
+		ConcordLane *lane = dlist_container(ConcordLane, busy.node, iter.cur);
 
 		if (lane->state == CONCORD_LANE_OPEN && lane->more_parked &&
 			lane->nparked < CONCORD_PARKED_LIMIT / 2)
@@ -397,6 +397,7 @@ cho_lanes(ConcordCourier *courier)
 		concord_parked_move_blocked(courier, lane);
 		if (lane->wanted && lane->state == CONCORD_LANE_CLOSED && !lane->denied)
 			courier->loaded = false;	/* leased by another, or it failed */
+		concord_lane_rest(lane);
 	}
 }
 

@@ -81,6 +81,13 @@ typedef enum ConcordEnd
 	CONCORD_END_DEAD,			/* ditto, for a person to look at */
 } ConcordEnd;
 
+/* A place in a list of what has something to do (work.c). */
+typedef struct ConcordPlace
+{
+	dlist_node	node;
+	bool		in;				/* it is there */
+} ConcordPlace;
+
 /* A counted memory context. */
 typedef struct ConcordBatch
 {
@@ -112,7 +119,9 @@ typedef struct ConcordSystem
 {
 	dlist_node	node;			/* in courier->systems */
 	Oid			serverid;
-	dlist_head	routes;			/* of ConcordRoute.system_node, in turn */
+	dlist_head	routes;			/* of ConcordRoute.system_node */
+	dlist_head	ready;			/* of ConcordRoute.ready_place, in turn: those
+								 * that have something ready, but of units */
 	int			in_flight;		/* of this courier */
 	const char *held;			/* why it must not be contacted, or NULL; a
 								 * constant */
@@ -166,6 +175,7 @@ typedef struct ConcordRoute
 	char		failure[256];	/* why */
 	dlist_head	ready;			/* deliveries whose link is known */
 	int			nready;
+	ConcordPlace ready_place;	/* in system->ready */
 	TimestampTz probed_at;		/* an exception was tried at a system that is
 								 * down */
 
@@ -325,8 +335,20 @@ typedef enum ConcordLaneState
 
 typedef struct ConcordLane
 {
+	struct ConcordCourier *courier;
 	dlist_node	node;			/* in courier->lanes */
 	dlist_node	mapping_node;	/* in ConcordLanes.lanes */
+	bool		resting;		/* has nothing, and has read what the courier
+								 * has: work.c */
+	ConcordPlace busy;			/* in courier->busy: does not rest */
+	ConcordPlace watched;		/* in courier->watched: to be looked at each
+								 * turn */
+	ConcordPlace has_fresh;		/* in courier->fresh */
+	ConcordPlace has_linkless;	/* in courier->linkless */
+	ConcordPlace has_idle;		/* in courier->idle: idle keys */
+	ConcordPlace unbooked;		/* in courier->unbooked: dirty */
+	dlist_head	sources;		/* of ConcordSourceRef: whose events it takes */
+	struct ConcordTaken *taken; /* while events are handed out: its own */
 	int32		id;				/* of the mapping */
 	int			share;			/* which of its shares, from 0 */
 	int			shares;			/* into how many it is divided */
@@ -361,7 +383,8 @@ typedef struct ConcordLane
 	int64		whole_seq;		/* when this is read, ... */
 	XLogRecPtr	whole_next;		/* ... up to here */
 
-	int64		read_pos;		/* taken into the window up to here */
+	int64		read_pos;		/* taken into the window up to here; see
+								 * concord_lane_position() */
 	int64		max_done;		/* newest finished */
 	int64		sent_limit;		/* committed sent_up_to */
 	int64		sent_max;		/* nothing beyond was sent */
@@ -443,6 +466,15 @@ typedef struct ConcordCourier
 	dlist_head	lanes;
 	int			nlanes;
 	HTAB	   *by_mapping;		/* of ConcordLanes */
+	HTAB	   *sources;		/* work.c */
+	dlist_head	busy;			/* of lanes, as their places say */
+	dlist_head	watched;
+	dlist_head	fresh;
+	dlist_head	linkless;
+	dlist_head	idle;
+	dlist_head	unbooked;
+	int			nresting;
+	bool		units;			/* a mapping has option unit */
 	MemoryContext catalog;		/* of mappings; NULL: none was loaded */
 	List	   *mappings;		/* of the database, as of the last reload */
 	dlist_head	ended;			/* deliveries to be committed */
@@ -451,6 +483,8 @@ typedef struct ConcordCourier
 	bool		ended_gates;	/* one of them holds up its key */
 	bool		want_durable;
 	TimestampTz booked_at;
+	TimestampTz swept_at;		/* when the positions of all were booked */
+	bool		sweep;			/* book those of all */
 	int			in_flight;
 
 	ConcordOutboxReader *head;	/* shared by all lanes that are not behind */
@@ -606,7 +640,8 @@ extern int	concord_depends_expand(const ConcordMapping *mapping,
 								   const ConcordEvent *event,
 								   ConcordEvent **updates, bool *unknown);
 extern void concord_depends_begin(ConcordLane *lane,
-								  const ConcordEvent *events, int nevents);
+								  const ConcordEvent *const *events,
+								  int nevents);
 extern void concord_depends_take(ConcordCourier *courier, ConcordLane *lane,
 								 ConcordBatch *batch,
 								 const ConcordEvent *event);

@@ -232,7 +232,7 @@ dep_note(struct ConcordDependsSeen *seen, XLogRecPtr lsn, const char *key)
  * their rows need no update on account of others.
  */
 void
-concord_depends_begin(ConcordLane *lane, const ConcordEvent *events,
+concord_depends_begin(ConcordLane *lane, const ConcordEvent *const *events,
 					  int nevents)
 {
 	const ConcordMapping *mapping = lane->definition->mapping;
@@ -240,7 +240,7 @@ concord_depends_begin(ConcordLane *lane, const ConcordEvent *events,
 
 	if (nevents == 0)
 		return;
-	if (seen != NULL && seen->lsn != events[0].lsn)
+	if (seen != NULL && seen->lsn != events[0]->lsn)
 	{
 		MemoryContextDelete(seen->context);
 		seen = NULL;
@@ -259,18 +259,19 @@ concord_depends_begin(ConcordLane *lane, const ConcordEvent *events,
 								 HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 		lane->depends_seen = seen;
 	}
-	seen->lsn = events[nevents - 1].lsn;
+	seen->lsn = events[nevents - 1]->lsn;
 	for (int i = 0; i < nevents; i++)
 	{
-		ConcordEvent old_row = events[i];
+		const ConcordEvent *event = events[i];
+		ConcordEvent old_row = *event;
 
-		if (events[i].relation == NULL || events[i].op == CONCORD_OP_RESYNC ||
-			events[i].relation->relid != mapping->source)
+		if (event->relation == NULL || event->op == CONCORD_OP_RESYNC ||
+			event->relation->relid != mapping->source)
 			continue;
-		dep_note(seen, events[i].lsn, concord_scan_local_key(mapping, &events[i]));
+		dep_note(seen, event->lsn, concord_scan_local_key(mapping, event));
 		old_row.new_image = NULL;
-		if (events[i].new_image != NULL && events[i].old_image != NULL)
-			dep_note(seen, events[i].lsn, concord_scan_local_key(mapping, &old_row));
+		if (event->new_image != NULL && event->old_image != NULL)
+			dep_note(seen, event->lsn, concord_scan_local_key(mapping, &old_row));
 	}
 }
 

@@ -19,7 +19,7 @@
 #include "base/settings.h"
 #include "catalog/pg_type.h"
 #include "connector/limits.h"
-#include "delivery/delivery.h"
+#include "delivery/work.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -105,6 +105,7 @@ concord_courier_create(ConcordDatabase *db, int index)
 	courier->seen_seq = -1;
 	dlist_init(&courier->systems);
 	dlist_init(&courier->lanes);
+	concord_work_init(courier);
 	dlist_init(&courier->ended);
 	eng_watch(courier);
 	SetConfigOption("lock_timeout", "2s", PGC_SUSET, PGC_S_OVERRIDE);
@@ -122,14 +123,17 @@ static void
 eng_forget_keys(ConcordCourier *courier)
 {
 	XLogRecPtr	flushed = GetFlushRecPtr(NULL);
-	dlist_iter	iter;
 
-	dlist_foreach(iter, &courier->lanes)
+	/* about as their commits were; one that is out of place waits a moment */
+	while (!dlist_is_empty(&courier->idle))
 	{
-		ConcordLane *lane = dlist_container(ConcordLane, node, iter.cur);
+		ConcordLane *lane = dlist_container(ConcordLane, has_idle.node,
+											dlist_head_node(&courier->idle));
 
-		if (lane->keys != NULL)
-			concord_keys_forget_idle(lane, flushed);
+		concord_keys_forget_idle(lane, flushed);
+		if (!dlist_is_empty(&lane->idle_keys))
+			break;
+		concord_place_leave(&lane->has_idle);
 	}
 }
 
@@ -141,30 +145,56 @@ eng_sooner(TimestampTz *until, TimestampTz when)
 		*until = when;
 }
 
-/* eng_ready_due says when something that is ready may be sent; -1: unknown. */
+/*
+ * eng_ready_due says when something that is ready for a system may be sent; -1:
+ * unknown.
+ */
 static TimestampTz
-eng_ready_due(ConcordCourier *courier, const ConcordLane *lane)
+eng_ready_due(ConcordCourier *courier, ConcordSystem *system)
 {
-	TimestampTz first = dlist_is_empty(unconstify(dlist_head *, &lane->linkless)) ? -1 : 0;
+	TimestampTz first = -1;
+	TimestampTz asked;
 	dlist_iter	iter;
 
-	dlist_foreach(iter, unconstify(dlist_head *, &lane->routes))
+	/* of one that is probed, what is under way comes first */
+	if (dlist_is_empty(&system->ready) || system->held != NULL ||
+		(system->breaker != CONCORD_BREAKER_CLOSED && system->in_flight > 0))
+		return -1;
+	asked = concord_breaker_asked(system, courier->now);
+	if (asked < 0)
+		return -1;
+	dlist_foreach(iter, &system->ready)
 	{
-		const ConcordRoute *route = dlist_container(ConcordRoute, node, iter.cur);
-		const ConcordSystem *system = route->system;
-		TimestampTz due;
+		const ConcordRoute *route = dlist_container(ConcordRoute, ready_place.node,
+													iter.cur);
+		TimestampTz due = Max(asked, Max(route->linger_until,
+										 route->lane->hold_until));
 
-		/* of one that is probed, what is under way comes first */
-		if (route->nready == 0 || system->held != NULL ||
-			(system->breaker != CONCORD_BREAKER_CLOSED && system->in_flight > 0))
+		if (route->lane->state != CONCORD_LANE_OPEN)
 			continue;
-		due = concord_breaker_asked(system, courier->now);
-		if (due < 0)
-			continue;
-		due = Max(due, route->linger_until);
 		first = first < 0 ? due : Min(first, due);
+		if (first <= courier->now)
+			break;
 	}
 	return first;
+}
+
+/* eng_held: nothing of a lane may go anywhere. */
+static bool
+eng_held(const ConcordLane *lane)
+{
+	return lane->state != CONCORD_LANE_OPEN ||
+		(concord_lane_single(lane) && lane->own.system->held != NULL);
+}
+
+/* eng_fresh_due says when a lane's events may be mapped. */
+static TimestampTz
+eng_fresh_due(ConcordCourier *courier, const ConcordLane *lane)
+{
+	if (eng_held(lane))
+		return -1;
+	return Max(lane->barred ? courier->now + ENG_BOOK_WAIT_MS * INT64CONST(1000) : 0,
+			   lane->hold_until);
 }
 
 /* eng_parked_due says when an exception may be tried; -1: unknown. */
@@ -184,38 +214,58 @@ eng_parked_due(ConcordCourier *courier, const ConcordLane *lane)
 	return Max(next, concord_breaker_next(system, courier->now));
 }
 
-/* eng_lane_due says when a lane has something to do again. */
+/* eng_unit_due says when to look whether a transaction may go; -1: unknown. */
 static TimestampTz
-eng_lane_due(ConcordCourier *courier, const ConcordLane *lane)
+eng_unit_due(ConcordCourier *courier, const ConcordLane *lane)
 {
-	TimestampTz due = -1;
-	TimestampTz parked;
+	TimestampTz due;
 
-	if (lane->state != CONCORD_LANE_OPEN ||
-		(concord_lane_single(lane) && lane->own.system->held != NULL))
+	/* its turn may depend on other lanes, and on capture */
+	if (lane->own.system->unit != NULL)
 		return -1;
-	if (lane->nfresh > 0)
-		due = lane->barred ? courier->now + ENG_BOOK_WAIT_MS * INT64CONST(1000) : 0;
-	else if (lane->unit && lane->nready + lane->nwindow > 0)
-	{
-		/* its turn may depend on other lanes, and on capture */
-		if (lane->own.system->unit != NULL)
-			return -1;
-		due = concord_breaker_asked(lane->own.system, courier->now);
-		if (due >= 0)
-			due = Max(Max(due, lane->own.system->unit_hold),
-					  courier->now + ENG_UNIT_WAIT_MS * INT64CONST(1000));
-	}
-	else
-	{
-		due = eng_ready_due(courier, lane);
-		parked = eng_parked_due(courier, lane);
-		if (due < 0 || (parked >= 0 && parked < due))
-			due = parked;
-	}
+	due = concord_breaker_asked(lane->own.system, courier->now);
 	if (due < 0)
 		return -1;
-	return Max(due, lane->hold_until);
+	return Max(Max(due, lane->own.system->unit_hold),
+			   courier->now + ENG_UNIT_WAIT_MS * INT64CONST(1000));
+}
+
+/* eng_watched_due says when a lane that is watched has something to do again. */
+static TimestampTz
+eng_watched_due(ConcordCourier *courier, const ConcordLane *lane)
+{
+	TimestampTz due;
+
+	if (eng_held(lane) || lane->nfresh > 0)
+		return -1;
+	due = lane->unit && lane->nready + lane->nwindow > 0 ?
+		eng_unit_due(courier, lane) : eng_parked_due(courier, lane);
+	return due < 0 ? -1 : Max(due, lane->hold_until);
+}
+
+/* eng_lanes_due brings a wait's end forward to when lanes have something to do. */
+static void
+eng_lanes_due(ConcordCourier *courier, TimestampTz *until, TimestampTz now)
+{
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &courier->fresh)
+	{
+		eng_sooner(until, eng_fresh_due(courier, dlist_container(ConcordLane, has_fresh.node, iter.cur)));
+		if (*until <= now)
+			return;
+	}
+	dlist_foreach(iter, &courier->linkless)
+	{
+		ConcordLane *lane = dlist_container(ConcordLane, has_linkless.node, iter.cur);
+
+		if (!eng_held(lane) && !lane->unit && lane->nfresh == 0)
+			eng_sooner(until, lane->hold_until);
+		if (*until <= now)
+			return;
+	}
+	dlist_foreach(iter, &courier->watched)
+		eng_sooner(until, eng_watched_due(courier, dlist_container(ConcordLane, watched.node, iter.cur)));
 }
 
 /* eng_wait_ms says how long there is nothing to do. */
@@ -243,14 +293,10 @@ eng_wait_ms(ConcordCourier *courier)
 		if (!dlist_is_empty(&system->waiting) ||
 			!dlist_is_empty(&system->waiting_groups))
 			eng_sooner(&until, concord_breaker_asked(system, now));
+		eng_sooner(&until, eng_ready_due(courier, system));
 	}
-	dlist_foreach(iter, &courier->lanes)
-	{
-		ConcordLane *lane = dlist_container(ConcordLane, node, iter.cur);
-
-		if (lane->own.system != NULL)
-			eng_sooner(&until, eng_lane_due(courier, lane));
-	}
+	if (until > now)
+		eng_lanes_due(courier, &until, now);
 	if (until <= now)
 		return 0;
 	return (int) ((until - now + 999) / 1000);

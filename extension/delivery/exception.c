@@ -24,6 +24,7 @@
 #include "base/bookkeeping.h"
 #include "catalog/pg_type.h"
 #include "delivery/delivery.h"
+#include "delivery/work.h"
 #include "executor/spi.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -112,6 +113,8 @@ concord_parked_add(ConcordLane *lane, int64 delivery, int64 seq, bool again,
 		p->keys[0] = MemoryContextStrdup(lane->memory, key);
 	if (old_key != NULL && (key == NULL || strcmp(key, old_key) != 0))
 		p->keys[1] = MemoryContextStrdup(lane->memory, old_key);
+	concord_lane_wake(lane);
+	concord_lane_watch(lane);
 	dlist_push_tail(&lane->parked, &p->node);
 	lane->nparked++;
 	if (!again || lane->definition->mapping->options.replay_events)
@@ -283,9 +286,9 @@ park_pick(ConcordCourier *courier, ConcordParked **picked, Datum *ids)
 	dlist_iter	iter;
 	int			n = 0;
 
-	dlist_foreach(iter, &courier->lanes)
+	dlist_foreach(iter, &courier->watched)
 	{
-		ConcordLane *lane = dlist_container(ConcordLane, node, iter.cur);
+		ConcordLane *lane = dlist_container(ConcordLane, watched.node, iter.cur);
 
 		if (lane->state != CONCORD_LANE_OPEN || lane->hold_until > courier->now ||
 			(concord_lane_single(lane) &&

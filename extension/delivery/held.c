@@ -15,6 +15,7 @@
 #include "base/compat.h"
 
 #include "delivery/delivery.h"
+#include "delivery/work.h"
 #include "utils/timestamp.h"
 
 #define HELD_SOON_US		INT64CONST(1000000)
@@ -88,9 +89,9 @@ concord_routes_move_held(ConcordCourier *courier)
 {
 	dlist_iter	iter;
 
-	dlist_foreach(iter, &courier->lanes)
+	dlist_foreach(iter, &courier->watched)
 	{
-		ConcordLane *lane = dlist_container(ConcordLane, node, iter.cur);
+		ConcordLane *lane = dlist_container(ConcordLane, watched.node, iter.cur);
 
 		if (lane->state == CONCORD_LANE_OPEN && lane->nready > 0 &&
 			!concord_lane_single(lane))

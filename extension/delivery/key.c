@@ -19,7 +19,7 @@
 #include "base/compat.h"
 
 #include "common/hashfn.h"
-#include "delivery/delivery.h"
+#include "delivery/work.h"
 #include "utils/memutils.h"
 
 typedef struct KeyEntry
@@ -92,6 +92,7 @@ key_rest(ConcordKey *key)
 	{
 		dlist_push_tail(&key->lane->idle_keys, &key->idle_node);
 		key->idle = true;
+		concord_place_enter(&key->lane->courier->idle, &key->lane->has_idle);
 	}
 }
 
@@ -204,6 +205,14 @@ concord_keys_turn(const ConcordDelivery *d)
 	return true;
 }
 
+/* key_ready notes that a route has one more that is ready. */
+static void
+key_ready(ConcordRoute *route)
+{
+	if (route->nready++ == 0 && !route->lane->unit)
+		concord_place_enter(&route->system->ready, &route->ready_place);
+}
+
 /* concord_keys_check puts a queued delivery into ready if it is its turn. */
 void
 concord_keys_check(ConcordDelivery *d)
@@ -214,10 +223,13 @@ concord_keys_check(ConcordDelivery *d)
 	if (d->link_known)
 	{
 		dlist_push_tail(&d->route->ready, &d->list_node);
-		d->route->nready++;
+		key_ready(d->route);
 	}
 	else
+	{
 		dlist_push_tail(&d->lane->linkless, &d->list_node);
+		concord_place_enter(&d->lane->courier->linkless, &d->lane->has_linkless);
+	}
 	d->lane->nready++;
 	d->listed = true;
 }
@@ -373,7 +385,7 @@ void
 concord_ready_unget(ConcordDelivery *d)
 {
 	dlist_push_head(&d->route->ready, &d->list_node);
-	d->route->nready++;
+	key_ready(d->route);
 	d->lane->nready++;
 	d->listed = true;
 }

@@ -29,6 +29,7 @@
 #include "delivery/delivery.h"
 #include "delivery/division.h"
 #include "delivery/lease.h"
+#include "delivery/work.h"
 #include "executor/spi.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
@@ -36,6 +37,8 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#define LANE_LEAD			8192	/* events that the head reads for others
+									 * only */
 #define LANE_ERROR_MAX		1000
 #define LANE_PATIENCE_US	INT64CONST(500000)	/* with a courier that is away */
 
@@ -97,6 +100,7 @@ lane_create(ConcordCourier *courier, int32 id, int share)
 	if (!found)
 		dlist_init(&lanes->lanes);
 	dlist_push_tail(&lanes->lanes, &lane->mapping_node);
+	lane->courier = courier;
 	lane->id = id;
 	lane->share = share;
 	lane->context = context;
@@ -106,7 +110,10 @@ lane_create(ConcordCourier *courier, int32 id, int share)
 	lane->own.lane = lane;
 	dlist_init(&lane->own.ready);
 	dlist_push_tail(&lane->routes, &lane->own.node);
+	dlist_init(&lane->sources);
 	dlist_push_tail(&courier->lanes, &lane->node);
+	concord_place_enter(&courier->busy, &lane->busy);
+	concord_lane_watch(lane);
 	courier->nlanes++;
 	return lane;
 }
@@ -129,7 +136,7 @@ concord_lane_error(ConcordCourier *courier, ConcordLane *lane,
 	lane->last_error = MemoryContextAlloc(lane->context, LANE_ERROR_MAX);
 	lane_copy(lane->last_error, LANE_ERROR_MAX, message);
 	lane->last_error_at = courier->now;
-	lane->dirty = true;
+	concord_lane_dirty(lane);
 }
 
 /*
@@ -206,6 +213,7 @@ lane_changed(const ConcordLane *lane, const ConcordMapping *m)
 static void
 lane_reset(ConcordLane *lane)
 {
+	concord_lane_leaves_lists(lane);
 	if (lane->definition != NULL)
 	{
 		lane->definition->refs = 1; /* what batches held goes with memory */
@@ -253,7 +261,11 @@ void
 concord_lane_drain(ConcordLane *lane)
 {
 	if (lane->state == CONCORD_LANE_OPEN)
+	{
+		concord_lane_wake(lane);
+		concord_lane_watch(lane);
 		lane->state = CONCORD_LANE_DRAINING;
+	}
 	else if (lane->state == CONCORD_LANE_UNSTARTED)
 		lane_close(lane);
 }
@@ -350,6 +362,22 @@ lane_divide(ConcordCourier *courier, ConcordLane *lane)
 }
 
 /*
+ * lane_lead has the head go on from where a lane begins that is far ahead of it;
+ * all others catch up by themselves.  One that is not far waits for the head.
+ */
+static void
+lane_lead(ConcordCourier *courier, ConcordLane *lane)
+{
+	if (courier->head_pos > 0 &&
+		lane->read_pos <= courier->head_pos + LANE_LEAD)
+		return;
+	concord_lanes_wake(courier);
+	courier->head_pos = Max(courier->head_pos, lane->read_pos);
+	if (courier->head != NULL)
+		concord_outbox_seek(courier->head, courier->head_pos);
+}
+
+/*
  * lane_open starts a lane from its row.  Without one it stays unstarted; only
  * the first of a mapping's lanes does, the others look again.  So does one
  * whose row is of another division.
@@ -380,11 +408,10 @@ lane_open(ConcordCourier *courier, ConcordLane *lane)
 		concord_keys_create(lane);
 		concord_parked_init(lane);
 		concord_parked_sync(courier, lane, true);
+		concord_sources_add(lane);
 		lane->state = CONCORD_LANE_OPEN;
-		courier->head_pos = Max(courier->head_pos, lane->read_pos);
+		lane_lead(courier, lane);
 		courier->more_events = true;
-		if (courier->head != NULL)
-			concord_outbox_seek(courier->head, courier->head_pos);
 	}
 	else
 	{
@@ -500,6 +527,9 @@ lane_forget(ConcordCourier *courier, ConcordLane *lane)
 	concord_lane_lease(lane, false);
 	dlist_delete(&lane->node);
 	dlist_delete(&lane->mapping_node);
+	concord_lane_leaves_lists(lane);
+	concord_place_leave(&lane->watched);
+	concord_place_leave(&lane->busy);
 	if (dlist_is_empty(concord_lanes_of(courier, lane->id)))
 		hash_search(courier->by_mapping, &lane->id, HASH_REMOVE, NULL);
 	courier->nlanes--;
@@ -592,11 +622,15 @@ lane_survey(ConcordCourier *courier, List *mappings)
 
 		lane->wanted = lane->home = false;
 		lane->gone = true;
+		if (lane->state != CONCORD_LANE_OPEN)
+			concord_lane_watch(lane);
 	}
+	courier->units = false;
 	foreach(lc, mappings)
 	{
 		ConcordMapping *m = lfirst(lc);
 
+		courier->units |= m->options.unit;
 		for (int share = 0; share < m->options.couriers; share++)
 			lane_want(courier, m, share);
 		dlist_foreach(iter, concord_lanes_of(courier, m->id))
@@ -694,9 +728,9 @@ concord_lanes_advance(ConcordCourier *courier)
 {
 	dlist_mutable_iter iter;
 
-	dlist_foreach_modify(iter, &courier->lanes)
+	dlist_foreach_modify(iter, &courier->watched)
 	{
-		ConcordLane *lane = dlist_container(ConcordLane, node, iter.cur);
+		ConcordLane *lane = dlist_container(ConcordLane, watched.node, iter.cur);
 
 		if (lane->state == CONCORD_LANE_DRAINING && lane->in_flight == 0)
 		{
@@ -710,5 +744,7 @@ concord_lanes_advance(ConcordCourier *courier)
 			concord_lane_lease(lane, false);
 		if (lane->state == CONCORD_LANE_CLOSED && lane->gone)
 			lane_forget(courier, lane);
+		else
+			concord_lane_unwatch(lane);
 	}
 }

@@ -23,6 +23,7 @@
 #include "base/bookkeeping.h"
 #include "base/digest.h"
 #include "delivery/linkread.h"
+#include "delivery/work.h"
 #include "lib/stringinfo.h"
 
 #define LINK_FETCH_LIMIT	1024
@@ -100,12 +101,12 @@ link_learn(ConcordCourier *courier, ConcordDelivery *d)
 static int
 link_collect(ConcordCourier *courier, ConcordDelivery **ds, int max)
 {
-	dlist_iter	iter;
+	dlist_mutable_iter iter;
 	int			n = 0;
 
-	dlist_foreach(iter, &courier->lanes)
+	dlist_foreach_modify(iter, &courier->linkless)
 	{
-		ConcordLane *lane = dlist_container(ConcordLane, node, iter.cur);
+		ConcordLane *lane = dlist_container(ConcordLane, has_linkless.node, iter.cur);
 		dlist_mutable_iter inner;
 
 		if (lane->state != CONCORD_LANE_OPEN)

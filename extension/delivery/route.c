@@ -29,6 +29,7 @@
 #include "base/bookkeeping.h"
 #include "catalog/pg_type.h"
 #include "delivery/leave.h"
+#include "delivery/work.h"
 #include "executor/spi.h"
 #include "foreign/foreign.h"
 #include "mb/pg_wchar.h"
@@ -68,6 +69,7 @@ concord_routes_close(ConcordLane *lane)
 
 		if (route->system != NULL)
 			dlist_delete(&route->system_node);
+		concord_place_leave(&route->ready_place);
 		route->system = NULL;
 		concord_access_release(route->access);
 		route->access = NULL;
@@ -214,6 +216,7 @@ rt_load(ConcordCourier *courier, ConcordLane *lane, Oid serverid,
 		route->id = number;
 		dlist_init(&route->ready);
 		dlist_push_tail(&lane->routes, &route->node);
+		concord_lane_watch(lane);
 		concord_route_use(courier, route, access);
 		courier->chores_at = courier->now;	/* may it be contacted */
 	}

@@ -22,6 +22,7 @@
 #include "common/hashfn.h"
 #include "delivery/group.h"
 #include "delivery/log.h"
+#include "delivery/work.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 #include "utils/timestamp.h"
@@ -45,7 +46,7 @@ concord_delivery_end(ConcordCourier *courier, ConcordDelivery *d,
 		courier->want_durable = true;
 	if (concord_keys_waited_for(d))
 		courier->ended_gates = true;
-	d->lane->dirty = true;
+	concord_lane_dirty(d->lane);
 }
 
 /* ---------------------------------------------------------------------
@@ -671,36 +672,28 @@ send_gather(ConcordCourier *courier, ConcordRoute *route, SendRound *round)
 static void
 send_pick(ConcordCourier *courier, ConcordSystem *system, SendRound *round)
 {
-	int			idle = 0;
-	int			nroutes = 0;
-	int			nready = 0;
+	ConcordRoute *first_idle = NULL;	/* since it, none had anything */
 	int			stale = round->stale + 4 * system->limits.concurrency + 16;
-	dlist_iter	iter;
 
-	dlist_foreach(iter, &system->routes)
-	{
-		ConcordRoute *route = dlist_container(ConcordRoute, system_node, iter.cur);
-
-		nroutes++;
-		nready += route->lane->unit ? 0 : route->nready;
-	}
-	if (nready == 0)
+	if (dlist_is_empty(&system->ready))
 		return;					/* no place is needed */
-	while (idle < nroutes && round->n < SEND_ROUND_LIMIT &&
+	while (!dlist_is_empty(&system->ready) && round->n < SEND_ROUND_LIMIT &&
 		   round->stale < stale && concord_breaker_allows(system))
 	{
-		dlist_node *node = dlist_pop_head_node(&system->routes);
-		ConcordRoute *route = dlist_container(ConcordRoute, system_node, node);
+		dlist_node *node = dlist_head_node(&system->ready);
+		ConcordRoute *route = dlist_container(ConcordRoute, ready_place.node, node);
 		int			before = round->n;
 
-		dlist_push_tail(&system->routes, node);
+		if (route == first_idle)
+			break;
+		dlist_delete(node);
+		dlist_push_tail(&system->ready, node);
 		if (route->lane->state == CONCORD_LANE_OPEN &&
-			!route->lane->unit &&
 			route->lane->hold_until <= courier->now &&
 			send_gather(courier, route, round))
-			idle = 0;
-		else
-			idle++;
+			first_idle = NULL;
+		else if (first_idle == NULL && route->ready_place.in)
+			first_idle = route;
 		if (round->n > before)
 			concord_send_use_place(courier, system);
 	}
@@ -788,7 +781,8 @@ concord_send_ready(ConcordCourier *courier)
 													iter.cur);
 
 			concord_send_line(courier, system, false);
-			concord_unit_turn(courier, system);
+			if (courier->units)
+				concord_unit_turn(courier, system);
 			send_pick(courier, system, round);
 		}
 		if (round->reserve)

@@ -64,6 +64,7 @@ concord_system_get(ConcordCourier *courier, const ConcordServer *server)
 		system->serverid = server->serverid;
 		system->dirty = true;
 		dlist_init(&system->routes);
+		dlist_init(&system->ready);
 		dlist_init(&system->waiting);
 		dlist_init(&system->waiting_groups);
 		dlist_push_tail(&courier->systems, &system->node);

@@ -20,6 +20,7 @@
 #include "base/bookkeeping.h"
 #include "delivery/delivery.h"
 #include "delivery/division.h"
+#include "delivery/work.h"
 #include "executor/spi.h"
 #include "storage/procarray.h"
 #include "utils/builtins.h"
@@ -134,10 +135,14 @@ take_share(ConcordLane *lane, const ConcordEvent *event)
 	return TAKE_BARRIER;
 }
 
-/* take_batch gives a lane its events of one read. */
+/*
+ * take_batch gives a lane its events of one read; seen is the commit of the last
+ * one that was read.
+ */
 static void
 take_batch(ConcordCourier *courier, ConcordLane *lane,
-		   const ConcordEvent *events, int nevents, int64 read_up_to)
+		   const ConcordEvent *const *events, int nevents, int64 read_up_to,
+		   XLogRecPtr seen)
 {
 	const ConcordMapping *mapping = lane->definition->mapping;
 	ConcordBatch *batch = NULL;
@@ -146,35 +151,38 @@ take_batch(ConcordCourier *courier, ConcordLane *lane,
 		concord_depends_begin(lane, events, nevents);
 	for (int i = 0; i < nevents; i++)
 	{
+		const ConcordEvent *event = events[i];
 		ConcordEvent *copy;
 
-		if (!take_wants(lane, &events[i]))
+		if (!take_wants(lane, event))
 			continue;
 		if (lane->shares > 1 || lane->past != NIL)
-			switch (take_share(lane, &events[i]))
+			switch (take_share(lane, event))
 			{
 				case TAKE_OTHER:
 					continue;
 				case TAKE_BARRIER:
-					read_up_to = events[i].seq - 1;
+					read_up_to = event->seq - 1;
 					nevents = i;
+					seen = InvalidXLogRecPtr;
 					continue;
 				case TAKE_ALONE:
-					read_up_to = events[i].seq;
+					read_up_to = event->seq;
 					nevents = i + 1;
+					seen = InvalidXLogRecPtr;
 					break;
 				case TAKE_OURS:
 					break;
 			}
 		if (batch == NULL)
 			batch = concord_batch_create(lane->memory);
-		if (concord_depends_find(mapping, &events[i]) != NULL)
+		if (concord_depends_find(mapping, event) != NULL)
 		{
-			concord_depends_take(courier, lane, batch, &events[i]);
+			concord_depends_take(courier, lane, batch, event);
 			continue;
 		}
-		copy = concord_event_copy(&events[i], batch->context);
-		copy->relation = concord_take_relation(courier, events[i].relation);
+		copy = concord_event_copy(event, batch->context);
+		copy->relation = concord_take_relation(courier, event->relation);
 		if (copy->op == CONCORD_OP_RESYNC &&
 			!concord_resync_row(courier, lane, copy, batch->context))
 			continue;
@@ -183,8 +191,8 @@ take_batch(ConcordCourier *courier, ConcordLane *lane,
 	concord_batch_release(batch);
 	lane->read_pos = Max(lane->read_pos, read_up_to);
 	/* what committed before the last one that was seen has been seen */
-	if (nevents > 0)
-		lane->whole = Max(lane->whole, events[nevents - 1].lsn - 1);
+	if (seen != InvalidXLogRecPtr)
+		lane->whole = Max(lane->whole, seen - 1);
 	/* what was read beyond a barrier is read again */
 	if (lane->barrier != 0 && lane->reader != NULL)
 		concord_outbox_seek(lane->reader, lane->read_pos);
@@ -208,55 +216,76 @@ take_wanted(ConcordCourier *courier, const ConcordLane *lane)
 		lane->hold_until <= courier->now && concord_window_has_room(lane);
 }
 
-/* Which tables the events of one read are of. */
-typedef struct TakeTables
+/* What take_head hands out. */
+typedef struct TakeRead
 {
-	Oid		   *relids;			/* sorted */
-	int			n;
-	bool		messages;		/* and some are of none */
-} TakeTables;
+	ConcordCourier *courier;
+	dlist_head	taken;			/* of ConcordTaken */
+} TakeRead;
 
-/* take_tables finds them. */
+/* take_hand gives a lane one event of a read. */
 static void
-take_tables(TakeTables *tables, const ConcordEvent *events, int nevents)
+take_hand(ConcordLane *lane, const ConcordEvent *event, void *arg)
 {
-	tables->relids = palloc(sizeof(Oid) * Max(nevents, 1));
-	tables->n = 0;
-	tables->messages = false;
-	for (int i = 0; i < nevents; i++)
+	TakeRead   *read = arg;
+	ConcordTaken *taken = lane->taken;
+
+	if (taken == NULL)
 	{
-		if (events[i].relation == NULL || events[i].op == CONCORD_OP_RESYNC ||
-			events[i].op == CONCORD_OP_EMIT)
-			tables->messages = true;
-		else if (tables->n == 0 ||
-				 tables->relids[tables->n - 1] != events[i].relation->relid)
-			tables->relids[tables->n++] = events[i].relation->relid;
+		if (lane->state != CONCORD_LANE_OPEN)
+			return;
+		concord_lane_wake(lane);
+		taken = MemoryContextAllocZero(read->courier->turn, sizeof(ConcordTaken));
+		taken->lane = lane;
+		taken->wanted = lane->read_pos >= read->courier->head_pos &&
+			take_wanted(read->courier, lane);
+		dlist_push_tail(&read->taken, &taken->node);
+		lane->taken = taken;
 	}
-	qsort(tables->relids, tables->n, sizeof(Oid), oid_cmp);
+	if (!taken->wanted || (taken->n > 0 && taken->events[taken->n - 1] == event))
+		return;
+	if (taken->n == taken->allocated)
+	{
+		taken->allocated = Max(2 * taken->allocated, 4);
+		taken->events = taken->events == NULL ?
+			MemoryContextAlloc(read->courier->turn,
+							   sizeof(ConcordEvent *) * taken->allocated) :
+			repalloc(taken->events, sizeof(ConcordEvent *) * taken->allocated);
+	}
+	taken->events[taken->n++] = event;
 }
 
 /*
- * take_concerns: a read may have events of a lane.  With a thousand mappings of
- * as many tables, asking each lane about each event would cost more than all
- * that is done with the event.
+ * take_pass moves the lanes on that a read has nothing for; one that does not
+ * take it will be behind.
  */
-static bool
-take_concerns(const ConcordLane *lane, const TakeTables *tables)
+static void
+take_pass(ConcordCourier *courier, int64 read_up_to)
 {
-	const ConcordMapping *mapping = lane->definition->mapping;
+	dlist_iter	iter;
 
-	return tables->messages || mapping->options.depends != NIL ||
-		(OidIsValid(mapping->source) &&
-		 bsearch(&mapping->source, tables->relids, tables->n, sizeof(Oid),
-				 oid_cmp) != NULL);
+	dlist_foreach(iter, &courier->busy)
+	{
+		ConcordLane *lane = dlist_container(ConcordLane, busy.node, iter.cur);
+
+		if (lane->taken == NULL && lane->read_pos >= courier->head_pos &&
+			take_wanted(courier, lane))
+			lane->read_pos = Max(lane->read_pos, read_up_to);
+		else if (lane->state == CONCORD_LANE_OPEN && lane->read_pos < read_up_to)
+			concord_lane_watch(lane);
+	}
 }
 
-/* take_head reads once for all lanes that are not behind. */
+/*
+ * take_head reads once for all lanes that are not behind.  With a thousand
+ * mappings of as many tables, asking each lane about each event would cost more
+ * than all that is done with the event: each event finds its lanes.
+ */
 static void
 take_head(ConcordCourier *courier)
 {
+	TakeRead	read = {courier};
 	ConcordEvent *events;
-	TakeTables	tables;
 	int			nevents;
 	int64		read_up_to;
 	dlist_iter	iter;
@@ -267,18 +296,20 @@ take_head(ConcordCourier *courier)
 	events = concord_outbox_read(courier->head, CONCORD_READ_EVENTS,
 								 CONCORD_READ_BYTES, &nevents, &read_up_to);
 	take_note_starts(courier, events, nevents);
-	take_tables(&tables, events, nevents);
-	dlist_foreach(iter, &courier->lanes)
+	dlist_init(&read.taken);
+	for (int i = 0; i < nevents; i++)
+		concord_sources_concerned(courier, &events[i], take_hand, &read);
+	dlist_foreach(iter, &read.taken)
 	{
-		ConcordLane *lane = dlist_container(ConcordLane, node, iter.cur);
+		ConcordTaken *taken = dlist_container(ConcordTaken, node, iter.cur);
 
-		if (lane->read_pos < courier->head_pos || !take_wanted(courier, lane))
-			continue;
-		if (take_concerns(lane, &tables))
-			take_batch(courier, lane, events, nevents, read_up_to);
-		else
-			lane->read_pos = Max(lane->read_pos, read_up_to);
+		if (taken->wanted)
+			take_batch(courier, taken->lane, taken->events, taken->n, read_up_to,
+					   events[nevents - 1].lsn);
 	}
+	take_pass(courier, read_up_to);
+	dlist_foreach(iter, &read.taken)
+		dlist_container(ConcordTaken, node, iter.cur)->lane->taken = NULL;
 	courier->more_events |= nevents > 0;
 	courier->head_pos = Max(courier->head_pos, read_up_to);
 }
@@ -288,6 +319,7 @@ static void
 take_own(ConcordCourier *courier, ConcordLane *lane)
 {
 	ConcordEvent *events;
+	const ConcordEvent **pointers;
 	int			nevents;
 	int64		read_up_to;
 
@@ -304,12 +336,43 @@ take_own(ConcordCourier *courier, ConcordLane *lane)
 	events = concord_outbox_read(lane->reader, CONCORD_READ_EVENTS,
 								 CONCORD_READ_BYTES, &nevents, &read_up_to);
 	courier->more_events |= read_up_to > lane->read_pos;
-	take_batch(courier, lane, events, nevents, read_up_to);
+	pointers = MemoryContextAlloc(courier->turn,
+								  sizeof(ConcordEvent *) * Max(nevents, 1));
+	for (int i = 0; i < nevents; i++)
+		pointers[i] = &events[i];
+	take_batch(courier, lane, pointers, nevents, read_up_to,
+			   nevents > 0 ? events[nevents - 1].lsn : InvalidXLogRecPtr);
 	if (lane->read_pos >= courier->head_pos)
 	{
 		concord_outbox_close(lane->reader);
 		lane->reader = NULL;
 	}
+}
+
+/* take_at_head: a lane takes what the head reads.  The first mostly does. */
+static bool
+take_at_head(ConcordCourier *courier)
+{
+	dlist_iter	iter;
+
+	if (courier->nresting > 0)
+		return true;
+	dlist_foreach(iter, &courier->busy)
+	{
+		ConcordLane *lane = dlist_container(ConcordLane, busy.node, iter.cur);
+
+		if (lane->read_pos >= courier->head_pos && take_wanted(courier, lane))
+			return true;
+	}
+	return false;
+}
+
+/* take_behind: a lane that takes events is behind the head. */
+static bool
+take_behind(ConcordCourier *courier, const ConcordLane *lane)
+{
+	return lane->read_pos < courier->head_pos && !lane->resting &&
+		take_wanted(courier, lane);
 }
 
 /*
@@ -319,22 +382,13 @@ take_own(ConcordCourier *courier, ConcordLane *lane)
 void
 concord_take_events(ConcordCourier *courier)
 {
-	bool		head = false;
+	bool		head = take_at_head(courier);
 	bool		behind = false;
 	int64		last_seq = (int64) pg_atomic_read_u64(&courier->db->last_seq);
 	dlist_iter	iter;
 
-	dlist_foreach(iter, &courier->lanes)
-	{
-		ConcordLane *lane = dlist_container(ConcordLane, node, iter.cur);
-
-		if (!take_wanted(courier, lane))
-			continue;
-		if (lane->read_pos < courier->head_pos)
-			behind = true;
-		else
-			head = true;
-	}
+	dlist_foreach(iter, &courier->watched)
+		behind |= take_behind(courier, dlist_container(ConcordLane, watched.node, iter.cur));
 	courier->can_read = head || behind;
 	head = head && (last_seq != courier->seen_seq || courier->more_events);
 	if (!head && !behind)
@@ -347,11 +401,11 @@ concord_take_events(ConcordCourier *courier)
 		courier->seen_seq = last_seq;
 		take_head(courier);
 	}
-	dlist_foreach(iter, &courier->lanes)
+	dlist_foreach(iter, &courier->watched)
 	{
-		ConcordLane *lane = dlist_container(ConcordLane, node, iter.cur);
+		ConcordLane *lane = dlist_container(ConcordLane, watched.node, iter.cur);
 
-		if (lane->read_pos < courier->head_pos && take_wanted(courier, lane))
+		if (take_behind(courier, lane))
 			take_own(courier, lane);
 	}
 	concord_bookkeeping_commit(false);
@@ -687,15 +741,15 @@ take_map_lane(ConcordCourier *courier, ConcordLane *lane)
 void
 concord_take_map(ConcordCourier *courier)
 {
-	dlist_iter	iter;
+	dlist_mutable_iter iter;
 
 	/* what was captured after a definition changed is mapped by the new one */
 	if (concord_lanes_outdated(courier))
 		return;
 
-	dlist_foreach(iter, &courier->lanes)
+	dlist_foreach_modify(iter, &courier->fresh)
 	{
-		ConcordLane *lane = dlist_container(ConcordLane, node, iter.cur);
+		ConcordLane *lane = dlist_container(ConcordLane, has_fresh.node, iter.cur);
 
 		if (lane->state == CONCORD_LANE_OPEN &&
 			lane->hold_until <= courier->now && lane->nfresh > 0)

@@ -67,9 +67,9 @@ unit_lanes(ConcordCourier *courier, const ConcordLane *with, XLogRecPtr lsn,
 
 	*lanes = NIL;
 	*full = NULL;
-	dlist_foreach(iter, &courier->lanes)
+	dlist_foreach(iter, &courier->busy)
 	{
-		ConcordLane *lane = dlist_container(ConcordLane, node, iter.cur);
+		ConcordLane *lane = dlist_container(ConcordLane, busy.node, iter.cur);
 
 		if (!OidIsValid(lane->unit_server) || !unit_peers(lane, with) ||
 			(!lane->wanted && lane->state != CONCORD_LANE_DRAINING))

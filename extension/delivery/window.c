@@ -19,7 +19,7 @@
  */
 #include "base/compat.h"
 
-#include "delivery/delivery.h"
+#include "delivery/work.h"
 #include "utils/memutils.h"
 
 /* concord_batch_create makes a counted context with one reference. */
@@ -57,7 +57,12 @@ concord_delivery_create(ConcordLane *lane, ConcordBatch *events,
 	d->event = event;
 	d->taken_at = now;
 	events->refs++;
-	lane->nresyncs += event->op == CONCORD_OP_RESYNC;
+	concord_lane_wake(lane);
+	if (event->op == CONCORD_OP_RESYNC)
+	{
+		lane->nresyncs++;
+		concord_lane_watch(lane);
+	}
 	return d;
 }
 
@@ -185,7 +190,8 @@ concord_fresh_add(ConcordDelivery *d)
 {
 	Assert(d->state == CONCORD_DELIVERY_NEW && !d->listed);
 	dlist_push_tail(&d->lane->fresh, &d->list_node);
-	d->lane->nfresh++;
+	if (d->lane->nfresh++ == 0)
+		concord_place_enter(&d->lane->courier->fresh, &d->lane->has_fresh);
 	d->listed = true;
 }
 
@@ -198,13 +204,19 @@ concord_list_remove(ConcordDelivery *d)
 	dlist_delete(&d->list_node);
 	d->listed = false;
 	if (d->state == CONCORD_DELIVERY_NEW)
-		d->lane->nfresh--;
-	else
 	{
-		d->lane->nready--;
-		if (d->link_known)
-			d->route->nready--;
+		if (--d->lane->nfresh == 0)
+			concord_place_leave(&d->lane->has_fresh);
+		return;
 	}
+	d->lane->nready--;
+	if (!d->link_known)
+	{
+		if (dlist_is_empty(&d->lane->linkless))
+			concord_place_leave(&d->lane->has_linkless);
+	}
+	else if (--d->route->nready == 0)
+		concord_place_leave(&d->route->ready_place);
 }
 
 /* concord_window_cursor gives the seq up to which all is finished. */
@@ -214,7 +226,7 @@ concord_window_cursor(ConcordLane *lane)
 	ConcordDelivery *first;
 
 	if (dlist_is_empty(&lane->window))
-		return lane->read_pos;
+		return concord_lane_position(lane);
 	first = dlist_container(ConcordDelivery, window_node,
 							lane->window.head.next);
 	return first->event->seq - 1;
@@ -261,8 +273,8 @@ concord_window_done(ConcordLane *lane)
 		int64		low = lane->finished[2 * i];
 		int64		high = lane->finished[2 * i + 1];
 
-		if (high > lane->read_pos + 1)
-			win_range(&buf, Max(low, Max(lane->read_pos, lane->max_done) + 1),
+		if (high > concord_lane_position(lane) + 1)
+			win_range(&buf, Max(low, Max(concord_lane_position(lane), lane->max_done) + 1),
 					  high);
 	}
 	appendStringInfoChar(&buf, '}');
