@@ -56,6 +56,9 @@ typedef struct JsType
 	Oid			output;			/* output function; InvalidOid: not looked up */
 } JsType;
 
+/* A one in each of eight bytes. */
+#define JS_EACH_BYTE	UINT64CONST(0x0101010101010101)
+
 /* What the settings that canonical text depends on were before. */
 typedef struct JsSettings
 {
@@ -213,6 +216,44 @@ js_type(Oid typid, bool with_output)
 	return type;
 }
 
+/* js_zero has a bit set where one of the eight bytes of a word is zero. */
+static inline uint64
+js_zero(uint64 v)
+{
+	return (v - JS_EACH_BYTE) & ~v & (JS_EACH_BYTE << 7);
+}
+
+/*
+ * js_plain says how many bytes of a text need no escape.  Eight are looked at
+ * at once: below a space, a quote, a backslash, or DEL.  What a borrow makes
+ * look like one is looked at alone.
+ */
+static inline Size
+js_plain(const char *text, Size len)
+{
+	Size		i = 0;
+
+	for (; i + sizeof(uint64) <= len; i += sizeof(uint64))
+	{
+		uint64		v;
+
+		memcpy(&v, text + i, sizeof(v));
+		if ((((v - JS_EACH_BYTE * 0x20) & ~v & (JS_EACH_BYTE << 7)) |
+			 js_zero(v ^ (JS_EACH_BYTE * '"')) |
+			 js_zero(v ^ (JS_EACH_BYTE * '\\')) |
+			 js_zero(v ^ (JS_EACH_BYTE * 0x7F))) != 0)
+			break;
+	}
+	for (; i < len; i++)
+	{
+		unsigned char c = (unsigned char) text[i];
+
+		if (c < 0x20 || c == '"' || c == '\\' || c == 0x7F)
+			break;
+	}
+	return i;
+}
+
 /* js_escape appends a text in UTF-8 between quotes. */
 static void
 js_escape(StringInfo buf, const char *text, Size len)
@@ -220,13 +261,13 @@ js_escape(StringInfo buf, const char *text, Size len)
 	const char *end = text + len;
 	const char *run = text;
 
+	enlargeStringInfo(buf, len + 2);
 	appendStringInfoCharMacro(buf, '"');
-	for (const char *p = text; p < end; p++)
+	for (const char *p = text + js_plain(text, len); p < end;
+		 p = run + js_plain(run, end - run))
 	{
 		unsigned char c = (unsigned char) *p;
 
-		if (c >= 0x20 && c != '"' && c != '\\' && c != 0x7F)
-			continue;
 		appendBinaryStringInfo(buf, run, p - run);
 		run = p + 1;
 		switch (c)

@@ -151,23 +151,6 @@ concord_batch_limit(const ConcordServer *server, const ConcordMapping *mapping)
  * packing
  * ------------------------------------------------------------------- */
 
-/* concord_batch_path gives an item's address under the service. */
-const char *
-concord_batch_path(const ConcordBatchItem *item)
-{
-	const ConcordExchange *x = item->exchange;
-	const char *url = item->request->url;
-	StringInfoData base;
-	bool		under;
-
-	initStringInfo(&base);
-	concord_url_base(&base, x->server, x->mapping);
-	under = strncmp(url, base.data, base.len) == 0;
-	url = under ? url + base.len : concord_url_path(url);
-	pfree(base.data);
-	return url;
-}
-
 /* bat_scope says what an item's template is filled from. */
 static void
 bat_scope(const ConcordBatchForm *form, const ConcordBatchItem *items, int i,
@@ -183,7 +166,6 @@ bat_scope(const ConcordBatchForm *form, const ConcordBatchItem *items, int i,
 		scope->body_flags = items[i].exchange->request_flags;
 	}
 	scope->request = items[i].request;
-	scope->path = concord_batch_path(&items[i]);
 	scope->id_prefix = form->id_prefix;
 	scope->index = i;
 }

@@ -10,9 +10,6 @@
 
 #include "connector/batch.h"
 
-/* batch.c: an item's address under the service, for parts of a batch */
-extern const char *concord_batch_path(const ConcordBatchItem *item);
-
 /*
  * batch.c: gives a response a copy of a piece of a batch's answer as its body,
  * whatever bytes are in it.

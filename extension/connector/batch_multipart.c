@@ -73,7 +73,7 @@ bmp_request(StringInfo buf, const ConcordBatchItem *item, int number)
 	appendStringInfo(buf, "Content-Type: application/http\r\n"
 					 "Content-Transfer-Encoding: binary\r\n"
 					 "Content-ID: %d\r\n\r\n%s ", number, request->method);
-	bmp_clean(buf, concord_batch_path(item));
+	bmp_clean(buf, concord_item_path(item->exchange, item->request));
 	appendStringInfoString(buf, " HTTP/1.1\r\n");
 	for (int i = 0; i < request->nheaders; i++)
 	{

@@ -70,13 +70,15 @@ body_object(StringInfo buf, BodyItem *items, int n, BodyStyle style)
 	for (int i = 0; i < n; i++)
 	{
 		const char *name = items[i].name;
+		const char *slash;
 		Size		len;
 		BodyItem   *members;
 		int			nmembers = 0;
 
 		if (name == NULL)
 			continue;
-		len = strcspn(name, "/");
+		slash = strchr(name, '/');
+		len = slash != NULL ? slash - name : strlen(name);
 		if (!first)
 			appendStringInfoChar(buf, ',');
 		first = false;

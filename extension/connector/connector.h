@@ -173,6 +173,7 @@ typedef struct ConcordExchange
 	const ConcordValue *request_keys;	/* what the request in flight was made
 										 * of: key, CONCORD_BODY_... */
 	int			request_flags;
+	bool		item;			/* the one that is being made does */
 
 	/* the protocol's own state between requests */
 	int			phase;

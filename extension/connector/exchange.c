@@ -23,50 +23,76 @@
 #include "utils/memutils.h"
 
 #define EXC_MAX_ERROR		500
+#define EXC_MAX_METHOD		12
 
-/* concord_idempotency_text writes a hash as a UUID (version 8). */
+/* concord_uuid_text writes the sixteen bytes of a UUID. */
 char *
-concord_idempotency_text(unsigned char *digest)
+concord_uuid_text(const unsigned char *bytes)
 {
 	static const char hex[] = "0123456789abcdef";
 	char	   *text = palloc(37);
 	char	   *out = text;
 
-	digest[6] = (digest[6] & 0x0F) | 0x80;
-	digest[8] = (digest[8] & 0x3F) | 0x80;
 	for (int i = 0; i < 16; i++)
 	{
 		if (i == 4 || i == 6 || i == 8 || i == 10)
 			*out++ = '-';
-		*out++ = hex[digest[i] >> 4];
-		*out++ = hex[digest[i] & 15];
+		*out++ = hex[bytes[i] >> 4];
+		*out++ = hex[bytes[i] & 15];
 	}
 	*out = '\0';
 	return text;
 }
 
+/* concord_idempotency_text writes a hash as a UUID (version 8). */
+char *
+concord_idempotency_text(unsigned char *digest)
+{
+	digest[6] = (digest[6] & 0x0F) | 0x80;
+	digest[8] = (digest[8] & 0x3F) | 0x80;
+	return concord_uuid_text(digest);
+}
+
 /*
- * exc_key hashes pieces into a text that looks like a UUID (version 8).
+ * exc_key hashes pieces into a text that looks like a UUID (version 8).  The
+ * body goes in as its own hash, which the log of deliveries wants too.
  */
 static char *
-exc_key(const ConcordExchange *exchange, const char *method, const char *body,
-		Size body_len)
+exc_key(const ConcordExchange *exchange, ConcordRequest *request)
 {
 	uint8		digest[CONCORD_SHA256_LENGTH];
-	StringInfoData buf;
 	int32		mapping = pg_hton32(exchange->mapping->id);
+	struct
+	{
+		pg_uuid_t	event;
+		uint8		body[CONCORD_SHA256_LENGTH];
+		int32		mapping;
+		char		method[EXC_MAX_METHOD];
+	}			pieces;
+	Size		method_len = strlen(request->method);
 
-	initStringInfo(&buf);
-	appendBinaryStringInfo(&buf, (const char *) &exchange->event->id,
-						   sizeof(pg_uuid_t));
-	appendBinaryStringInfo(&buf, (const char *) &mapping, sizeof(mapping));
-	appendBinaryStringInfo(&buf, method, strlen(method) + 1);
-	if (body != NULL)
-		appendBinaryStringInfo(&buf, body, body_len);
-	concord_sha256(buf.data, buf.len, digest);
-	pfree(buf.data);
-
+	StaticAssertStmt(sizeof(pieces) == UUID_LEN + CONCORD_SHA256_LENGTH +
+					 sizeof(int32) + EXC_MAX_METHOD, "there is a hole");
+	if (method_len > EXC_MAX_METHOD)
+		elog(ERROR, "a request's method is too long");
+	pieces.event = exchange->event->id;
+	memcpy(pieces.body, concord_request_digest(request), sizeof(pieces.body));
+	pieces.mapping = mapping;
+	memset(pieces.method, 0, sizeof(pieces.method));
+	memcpy(pieces.method, request->method, method_len);
+	concord_sha256(&pieces, sizeof(pieces), digest);
 	return concord_idempotency_text(digest);
+}
+
+/*
+ * concord_exchange_request makes an empty request.  That of an item lives as
+ * long as the exchange: its batch is what is sent.
+ */
+ConcordRequest *
+concord_exchange_request(const ConcordExchange *exchange)
+{
+	return exchange->item ? concord_request_create_in(exchange->context) :
+		concord_request_create(exchange->context);
 }
 
 /* concord_exchange_begin makes an exchange; all of it is in context. */
@@ -100,8 +126,7 @@ exc_identify(ConcordExchange *exchange, ConcordRequest *request)
 	if (strcmp(request->method, "GET") == 0 ||
 		strcmp(request->method, "HEAD") == 0)
 		return;
-	exchange->idempotency_key = exc_key(exchange, request->method,
-										request->body, request->body_len);
+	exchange->idempotency_key = exc_key(exchange, request);
 	if (*connector->idempotency_header)
 		concord_request_set_header(request, connector->idempotency_header,
 								   exchange->idempotency_key);
@@ -230,8 +255,11 @@ concord_exchange_item(ConcordExchange *exchange,
 					  const ConcordResponse *response, const ConcordAuth *auth)
 {
 	MemoryContext old = MemoryContextSwitchTo(exchange->context);
-	ConcordRequest *request = exc_step(exchange, response, auth);
+	ConcordRequest *request;
 
+	exchange->item = true;
+	request = exc_step(exchange, response, auth);
+	exchange->item = false;
 	if (request != NULL)
 		exc_identify(exchange, request);
 	MemoryContextSwitchTo(old);

@@ -277,7 +277,7 @@ odata_request(ConcordExchange *exchange, ConcordVerb verb,
 			  const ConcordValue *keys, const char *if_match)
 {
 	const ConcordConnector *connector = exchange->server->connector;
-	ConcordRequest *request = concord_request_create(exchange->context);
+	ConcordRequest *request = concord_exchange_request(exchange);
 	MemoryContext old = MemoryContextSwitchTo(request->context);
 	bool		assigned = exchange->mapping->options.remote_id_assigned;
 	const char *upsert = odata_upsert(exchange);

@@ -45,6 +45,8 @@ extern void concord_url_service(StringInfo buf, const ConcordServer *server,
 extern void concord_url_base(StringInfo buf, const ConcordServer *server,
 							 const ConcordMapping *mapping);
 extern const char *concord_url_path(const char *url);
+extern const char *concord_item_path(const ConcordExchange *exchange,
+									 const ConcordRequest *request);
 extern char *concord_entity_name(const char *object);
 
 /* check.c */
@@ -112,6 +114,8 @@ extern bool concord_answer_next(const char **at, const char *end,
 
 /* exchange.c: 16 bytes as the text of an idempotency key; headers of all */
 extern char *concord_idempotency_text(unsigned char *digest);
+extern char *concord_uuid_text(const unsigned char *bytes);
+extern ConcordRequest *concord_exchange_request(const ConcordExchange *exchange);
 extern void concord_exchange_headers(ConcordExchange *exchange,
 									 ConcordRequest *request);
 

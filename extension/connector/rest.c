@@ -50,7 +50,7 @@ rest_request(ConcordExchange *exchange, ConcordVerb verb,
 			 const ConcordValue *keys, const char *if_match)
 {
 	const ConcordVerbRow *row = &exchange->server->connector->verbs[verb];
-	ConcordRequest *request = concord_request_create(exchange->context);
+	ConcordRequest *request = concord_exchange_request(exchange);
 	MemoryContext old = MemoryContextSwitchTo(request->context);
 	ConcordTemplateScope scope = {
 		.exchange = exchange,

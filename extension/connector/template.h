@@ -31,7 +31,6 @@ typedef struct ConcordTemplateScope
 	const ConcordValue *keys;	/* of the record as the system knows it */
 	int			body_flags;		/* of {body}: CONCORD_BODY_... */
 	const ConcordRequest *request;	/* of an item of a batch, or NULL */
-	const char *path;			/* its address under the service */
 	const char *id_prefix;
 	int			index;			/* its place in the batch, from 0 */
 	const char *ids;			/* of all items */

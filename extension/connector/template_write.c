@@ -80,6 +80,7 @@ tpl_object(const ConcordTemplateScope *scope, TplPlace place, StringInfo buf)
 static char *
 tpl_of_item(const ConcordTemplateScope *scope, TplPlace place)
 {
+	const ConcordExchange *exchange = scope->exchange;
 	const ConcordRequest *request = scope->request;
 
 	if (place == TPL_IDS)
@@ -95,7 +96,7 @@ tpl_of_item(const ConcordTemplateScope *scope, TplPlace place)
 		case TPL_REQUEST_METHOD:
 			return request->method;
 		case TPL_REQUEST_PATH:
-			return unconstify(char *, scope->path);
+			return unconstify(char *, concord_item_path(exchange, request));
 		case TPL_REQUEST_ABSOLUTE_PATH:
 			return unconstify(char *, concord_url_path(request->url));
 		default:

@@ -88,11 +88,14 @@ void
 concord_url_escape_utf8(StringInfo buf, const char *utf8, const char *keep)
 {
 	static const char hex[] = "0123456789ABCDEF";
+	const unsigned char *p = (const unsigned char *) utf8;
 
-	for (const unsigned char *p = (const unsigned char *) utf8; *p; p++)
+	enlargeStringInfo(buf, strlen((const char *) p));
+	for (; *p; p++)
 	{
 		if ((*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') ||
-			(*p >= '0' && *p <= '9') || strchr("-._~", *p) || strchr(keep, *p))
+			(*p >= '0' && *p <= '9') || *p == '-' || *p == '.' || *p == '_' ||
+			*p == '~' || (*keep != '\0' && strchr(keep, *p)))
 			appendStringInfoCharMacro(buf, *p);
 		else
 		{
@@ -158,6 +161,22 @@ concord_url_path(const char *url)
 	const char *path = host == NULL ? url : strchr(host + 3, '/');
 
 	return path == NULL ? "/" : path;
+}
+
+/* concord_item_path gives a request's address under the service. */
+const char *
+concord_item_path(const ConcordExchange *exchange, const ConcordRequest *request)
+{
+	const char *url = request->url;
+	StringInfoData base;
+	bool		under;
+
+	initStringInfo(&base);
+	concord_url_base(&base, exchange->server, exchange->mapping);
+	under = strncmp(url, base.data, base.len) == 0;
+	url = under ? url + base.len : concord_url_path(url);
+	pfree(base.data);
+	return url;
 }
 
 /*

@@ -18,9 +18,10 @@
 #include "base/json.h"
 #include "connector/template.h"
 #include "utils/builtins.h"
-#include "utils/datetime.h"
 #include "utils/timestamp.h"
-#include "utils/uuid.h"
+
+/* RFC 3339 with microseconds, and room for a year of ten digits. */
+#define WEB_TIME_MAX	40
 
 /* web_time writes a time as RFC 3339 has it. */
 static char *
@@ -28,12 +29,28 @@ web_time(TimestampTz at)
 {
 	struct pg_tm tm;
 	fsec_t		fsec;
+	char	   *text;
+	char	   *p;
 
 	if (timestamp2tm(at, NULL, &tm, &fsec, NULL, NULL) != 0)
 		return NULL;
-	return psprintf("%04d-%02d-%02dT%02d:%02d:%02d.%06dZ", tm.tm_year,
-					tm.tm_mon, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec,
-					(int) fsec);
+	text = palloc(WEB_TIME_MAX);
+	p = pg_ultostr_zeropad(text, Max(tm.tm_year, 0), 4);
+	*p++ = '-';
+	p = pg_ultostr_zeropad(p, tm.tm_mon, 2);
+	*p++ = '-';
+	p = pg_ultostr_zeropad(p, tm.tm_mday, 2);
+	*p++ = 'T';
+	p = pg_ultostr_zeropad(p, tm.tm_hour, 2);
+	*p++ = ':';
+	p = pg_ultostr_zeropad(p, tm.tm_min, 2);
+	*p++ = ':';
+	p = pg_ultostr_zeropad(p, tm.tm_sec, 2);
+	*p++ = '.';
+	p = pg_ultostr_zeropad(p, fsec, 6);
+	*p++ = 'Z';
+	*p = '\0';
+	return text;
 }
 
 /* web_op names what happened, as in a type. */
@@ -62,13 +79,21 @@ static char *
 web_type(const ConcordExchange *exchange)
 {
 	const ConcordEvent *event = exchange->event;
+	StringInfoData buf;
 
 	if (event->op == CONCORD_OP_EMIT)
 		return pstrdup(event->topic ? event->topic : "");
-	if (event->relation == NULL)
-		return psprintf("concord.%s", web_op(event));
-	return psprintf("concord.%s.%s.%s", event->relation->schema,
-					event->relation->table, web_op(event));
+	initStringInfo(&buf);
+	appendStringInfoString(&buf, "concord.");
+	if (event->relation != NULL)
+	{
+		appendStringInfoString(&buf, event->relation->schema);
+		appendStringInfoChar(&buf, '.');
+		appendStringInfoString(&buf, event->relation->table);
+		appendStringInfoChar(&buf, '.');
+	}
+	appendStringInfoString(&buf, web_op(event));
+	return buf.data;
 }
 
 /*
@@ -100,8 +125,7 @@ concord_event_names(const ConcordExchange *exchange, ConcordEventNames *web)
 	const ConcordEvent *event = exchange->event;
 	StringInfoData source;
 
-	web->id = DatumGetCString(DirectFunctionCall1(uuid_out,
-												  UUIDPGetDatum(&event->id)));
+	web->id = concord_uuid_text(event->id.data);
 	initStringInfo(&source);
 	appendStringInfoChar(&source, '/');
 	concord_url_escape(&source, exchange->server->database, "");
@@ -201,7 +225,7 @@ static ConcordRequest *
 web_request(ConcordExchange *exchange)
 {
 	const char *mode = exchange->mapping->options.cloudevents;
-	ConcordRequest *request = concord_request_create(exchange->context);
+	ConcordRequest *request = concord_exchange_request(exchange);
 	MemoryContext old = MemoryContextSwitchTo(request->context);
 	StringInfoData body;
 	ConcordEventNames web;
@@ -264,7 +288,7 @@ web_shaped(ConcordExchange *exchange)
 		.keys = exchange->mapped->keys,
 		.body_flags = concord_event_flags(exchange),
 	};
-	ConcordRequest *request = concord_request_create(exchange->context);
+	ConcordRequest *request = concord_exchange_request(exchange);
 	MemoryContext old = MemoryContextSwitchTo(request->context);
 	StringInfoData url;
 	StringInfoData body;

@@ -19,7 +19,8 @@
  *
  * A delivery's memory: its event and its mapped values live in batches that
  * are counted (one context for all events of a read, one for all results of an
- * evaluation); what one exchange needs lives in a context of its own.
+ * evaluation); what one exchange needs lives in a context of its own, or in one
+ * of all whose links were read, or whose requests were made, at once.
  *
  * README.md of this room has the picture of a turn and the crash story.
  *
@@ -195,7 +196,7 @@ struct ConcordParked;
 /* An ordering key with something unfinished. */
 typedef struct ConcordKey
 {
-	char	   *text;
+	char	   *text;			/* in the same piece of memory */
 	struct ConcordLane *lane;
 	dlist_head	queue;			/* of ConcordKeyRef: deliveries, first is next */
 	dlist_head	parked;			/* of ConcordKeyRef: parked ones that hold it */
@@ -302,6 +303,8 @@ typedef struct ConcordDelivery
 
 	/* the exchange; all in context */
 	MemoryContext context;
+	ConcordBatch *shared;		/* whose context that is, with others; NULL:
+								 * its own */
 	ConcordAccess *access;
 	ConcordExchange *exchange;
 	ConcordRequest *request;	/* the last one */
@@ -520,7 +523,9 @@ extern const char *concord_end_name(ConcordEnd end);
 
 /* window.c */
 extern ConcordBatch *concord_batch_create(MemoryContext parent);
+extern ConcordBatch *concord_batch_create_small(MemoryContext parent);
 extern void concord_batch_release(ConcordBatch *batch);
+extern void concord_delivery_share(ConcordDelivery *d, ConcordBatch *batch);
 extern ConcordDelivery *concord_delivery_create(ConcordLane *lane,
 												ConcordBatch *events,
 												const ConcordEvent *event,

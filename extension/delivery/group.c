@@ -195,6 +195,7 @@ concord_group_start(ConcordCourier *courier, ConcordDelivery **ds, int n)
 	ConcordRoute *route = ds[0]->route;
 	ConcordSystem *system = route->system;
 	int			limit = concord_group_limit(route, courier->now);
+	ConcordBatch *memory = concord_batch_create_small(route->lane->memory);
 	List	   *groups = NIL;
 	ListCell   *lc;
 
@@ -203,6 +204,8 @@ concord_group_start(ConcordCourier *courier, ConcordDelivery **ds, int n)
 		ConcordDelivery *d = ds[i];
 		const ConcordBatchForm *form;
 
+		if (d->context == NULL)
+			concord_delivery_share(d, memory);
 		if (!concord_send_prepare(courier, d))
 			continue;
 		form = concord_batch_form_of(d->exchange, d->request);
@@ -211,6 +214,7 @@ concord_group_start(ConcordCourier *courier, ConcordDelivery **ds, int n)
 		else
 			groups = grp_add(groups, form, d, limit);
 	}
+	concord_batch_release(memory);
 	foreach(lc, groups)
 	{
 		ConcordGroup *group = lfirst(lc);

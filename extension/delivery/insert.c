@@ -18,6 +18,8 @@
 #include "access/xact.h"
 #include "catalog/index.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_am.h"
+#include "catalog/pg_type.h"
 #include "delivery/insert.h"
 #include "executor/executor.h"
 #include "utils/lsyscache.h"
@@ -46,6 +48,22 @@ ins_predicate(ConcordInsert *insert, const IndexInfo *info)
 	return ExecPrepareQual(info->ii_Predicate, insert->estate);
 }
 
+/* ins_sums: an index keeps no more of a block than bounds of integers. */
+static bool
+ins_sums(Relation index, const IndexInfo *info)
+{
+	if (index->rd_rel->relam != BRIN_AM_OID || info->ii_Predicate != NIL)
+		return false;
+	for (int i = 0; i < info->ii_NumIndexKeyAttrs; i++)
+	{
+		if (info->ii_IndexAttrNumbers[i] <= 0 ||
+			(TupleDescAttr(RelationGetDescr(index), i)->atttypid != INT8OID &&
+			 TupleDescAttr(RelationGetDescr(index), i)->atttypid != TIMESTAMPTZOID))
+			return false;
+	}
+	return true;
+}
+
 /* concord_insert_open opens a table of so many columns. */
 void
 concord_insert_open(ConcordInsert *insert, const char *name, int ncolumns)
@@ -67,6 +85,8 @@ concord_insert_open(ConcordInsert *insert, const char *name, int ncolumns)
 		insert->infos[insert->nindexes] = BuildIndexInfo(index);
 		insert->predicates[insert->nindexes] =
 			ins_predicate(insert, insert->infos[insert->nindexes]);
+		insert->sums[insert->nindexes] =
+			ins_sums(index, insert->infos[insert->nindexes]);
 		insert->nindexes++;
 	}
 	insert->bistate = GetBulkInsertState();
@@ -106,6 +126,48 @@ ins_wanted(ConcordInsert *insert, int i, TupleTableSlot *slot)
 	return ExecQual(insert->predicates[i], context);
 }
 
+/*
+ * ins_bounds tells such an index of the rows that have gathered, block by
+ * block: the least and the greatest of each column stand for all of them.
+ */
+static void
+ins_bounds(ConcordInsert *insert, int i)
+{
+	IndexInfo  *info = insert->infos[i];
+	int			ncolumns = info->ii_NumIndexKeyAttrs;
+	Datum		low[INDEX_MAX_KEYS];
+	Datum		high[INDEX_MAX_KEYS];
+	bool		nulls[INDEX_MAX_KEYS] = {false};
+
+	for (int from = 0, to; from < insert->n; from = to)
+	{
+		ItemPointer tid = &insert->slots[from]->tts_tid;
+
+		for (to = from; to < insert->n &&
+			 ItemPointerGetBlockNumber(&insert->slots[to]->tts_tid) ==
+			 ItemPointerGetBlockNumber(tid); to++)
+		{
+			for (int k = 0; k < ncolumns; k++)
+			{
+				bool		isnull;
+				Datum		value = slot_getattr(insert->slots[to],
+												 info->ii_IndexAttrNumbers[k],
+												 &isnull);
+
+				Assert(!isnull);
+				if (to == from || DatumGetInt64(value) < DatumGetInt64(low[k]))
+					low[k] = value;
+				if (to == from || DatumGetInt64(value) > DatumGetInt64(high[k]))
+					high[k] = value;
+			}
+		}
+		(void) index_insert(insert->indexes[i], low, nulls, tid, insert->rel,
+							UNIQUE_CHECK_NO, false, info);
+		(void) index_insert(insert->indexes[i], high, nulls, tid, insert->rel,
+							UNIQUE_CHECK_NO, false, info);
+	}
+}
+
 /* ins_index makes a row's index entries; true where its key was taken. */
 static bool
 ins_index(ConcordInsert *insert, TupleTableSlot *slot)
@@ -118,7 +180,7 @@ ins_index(ConcordInsert *insert, TupleTableSlot *slot)
 		Datum		values[INDEX_MAX_KEYS];
 		bool		nulls[INDEX_MAX_KEYS];
 
-		if (!ins_wanted(insert, i, slot))
+		if (insert->sums[i] || !ins_wanted(insert, i, slot))
 			continue;
 		FormIndexDatum(info, slot, NULL, values, nulls);
 		if (!index_insert(insert->indexes[i], values, nulls, &slot->tts_tid,
@@ -150,6 +212,11 @@ concord_insert_flush(ConcordInsert *insert, bool *taken)
 		if (taken != NULL)
 			taken[i] = found;
 		any |= found;
+	}
+	for (int i = 0; i < insert->nindexes; i++)
+	{
+		if (insert->sums[i])
+			ins_bounds(insert, i);
 	}
 	if (any && taken == NULL)
 		elog(ERROR, "a key of table concord.%s is there twice",

@@ -26,6 +26,7 @@ typedef struct ConcordInsert
 	Relation	indexes[CONCORD_INSERT_INDEXES];
 	IndexInfo  *infos[CONCORD_INSERT_INDEXES];
 	ExprState  *predicates[CONCORD_INSERT_INDEXES]; /* NULL: of all rows */
+	bool		sums[CONCORD_INSERT_INDEXES];	/* has bounds of blocks only */
 	EState	   *estate;			/* for predicates; NULL: there is none */
 	BulkInsertState bistate;
 	TupleTableSlot *slots[CONCORD_INSERT_ROWS];

@@ -59,11 +59,14 @@ key_get(ConcordLane *lane, const char *text)
 	KeyEntry   *entry = keys_insert(lane->keys, unconstify(char *, text),
 									&found);
 	ConcordKey *key;
+	Size		len;
 
 	if (found)
 		return entry->key;
-	key = MemoryContextAllocZero(lane->memory, sizeof(ConcordKey));
-	key->text = MemoryContextStrdup(lane->memory, text);
+	len = strlen(text) + 1;
+	key = MemoryContextAlloc(lane->memory, sizeof(ConcordKey) + len);
+	memset(key, 0, sizeof(ConcordKey));
+	key->text = memcpy((char *) (key + 1), text, len);
 	key->lane = lane;
 	dlist_init(&key->queue);
 	dlist_init(&key->parked);
@@ -109,7 +112,6 @@ concord_keys_forget_idle(ConcordLane *lane, XLogRecPtr flushed)
 			break;
 		dlist_delete(&key->idle_node);
 		keys_delete(lane->keys, key->text);
-		pfree(key->text);
 		pfree(key);
 	}
 }

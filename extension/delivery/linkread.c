@@ -81,13 +81,9 @@ lkd_take(ConcordDelivery *d, TupleTableSlot *slot)
 {
 	Datum	   *values = slot->tts_values;
 	bool	   *nulls = slot->tts_isnull;
-	MemoryContext old;
+	MemoryContext old = MemoryContextSwitchTo(d->context);
 
 	slot_getallattrs(slot);
-	if (d->context == NULL)
-		d->context = AllocSetContextCreate(d->lane->memory, "concord exchange",
-										   ALLOCSET_SMALL_SIZES);
-	old = MemoryContextSwitchTo(d->context);
 	d->link_stored = true;
 	d->link.remote_id = lkd_text(slot, CONCORD_LINK_REMOTE_ID);
 	d->link.etag = lkd_text(slot, CONCORD_LINK_ETAG);
@@ -119,6 +115,8 @@ concord_link_read(ConcordDelivery **ds, int n)
 	TupleTableSlot *slot = table_slot_create(rel, NULL);
 	IndexScanDesc scan = concord_index_beginscan(rel, index,
 												 GetActiveSnapshot(), 2);
+	ConcordBatch *memory = NULL;
+	ConcordLane *lane = NULL;	/* whose that is */
 	ScanKeyData keys[2];
 
 	if (RelationGetDescr(rel)->natts != CONCORD_LINK_NCOLUMNS)
@@ -131,9 +129,19 @@ concord_link_read(ConcordDelivery **ds, int n)
 		keys[1].sk_argument =
 			DirectFunctionCall1(jsonb_in, CStringGetDatum(concord_link_key(ds[i])));
 		index_rescan(scan, keys, 2, NULL, 0);
-		if (index_getnext_slot(scan, ForwardScanDirection, slot))
-			lkd_take(ds[i], slot);
+		if (!index_getnext_slot(scan, ForwardScanDirection, slot))
+			continue;
+		if (ds[i]->lane != lane)
+		{
+			concord_batch_release(memory);
+			lane = ds[i]->lane;
+			memory = concord_batch_create_small(lane->memory);
+		}
+		if (ds[i]->context == NULL)
+			concord_delivery_share(ds[i], memory);
+		lkd_take(ds[i], slot);
 	}
+	concord_batch_release(memory);
 	index_endscan(scan);
 	ExecDropSingleTupleTableSlot(slot);
 	index_close(index, AccessShareLock);

@@ -13,7 +13,6 @@
 #include "base/compat.h"
 
 #include "base/bookkeeping.h"
-#include "base/digest.h"
 #include "base/settings.h"
 #include "catalog/history.h"
 #include "catalog/namespace.h"
@@ -71,16 +70,15 @@ log_troubled(const ConcordDelivery *d)
 void
 concord_log_payload(ConcordDelivery *d)
 {
-	const ConcordRequest *request = d->request;
+	ConcordRequest *request = d->request;
 	int			audit = d->definition->mapping->options.audit;
-	uint8		digest[CONCORD_SHA256_LENGTH];
 
 	if (request == NULL || request->body == NULL || request->body_len == 0 ||
 		audit == CONCORD_AUDIT_OFF ||
 		(audit == CONCORD_AUDIT_FAILURES && d->parked == NULL))
 		return;
-	concord_sha256(request->body, request->body_len, digest);
-	memcpy(d->payload_hash, digest, sizeof(d->payload_hash));
+	memcpy(d->payload_hash, concord_request_digest(request),
+		   sizeof(d->payload_hash));
 	d->has_payload_hash = true;
 }
 

@@ -22,17 +22,49 @@
 #include "delivery/work.h"
 #include "utils/memutils.h"
 
-/* concord_batch_create makes a counted context with one reference. */
-ConcordBatch *
-concord_batch_create(MemoryContext parent)
+/* The largest block of a batch of exchanges. */
+#define WIN_BLOCK_BYTES		(64 * 1024)
+
+/* win_batch makes a batch of a context. */
+static ConcordBatch *
+win_batch(MemoryContext context)
 {
-	MemoryContext context = AllocSetContextCreate(parent, "concord batch",
-												  ALLOCSET_DEFAULT_SIZES);
 	ConcordBatch *batch = MemoryContextAlloc(context, sizeof(ConcordBatch));
 
 	batch->context = context;
 	batch->refs = 1;
 	return batch;
+}
+
+/* concord_batch_create makes a counted context with one reference. */
+ConcordBatch *
+concord_batch_create(MemoryContext parent)
+{
+	return win_batch(AllocSetContextCreate(parent, "concord batch",
+										   ALLOCSET_DEFAULT_SIZES));
+}
+
+/* concord_batch_create_small makes one that does not take much at a time. */
+ConcordBatch *
+concord_batch_create_small(MemoryContext parent)
+{
+	return win_batch(AllocSetContextCreate(parent, "concord exchanges",
+										   ALLOCSET_DEFAULT_MINSIZE,
+										   ALLOCSET_DEFAULT_INITSIZE,
+										   WIN_BLOCK_BYTES));
+}
+
+/*
+ * concord_delivery_share has a delivery's exchange take its memory from a batch,
+ * with others that are made at the same time: contexts are many otherwise.
+ */
+void
+concord_delivery_share(ConcordDelivery *d, ConcordBatch *batch)
+{
+	Assert(d->context == NULL && d->shared == NULL);
+	d->shared = batch;
+	d->context = batch->context;
+	batch->refs++;
 }
 
 /* concord_batch_release drops a reference and, with the last, the memory. */
@@ -81,8 +113,11 @@ concord_delivery_forget_exchange(ConcordDelivery *d)
 {
 	concord_delivery_forget_request(d);
 	d->exchange = NULL;
-	if (d->context != NULL)
+	if (d->shared != NULL)
+		concord_batch_release(d->shared);
+	else if (d->context != NULL)
 		MemoryContextDelete(d->context);
+	d->shared = NULL;
 	d->context = NULL;
 	memset(&d->link, 0, sizeof(d->link));
 	d->link_known = d->link_stored = d->link_has_hash = false;

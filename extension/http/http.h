@@ -15,6 +15,7 @@
 
 #include "base/compat.h"
 
+#include "base/digest.h"
 #include "lib/stringinfo.h"
 
 typedef struct ConcordHttp ConcordHttp;
@@ -111,6 +112,9 @@ typedef struct ConcordRequest
 	ConcordResponse response;
 
 	MemoryContext context;
+	bool		shared;			/* ... which belongs to who made it */
+	const char *digested;		/* the body whose SHA-256 is in digest */
+	uint8		digest[CONCORD_SHA256_LENGTH];
 	void	   *transfer;		/* http.c's own */
 } ConcordRequest;
 
@@ -122,6 +126,15 @@ extern MemoryContext concord_http_context(const ConcordHttp *http);
 
 /* concord_request_create makes an empty request in a child of context. */
 extern ConcordRequest *concord_request_create(MemoryContext context);
+
+/*
+ * concord_request_create_in makes one in context itself, as an item of a batch
+ * that is never sent as it is; freeing it gives nothing back.
+ */
+extern ConcordRequest *concord_request_create_in(MemoryContext context);
+
+/* concord_request_digest returns the SHA-256 of the body, made once. */
+extern const uint8 *concord_request_digest(ConcordRequest *request);
 extern void concord_request_header(ConcordRequest *request, const char *name,
 								   const char *value);
 

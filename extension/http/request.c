@@ -50,14 +50,34 @@ concord_request_create(MemoryContext context)
 	/* one block is enough for most, and contexts of this size are reused */
 	MemoryContext mine = AllocSetContextCreate(context, "concord request",
 											   ALLOCSET_DEFAULT_SIZES);
-	ConcordRequest *request = MemoryContextAllocZero(mine,
+	ConcordRequest *request = concord_request_create_in(mine);
+
+	request->shared = false;
+	return request;
+}
+
+ConcordRequest *
+concord_request_create_in(MemoryContext context)
+{
+	ConcordRequest *request = MemoryContextAllocZero(context,
 													 sizeof(ConcordRequest));
 
-	request->context = mine;
+	request->context = context;
+	request->shared = true;
 	request->verify = true;
 	request->timeout_ms = 30000;
 	request->connect_timeout_ms = 5000;
 	return request;
+}
+
+const uint8 *
+concord_request_digest(ConcordRequest *request)
+{
+	if (request->digested == NULL || request->digested != request->body)
+		concord_sha256(request->body ? request->body : "", request->body_len,
+					   request->digest);
+	request->digested = request->body;
+	return request->digest;
 }
 
 /* concord_request_header adds a header; control characters become spaces. */
@@ -65,29 +85,32 @@ void
 concord_request_header(ConcordRequest *request, const char *name,
 					   const char *value)
 {
-	MemoryContext old = MemoryContextSwitchTo(request->context);
+	Size		name_len = strlen(name) + 1;
+	Size		value_len = strlen(value) + 1;
+	char	   *mine = MemoryContextAlloc(request->context, name_len + value_len);
+	ConcordHeader *header;
 
 	if (request->nheaders == request->maxheaders)
 	{
 		request->maxheaders += REQ_HEADER_STEP;
 		if (request->headers == NULL)
-			request->headers = palloc(sizeof(ConcordHeader) *
-									  request->maxheaders);
+			request->headers = MemoryContextAlloc(request->context,
+												  sizeof(ConcordHeader) *
+												  request->maxheaders);
 		else
 			request->headers = repalloc(request->headers,
 										sizeof(ConcordHeader) *
 										request->maxheaders);
 	}
-	request->headers[request->nheaders].name = pstrdup(name);
-	value = request->headers[request->nheaders].value = pstrdup(value);
+	header = &request->headers[request->nheaders++];
+	header->name = memcpy(mine, name, name_len);
+	header->value = memcpy(mine + name_len, value, value_len);
 	/* a line end in a value would be another header, here or in a batch */
-	for (char *p = unconstify(char *, value); *p; p++)
+	for (char *p = header->value; *p; p++)
 	{
 		if (((unsigned char) *p < ' ' && *p != '\t') || *p == 0x7F)
 			*p = ' ';
 	}
-	request->nheaders++;
-	MemoryContextSwitchTo(old);
 }
 
 bool
@@ -115,7 +138,8 @@ void
 concord_request_free(ConcordRequest *request)
 {
 	Assert(request->transfer == NULL);
-	MemoryContextDelete(request->context);
+	if (!request->shared)
+		MemoryContextDelete(request->context);
 }
 
 /* req_on_socket opens a socket to an address that the policy allows. */
