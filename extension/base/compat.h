@@ -92,6 +92,8 @@
 	ReplicationSlotCreate(name, true, RS_EPHEMERAL, false)
 #define concord_log_message(prefix, content, len) \
 	LogLogicalMessage(prefix, content, len, true)
+#define concord_log_note(prefix, content, len) \
+	LogLogicalMessage(prefix, content, len, false)
 #else
 #if PG_VERSION_NUM < 190000
 #define concord_slot_create(name) \
@@ -102,6 +104,8 @@
 #endif
 #define concord_log_message(prefix, content, len) \
 	LogLogicalMessage(prefix, content, len, true, false)
+#define concord_log_note(prefix, content, len) \
+	LogLogicalMessage(prefix, content, len, false, false)
 #endif
 
 /*

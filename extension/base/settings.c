@@ -31,6 +31,7 @@ int			concord_delivery_retention;
 char	   *concord_hold_limit;
 int			concord_hold_limit_age;
 int			concord_hold_limit_size;
+bool		concord_call_log;
 bool		concord_enabled;
 
 #define MINUTES_PER_DAY	(24 * 60)
@@ -83,6 +84,12 @@ static const SetBool set_bools[] = {
 		"Lets the couriers send requests to other systems.",
 		"Changes are still captured while it is off, and are sent once it is on again.",
 		&concord_delivery, true, PGC_SIGHUP, 0
+	},
+	{
+		"pg_concord.call_log",
+		"Records what sessions write to other systems.",
+		"While it is on, a call that writes is refused where capture could not record it.",
+		&concord_call_log, true, PGC_SUSET, 0
 	},
 	{
 		"pg_concord.enabled",

@@ -43,6 +43,12 @@ extern XLogRecPtr concord_wal_end(void);
 extern XLogRecPtr concord_capture_mark(void);
 
 /*
+ * concord_capture_announce makes the decoder read up to lsn, which is flushed:
+ * what was written there belongs to no transaction.
+ */
+extern void concord_capture_announce(XLogRecPtr lsn);
+
+/*
  * concord_capture_wait_lsn waits until everything of this database that
  * committed before lsn (from concord_capture_mark) is in the outbox.
  * Interruptible; false at the timeout.

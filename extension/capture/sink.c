@@ -40,6 +40,7 @@
 #include "base/clock.h"
 #include "base/settings.h"
 #include "capture/capture.h"
+#include "capture/notes.h"
 #include "capture/queue.h"
 #include "capture/sink.h"
 #include "capture/state.h"
@@ -116,6 +117,7 @@ struct ConcordSink
 	MemoryContext batch;
 	List	   *chunks;			/* of ConcordChunk * */
 	List	   *starts;			/* of SnkStart * */
+	List	   *notes;			/* of ConcordNote * */
 	int64		nevents;
 	Size		nbytes;
 	int64		since;			/* of the first event */
@@ -240,6 +242,7 @@ snk_commit(ConcordSink *sink)
 	concord_bookkeeping_begin();
 	concord_outbox_append(chunks, n);
 	snk_starts(sink);
+	concord_notes_store(sink->notes);
 	concord_capture_state_write(&sink->state);
 	concord_bookkeeping_commit(durable);
 
@@ -249,6 +252,7 @@ snk_commit(ConcordSink *sink)
 	snk_publish(sink, n > 0);
 	sink->chunks = NIL;
 	sink->starts = NIL;
+	sink->notes = NIL;
 	sink->nevents = 0;
 	sink->nbytes = 0;
 	MemoryContextReset(sink->batch);
@@ -368,6 +372,28 @@ snk_start(ConcordSink *sink, const ConcordMessage *message, int64 seq)
 }
 
 /*
+ * snk_note takes a message that belongs to no transaction: one of ours, or
+ * forged.
+ */
+static void
+snk_note(ConcordSink *sink, const ConcordStreamMessage *m)
+{
+	char	   *prefix = pnstrdup(m->text, m->text_len);
+	ConcordNote *note = concord_note_take(prefix, m->new_image, m->new_len);
+
+	if (note == NULL)
+		sink->state.forged++;
+	else
+	{
+		if (sink->nevents == 0 && sink->notes == NIL)
+			sink->since = concord_clock_steady();
+		sink->notes = lappend(sink->notes, note);
+		sink->nbytes += m->new_len;
+	}
+	pfree(prefix);
+}
+
+/*
  * snk_message adds an emitted or control message.  Ordinals count messages
  * that are dropped, because the decoder, which cannot check them, does.
  */
@@ -381,7 +407,7 @@ snk_message(ConcordSink *sink, const ConcordStreamMessage *m)
 
 	if ((m->flags & CONCORD_MESSAGE_TRANSACTIONAL) == 0)
 	{
-		sink->state.forged++;
+		snk_note(sink, m);
 		return;
 	}
 	if (!snk_next(sink))
@@ -563,7 +589,7 @@ concord_sink_turn(ConcordSink *sink)
 	}
 	if (n == SNK_TURN_WRITES)
 		return 0;
-	if (sink->nevents > 0)
+	if (sink->nevents > 0 || sink->notes != NIL)
 	{
 		long		left = concord_clock_left(sink->since + SNK_BATCH_MS * 1000);
 

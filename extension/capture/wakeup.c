@@ -121,6 +121,16 @@ concord_capture_mark(void)
 	return lsn;
 }
 
+/* concord_capture_announce makes the decoder read up to lsn. */
+void
+concord_capture_announce(XLogRecPtr lsn)
+{
+	ConcordDatabase *db = concord_shmem != NULL ? wak_database() : NULL;
+
+	if (db != NULL)
+		wak_announce(db, lsn);
+}
+
 /* What a wait is for. */
 typedef bool (*WakTest) (ConcordDatabase *db, XLogRecPtr lsn);
 

@@ -28,7 +28,7 @@
 
 #include "base/clock.h"
 #include "base/settings.h"
-#include "connector/limits.h"
+#include "live/audit.h"
 #include "miscadmin.h"
 #include "storage/fd.h"
 #include "storage/latch.h"
@@ -47,7 +47,35 @@ static ConcordHttp *ses_engine = NULL;
 static int	ses_inside = 0;
 static dlist_head ses_requests = DLIST_STATIC_INIT(ses_requests);
 
-static void ses_end(ConcordLiveRequest *live);
+/* ses_place_back gives a request's place back. */
+static void
+ses_place_back(ConcordLiveRequest *live)
+{
+	if (live->place)
+		concord_account_release(live->peer->account, CONCORD_USE_INTERACTIVE);
+	live->place = false;
+}
+
+/*
+ * ses_lost ends a request that was under way in an engine that is thrown away.
+ * This may happen while a transaction is aborted: nothing here can fail.
+ */
+static void
+ses_lost(ConcordLiveRequest *live)
+{
+	ConcordResponse *response = &live->http->response;
+
+	live->http->transfer = NULL;
+	memset(response, 0, sizeof(ConcordResponse));
+	response->transfer = CONCORD_TRANSFER_UNKNOWN;
+	response->error = "the request was given up after an error";
+	response->body = "";
+	live->failure = live->writes ? CONCORD_ERRCODE_UNKNOWN :
+		CONCORD_ERRCODE_BROKEN;
+	live->detail = response->error;
+	live->state = CONCORD_LIVE_ENDED;
+	ses_place_back(live);
+}
 
 /* ses_give_up throws the engine away; what was under way in it is lost. */
 static void
@@ -66,14 +94,8 @@ ses_give_up(void)
 		ConcordLiveRequest *live = dlist_container(ConcordLiveRequest, node,
 												   iter.cur);
 
-		if (live->state != CONCORD_LIVE_SENT)
-			continue;
-		live->http->transfer = NULL;
-		memset(&live->http->response, 0, sizeof(ConcordResponse));
-		live->http->response.transfer = CONCORD_TRANSFER_UNKNOWN;
-		live->http->response.error = "the request was given up after an error";
-		live->http->response.body = "";
-		ses_end(live);
+		if (live->state == CONCORD_LIVE_SENT)
+			ses_lost(live);
 	}
 }
 
@@ -113,15 +135,6 @@ ses_drop_descriptor(ConcordLiveRequest *live)
 	close(live->descriptor);
 	ReleaseExternalFD();
 	live->descriptor = -1;
-}
-
-/* ses_place_back gives a request's place back. */
-static void
-ses_place_back(ConcordLiveRequest *live)
-{
-	if (live->place)
-		concord_account_release(live->peer->account, CONCORD_USE_INTERACTIVE);
-	live->place = false;
 }
 
 /* ses_stop takes a request out of the engine or the line for a place. */
@@ -223,6 +236,7 @@ ses_end(ConcordLiveRequest *live)
 	live->state = CONCORD_LIVE_ENDED;
 	ses_place_back(live);
 	concord_live_judge(live);
+	concord_audit_end(live);
 }
 
 /* ses_refuse ends a request that was not sent. */
@@ -249,6 +263,7 @@ ses_send(ConcordLiveRequest *live, int64 now)
 	live->http->timeout_ms = (int) Max(left, 1);
 	live->http->connect_timeout_ms =
 		Min(live->peer->server->connect_timeout_ms, live->http->timeout_ms);
+	concord_audit_begin(live);
 	http = ses_enter();
 	live->state = CONCORD_LIVE_SENT;
 	concord_http_submit(http, live->http);
@@ -426,6 +441,7 @@ concord_live_submit(ConcordLiveRequest *live, int timeout_ms)
 	MemoryContext old = MemoryContextSwitchTo(live->http->context);
 
 	Assert(live->state == CONCORD_LIVE_NEW);
+	concord_audit_prepare(live);
 	live->timeout_ms = timeout_ms > 0 ? timeout_ms :
 		live->peer->server->timeout_ms;
 	live->deadline = concord_clock_steady() + (int64) live->timeout_ms * 1000;

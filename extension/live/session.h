@@ -29,6 +29,7 @@
 #include "live/failure.h"
 #include "live/peer.h"
 #include "utils/resowner.h"
+#include "utils/uuid.h"
 
 typedef enum ConcordLiveState
 {
@@ -62,6 +63,8 @@ typedef struct ConcordLiveRequest
 	int64		ask_at;			/* for a place, again; 0: when the latch is
 								 * set */
 	bool		place;			/* it has one */
+	bool		audited;		/* it is recorded, under id */
+	pg_uuid_t	id;
 	bool		again;			/* it was sent a second time */
 	const char *limit;			/* what was in the way */
 	int			descriptor;		/* -1: none */

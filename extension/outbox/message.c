@@ -14,6 +14,7 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "catalog/namespace.h"
 #include "common/hmac.h"
 #include "common/sha2.h"
@@ -31,6 +32,7 @@
 
 #define MSG_VERSION		1
 #define MSG_SECRET		"message"
+#define MSG_NFIELDS		4
 #define MSG_FIELDS_AT	(1 + PG_SHA256_DIGEST_LENGTH + UUID_LEN)
 
 /* A key and whose it is. */
@@ -145,28 +147,53 @@ msg_make_uuid(pg_uuid_t *id)
 	id->data[8] = (id->data[8] & 0x3f) | 0x80;
 }
 
+/* msg_write makes a message's content, signed. */
+static void
+msg_write(StringInfo buf, const char *prefix, TransactionId xid,
+		  const pg_uuid_t *id, const char *const *fields)
+{
+	initStringInfo(buf);
+	appendStringInfoChar(buf, MSG_VERSION);
+	appendStringInfoSpaces(buf, PG_SHA256_DIGEST_LENGTH);
+	appendBinaryStringInfo(buf, (const char *) id->data, UUID_LEN);
+	for (int i = 0; i < MSG_NFIELDS; i++)
+		msg_put_field(buf, fields[i]);
+	msg_hmac(prefix, xid, buf->data + 1 + PG_SHA256_DIGEST_LENGTH,
+			 buf->len - 1 - PG_SHA256_DIGEST_LENGTH, (uint8 *) buf->data + 1);
+}
+
 /* concord_message_emit writes a transactional message. */
 void
 concord_message_emit(const char *prefix, const char *topic, const char *key,
 					 const char *headers, const char *payload, pg_uuid_t *id)
 {
+	const char *fields[MSG_NFIELDS] = {topic, key, headers, payload};
 	StringInfoData buf;
 
 	concord_message_load_key();
 	msg_make_uuid(id);
-	initStringInfo(&buf);
-	appendStringInfoChar(&buf, MSG_VERSION);
-	appendStringInfoSpaces(&buf, PG_SHA256_DIGEST_LENGTH);
-	appendBinaryStringInfo(&buf, (char *) id->data, UUID_LEN);
-	msg_put_field(&buf, topic);
-	msg_put_field(&buf, key);
-	msg_put_field(&buf, headers);
-	msg_put_field(&buf, payload);
-	msg_hmac(prefix, GetTopTransactionId(),
-			 buf.data + 1 + PG_SHA256_DIGEST_LENGTH,
-			 buf.len - 1 - PG_SHA256_DIGEST_LENGTH, (uint8 *) buf.data + 1);
+	msg_write(&buf, prefix, GetTopTransactionId(), id, fields);
 	(void) concord_log_message(prefix, buf.data, buf.len);
 	pfree(buf.data);
+}
+
+/* concord_message_note writes a message that belongs to no transaction. */
+XLogRecPtr
+concord_message_note(const char *prefix, const char *topic,
+					 const char *payload, pg_uuid_t *id)
+{
+	static const pg_uuid_t none = {{0}};
+	const char *fields[MSG_NFIELDS] = {topic, NULL, NULL, payload};
+	StringInfoData buf;
+	XLogRecPtr	end;
+
+	if (memcmp(id, &none, sizeof(pg_uuid_t)) == 0)
+		msg_make_uuid(id);
+	msg_write(&buf, prefix, InvalidTransactionId, id, fields);
+	end = concord_log_note(prefix, buf.data, buf.len);
+	XLogFlush(end);
+	pfree(buf.data);
+	return end;
 }
 
 /* concord_message_emit_control sends a control message. */
@@ -206,7 +233,7 @@ concord_message_parse(const char *prefix, TransactionId xid,
 bool
 concord_message_fields(const char *fields, uint32 len, ConcordMessage *message)
 {
-	const char *parts[4];
+	const char *parts[MSG_NFIELDS];
 	const char *p = fields;
 	const char *end = fields + len;
 

@@ -9,7 +9,8 @@
  *
  * Content: version byte, 32 bytes of HMAC, 16 bytes of event id, then topic,
  * key, headers, payload, each as varint (0: NULL, else length + 1) and that
- * many bytes (the text and a NUL).
+ * many bytes (the text and a NUL).  In one that belongs to no transaction the
+ * xid of the HMAC is 0.
  *
  *-------------------------------------------------------------------------
  */
@@ -18,11 +19,13 @@
 
 #include "base/compat.h"
 
+#include "access/xlogdefs.h"
 #include "utils/uuid.h"
 
 #define CONCORD_MESSAGE_EMIT	"concord.emit"
 #define CONCORD_MESSAGE_CONTROL	"concord.control"
 #define CONCORD_MESSAGE_RESYNC	"concord.resync"
+#define CONCORD_MESSAGE_CALL	"concord.call"	/* belongs to no transaction */
 
 /* Topics of control messages. */
 #define CONCORD_CONTROL_START	"concord.start"
@@ -54,12 +57,20 @@ extern void concord_message_emit(const char *prefix, const char *topic,
 extern void concord_message_emit_control(const char *topic,
 										 const char *payload_json);
 
+/*
+ * concord_message_note writes a message that belongs to no transaction, and
+ * returns where it ends; it is on disk then.  *id is made where it is all zero.
+ * The key must have been loaded.
+ */
+extern XLogRecPtr concord_message_note(const char *prefix, const char *topic,
+									   const char *payload, pg_uuid_t *id);
+
 /* concord_message_load_key reads the key; needs a transaction. */
 extern void concord_message_load_key(void);
 
 /*
  * concord_message_parse checks the HMAC and splits the content; false where
- * the message is forged or damaged.  The parts point into content.
+ * the message is forged or damaged.  xid: InvalidTransactionId of a note.  The parts point into content.
  */
 extern bool concord_message_parse(const char *prefix, TransactionId xid,
 								  const char *content, uint32 len,

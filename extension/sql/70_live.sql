@@ -57,3 +57,28 @@ CREATE FUNCTION concord.flush_cache(server name DEFAULT NULL) RETURNS bigint
 	AS 'MODULE_PATHNAME', 'concord_flush_cache' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION concord.flush_cache(name) IS
 	'forget the answers of a server (null: of all that the caller may use); returns how many there were';
+
+-- What sessions wrote to systems; capture fills it (capture/notes.c).
+CREATE TABLE concord.call_record (
+	id uuid NOT NULL,
+	part text NOT NULL CHECK (part IN ('begin', 'end')),
+	at timestamptz NOT NULL,
+	payload jsonb NOT NULL,
+	PRIMARY KEY (id, part)
+);
+CREATE INDEX call_record_at_idx ON concord.call_record (at);
+COMMENT ON TABLE concord.call_record IS 'records of calls that wrote, in two parts; see view call_log';
+
+CREATE VIEW concord.call_log AS
+	SELECT b.id, b.at, (b.payload ->> 'role')::name AS role, (b.payload ->> 'session_role')::name AS session_role,
+		   (b.payload ->> 'pid')::int AS pid, (b.payload ->> 'xid')::xid AS xid,
+		   (b.payload ->> 'server')::name AS server, b.payload ->> 'method' AS method, b.payload ->> 'url' AS url,
+		   (b.payload ->> 'bytes')::bigint AS bytes, b.payload ->> 'hash' AS body_hash,
+		   coalesce(e.payload ->> 'outcome', 'unknown') AS outcome,
+		   nullif((e.payload ->> 'status')::int, 0) AS status, e.payload ->> 'error' AS error,
+		   pg_catalog.make_interval(secs => (e.payload ->> 'elapsed_us')::float8 OPERATOR(pg_catalog./) 1e6) AS elapsed
+	FROM concord.call_record b
+	LEFT JOIN concord.call_record e ON e.id OPERATOR(pg_catalog.=) b.id AND e.part OPERATOR(pg_catalog.=) 'end'
+	WHERE b.part OPERATOR(pg_catalog.=) 'begin';
+COMMENT ON VIEW concord.call_log IS
+	'what sessions wrote to systems: who, when, what, and what became of it; also of transactions that were rolled back';

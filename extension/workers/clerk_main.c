@@ -13,6 +13,7 @@
 
 #include "base/bookkeeping.h"
 #include "base/clock.h"
+#include "capture/notes.h"
 #include "delivery/log.h"
 #include "outbox/retain.h"
 
@@ -46,6 +47,7 @@ concord_clerk_main(Datum main_arg)
 		{
 			concord_outbox_retain();
 			concord_delivery_retain();
+			concord_notes_retain();
 			retained = concord_clock_steady();
 		}
 		concord_worker_wait(CLK_TURN_MS);
