@@ -111,6 +111,7 @@ typedef struct ConcordConnector
 	char	   *remote_id_path; /* path of the id in an answer, or NULL */
 	bool		remote_id_assigned; /* the system gives ids: {key} is that */
 	bool		create_repeats; /* a create that is repeated is an update */
+	bool		key_is_fixed;	/* a changed key is another record */
 	char	   *find_path;		/* dotted path of the id in the answer to find */
 	char	   *remote_id_type; /* of OData: text, number, uuid; NULL: by its
 								 * looks */

@@ -61,6 +61,7 @@ static const ConcordMember row_members[] = {
 	{"probe", concord_member_request, AT(verbs[CONCORD_VERB_PROBE])},
 	{"find", concord_member_request, AT(verbs[CONCORD_VERB_FIND])},
 	{"create_repeats", concord_member_choice, AT(create_repeats), "no|yes"},
+	{"key_change", concord_member_choice, AT(key_is_fixed), "update|recreate"},
 	{"find_path", concord_member_path, AT(find_path)},
 	{"extends", row_extends},
 	{"remote_id_path", concord_member_path, AT(remote_id_path)},

@@ -239,7 +239,7 @@ rec_start(ConcordExchange *exchange, const ConcordDialect *dialect)
 	{
 		state->keys = mapped->old_keys;
 		return rec_send(exchange,
-						(dialect->key_is_fixed &&
+						((dialect->key_is_fixed || exchange->server->connector->key_is_fixed) &&
 						 !exchange->mapping->options.remote_id_assigned) ||
 						exchange->mapping->options.recreate_on_key_change ?
 						REC_RECREATE : REC_UPDATE, dialect);
@@ -338,6 +338,21 @@ rec_other_record(const ConcordExchange *exchange,
 }
 
 /*
+ * rec_has_own_id: the link has an id that the system gave, which stays the
+ * record's when its key changes; not the text of its key.
+ */
+static bool
+rec_has_own_id(const ConcordExchange *exchange)
+{
+	const ConcordValue *old_keys = exchange->mapped->old_keys;
+
+	return exchange->link.remote_id != NULL && rec_id_path(exchange) != NULL &&
+		(old_keys == NULL ||
+		 strcmp(exchange->link.remote_id,
+				concord_key_text(exchange->mapping, old_keys)) != 0);
+}
+
+/*
  * rec_check_id looks whether a carried out create or update is about our
  * record; false with another outcome where it is not known to be.
  */
@@ -389,13 +404,11 @@ rec_done(ConcordExchange *exchange, const ConcordResponse *response,
 	else
 	{
 		if (exchange->phase == REC_CREATE || exchange->phase == REC_PROBE ||
-			exchange->link.remote_id == NULL)
+			exchange->link.remote_id == NULL || exchange->mapped->old_keys != NULL)
 			exchange->remote_id = rec_remote_id(exchange, response);
 		if (exchange->remote_id == NULL &&
 			!exchange->mapping->options.remote_id_assigned &&
-			!(exchange->link.remote_id != NULL &&
-			  rec_id_path(exchange) != NULL &&
-			  exchange->mapped->old_keys == NULL))
+			!rec_has_own_id(exchange))
 			exchange->remote_id = concord_key_text(exchange->mapping,
 												   exchange->mapped->keys);
 		if (exchange->phase == REC_CREATE)

@@ -333,6 +333,11 @@ tpl_inside(const TplPiece *piece, ConcordTemplateUse use,
 	char	   *text = tpl_plain(scope, piece->place);
 	StringInfoData quoted;
 
+	/* without the record's id the address would be that of all records */
+	if (text == NULL && use == CONCORD_TEMPLATE_PATH && piece->place == TPL_REMOTE_ID)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the request's path needs the record's id at the system, which is not known")));
 	if (text == NULL)
 		return;
 	text = tpl_formed(text, piece);

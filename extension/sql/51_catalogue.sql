@@ -14,6 +14,7 @@ INSERT INTO concord.connector (name, protocol, description, definition, builtin)
 	 '{"create": {"method": "PATCH", "path": "sobjects/{object}/{key.name}/{key}", "body": "{fields}"},
 	   "update": {"method": "PATCH", "path": "sobjects/{object}/{key.name}/{key}", "body": "{fields}"},
 	   "delete": {"path": "sobjects/{object}/{key.name}/{key}"},
+	   "probe": {"path": "sobjects/{object}/{key.name}/{key}"}, "key_change": "recreate",
 	   "create_repeats": "yes",
 	   "remote_id_path": "id", "idempotency_header": "",
 	   "batch": [

@@ -138,6 +138,7 @@ INSERT INTO concord.connector (name, protocol, description, definition, builtin)
 	   "update": {"method": "POST", "path": "api", "body": {"query": "mutation { {object.first} { {object.rest} { update(data: {record:graphql}) { {key.name} } } } }"}},
 	   "delete": {"method": "POST", "path": "api", "body": {"query": "mutation { {object.first} { {object.rest} { delete({key.name}: {key:graphql}) } } }"}},
 	   "probe": {"method": "POST", "path": "api", "body": {"query": "{ {object.first} { {object.rest} { read(_id: {key:graphql}) { {key.name} } } } }"}},
+	   "key_change": "recreate",
 	   "idempotency_header": "",
 	   "message_path": "errors[*].message",
 	   "outcomes": [

@@ -16,11 +16,16 @@ INSERT INTO concord.connector (name, protocol, description, definition, builtin)
 	   "delete": {"method": "POST", "path": "graphql.json", "body": {
 		 "query": "mutation($input: {object:capital}DeleteInput!) { delete: {object}Delete(input: $input) { userErrors { field message } } }",
 		 "variables": {"input": {"id": "{remote_id}"}}}},
+	   "probe": {"method": "POST", "path": "graphql.json", "body": {
+		 "query": "query($identifier: {object:capital}IdentifierInput!) { record: {object}ByIdentifier(identifier: $identifier) { id } }",
+		 "variables": {"identifier": {"{key.name}": "{key}"}}}},
 	   "create_repeats": "yes",
 	   "remote_id_path": "data.set.record.id", "idempotency_header": "",
 	   "outcomes": [
 		 {"name": "query cost", "status": 200, "match": "\"code\": *\"THROTTLED\"", "outcome": "throttle"},
 		 {"name": "shop is locked", "status": 423, "outcome": "down"},
+		 {"name": "shop is frozen", "status": 402, "outcome": "down"},
+		 {"name": "gone", "operation": "read", "status": 200, "path": "data.record", "exists": false, "outcome": "gone"},
 		 {"name": "access", "status": 200, "match": "\"code\": *\"ACCESS_DENIED\"", "outcome": "down"},
 		 {"name": "failure at Shopify", "status": 200, "match": "\"code\": *\"INTERNAL_SERVER_ERROR\"", "outcome": "retry"},
 		 {"name": "is not there", "status": 200, "path": "data.delete.userErrors.0.message", "match": "(does not|doesn.t) exist|not found", "outcome": "done"},
@@ -35,12 +40,13 @@ INSERT INTO concord.connector (name, protocol, description, definition, builtin)
 INSERT INTO concord.connector (name, protocol, description, definition, builtin) VALUES
 	('bigcommerce', 'rest', 'BigCommerce REST Management API V3: catalog',
 	 '{"create": {"path": "v3/{object}", "body": "{record}"},
-	   "update": {"method": "PUT", "path": "v3/{object}/{key}", "body": "{fields}"},
+	   "update": {"method": "PUT", "path": "v3/{object}/{key}", "body": "{record}"},
 	   "delete": {"path": "v3/{object}/{key}"},
 	   "probe": {"path": "v3/{object}/{key}"},
 	   "find": {"path": "v3/{object}", "query": {"{key.name}": "{key}", "limit": "2"}}, "find_path": "data.0.id",
 	   "remote_id": "assigned", "remote_id_path": "data.id", "idempotency_header": "",
 	   "outcomes": [
+		 {"name": "not all of it", "status": 207, "outcome": "dead"},
 		 {"name": "access", "status": 403, "outcome": "down"}]}',
 	 true),
 	('bigcommerce_customers', 'rest', 'BigCommerce REST Management API V3: customers',
@@ -52,11 +58,12 @@ INSERT INTO concord.connector (name, protocol, description, definition, builtin)
 	   "remote_id": "assigned", "remote_id_path": "data.0.id", "idempotency_header": "",
 	   "batch": [
 		 {"format": "template", "operations": ["create"], "max_count": 10, "body": "{items}", "item": "{record}",
-		  "answer": {"list": "data", "match": "key", "wrap": "array", "missing": "unknown"}},
+		  "answer": {"list": [{"path": "data", "status": 200}], "match": "key", "wrap": "array", "missing": "unknown"}},
 		 {"format": "template", "operations": ["update"], "max_count": 10, "body": "{items}",
 		  "item": {"id": "{remote_id:json}", "...": "{record}"},
-		  "answer": {"list": "data", "match": "key", "wrap": "array", "missing": "unknown"}}],
+		  "answer": {"list": [{"path": "data", "status": 200}], "match": "key", "wrap": "array", "missing": "unknown"}}],
 	   "outcomes": [
+		 {"name": "not all of it", "status": 207, "outcome": "dead"},
 		 {"name": "access", "status": 403, "outcome": "down"}]}',
 	 true);
 
@@ -67,6 +74,7 @@ INSERT INTO concord.connector (name, protocol, description, definition, builtin)
 	 '{"create": {"method": "PUT", "path": "V1/{object}s/{key}", "body": {"{object}": "{record}"}},
 	   "update": {"method": "PUT", "path": "V1/{object}s/{key}", "body": {"{object}": "{record}"}},
 	   "delete": {"path": "V1/{object}s/{key}"},
+	   "probe": {"path": "V1/{object}s/{key}"}, "key_change": "recreate",
 	   "create_repeats": "yes",
 	   "remote_id_path": "id", "idempotency_header": "",
 	   "outcomes": [
@@ -80,6 +88,7 @@ INSERT INTO concord.connector (name, protocol, description, definition, builtin)
 	 '{"create": {"path": "{object}/createorder", "body": "{record}"},
 	   "update": {"method": "POST", "path": "{object}/createorder", "body": "{record}"},
 	   "delete": {"path": "{object}/{remote_id}"},
+	   "probe": {"path": "{object}/{remote_id}"}, "key_change": "recreate",
 	   "create_repeats": "yes",
 	   "remote_id_path": "orderId", "idempotency_header": "",
 	   "outcomes": [

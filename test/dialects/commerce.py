@@ -40,6 +40,8 @@ class Shopify(Dialect):
             errors = [] if known else [{"field": ["id"], "message": "Product does not exist"}]
             return Answer(200, {"data": {"delete": {"userErrors": errors}}})
         if "productByIdentifier(" in query:
+            if declared != {"identifier": "ProductIdentifierInput!"}:
+                raise Refuse(200, {"errors": [{"message": "Variable types %s" % declared}]})
             found = self.find(products, variables["identifier"])
             return Answer(200, {"data": {"record": {"id": found} if found else None}})
         raise Refuse(200, {"errors": [{"message": "Field doesn't exist on type 'Mutation'"}]})

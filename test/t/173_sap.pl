@@ -88,7 +88,7 @@ foreach my $name ('sap_s4', 'sap_s4_v2')
 		key => '{"PurchaseOrderByCustomer": "id::text"}',
 		options => '{"remote_id": "assigned", "remote_id_path": "SalesOrder"}');
 	$orders->lifecycle(by('A_SalesOrder', 'PurchaseOrderByCustomer', 'SalesOrderType', 'TotalNetAmount'));
-	like($orders->sql("SELECT remote_id FROM concord.link WHERE mapping = 'o_$name' AND local_key->>'id' = '2'"), qr/^\d{10}$/, "$name: the link has the number");
+	like($orders->sql("SELECT remote_id FROM concord.link WHERE mapping = 'o_$name' AND local_key->>'id' = '5'"), qr/^\d{10}$/, "$name: the link has the number");
 	$orders->once('POST', 20, sub { scalar grep { $_->{SalesOrderType} eq 'once' } values %{ $_[0]{A_SalesOrder} } });
 	$c->sql("SELECT concord.drop_mapping(m) FROM unnest(ARRAY['m_$name', 'o_$name']) m");
 }

@@ -54,7 +54,7 @@ my %args = (
 my $held = sub { return { map { $_->{number} => [ $_->{displayName}, $_->{creditLimit} + 0 ] } values %{ $_[0]{customers} } } };
 $c = Concord::Catalogue->new($node, $systems, %args);
 $c->lifecycle($held);
-like($c->sql("SELECT remote_id FROM concord.link WHERE mapping = '$c->{mapping}' AND local_key->>'id' = '2'"), qr/^[0-9a-f-]{36}$/, 'business_central: the link has the id');
+like($c->sql("SELECT remote_id FROM concord.link WHERE mapping = '$c->{mapping}' AND local_key->>'id' = '5'"), qr/^[0-9a-f-]{36}$/, 'business_central: the link has the id');
 is((changes('business_central'))[0]{headers}{'if-match'}, '*', 'business_central: If-Match is sent');
 $c->once('POST', 20, sub { scalar grep { $_->{displayName} eq 'once' } values %{ $_[0]{customers} } });
 $c->survives('a full queue', { match => 'POST', status => 503, headers => { 'Retry-After' => '1' }, body => '' }, 10);

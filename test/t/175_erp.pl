@@ -35,7 +35,7 @@ my %systems = (
 		fields => '{"companyName": "name", "creditLimit": "amount"}',
 		key => q({"externalId": "'item-' || id"}),
 		held => by('customer', 'externalId', 'companyName', 'creditLimit'),
-		link => qr/^item-2$/,
+		link => qr/^item-5$/,
 		throttle => [
 			{ status => 429, body => netsuite('REQUEST_LIMIT_EXCEEDED') },
 			{ status => 400, body => netsuite('CONCURRENCY_LIMIT_EXCEEDED', 'Concurrent request limit exceeded. Request blocked.') },
@@ -80,7 +80,7 @@ my %systems = (
 		fields => '{"companyName1": "name", "creditLimit": "amount"}',
 		key => '{"code": "id::text"}',
 		held => by('customer', 'code', 'companyName1', 'creditLimit'),
-		link => qr/^2$/,
+		link => qr/^5$/,
 		throttle => [
 			{ status => 200, body => x3('Customer is locked by user MILLER') },
 			{ status => 200, act => JSON::PP::true(), body => x3('Record already exists') } ],
@@ -96,7 +96,7 @@ foreach my $name (sort keys %systems)
 		map { $_ => $s->{$_} } qw(url user_mapping server_options object fields key));
 
 	$c->lifecycle($s->{held});
-	like($c->sql("SELECT remote_id FROM concord.link WHERE mapping = '$c->{mapping}' AND local_key->>'id' = '2'"), $s->{link}, "$name: the link's id");
+	like($c->sql("SELECT remote_id FROM concord.link WHERE mapping = '$c->{mapping}' AND local_key->>'id' = '5'"), $s->{link}, "$name: the link's id");
 	$c->once('PUT|POST', 40, sub { scalar grep { grep { defined && $_ eq 'once' } values %$_ } values %{ $_[0]{$collection} } });
 	$c->survives("answer $id", { match => 'PUT|POST', %$_ }, $id++) foreach @{ $s->{throttle} };
 	$c->dead('a refusal', { match => 'PUT|POST', %{ $s->{dead}[0] } }, 30, @{ $s->{dead} }[ 1 .. $#{ $s->{dead} } ]);

@@ -99,7 +99,7 @@ foreach my $name (sort keys %systems)
 	my $c = Concord::Catalogue->new($node, $systems, connector => $name,
 		map { $_ => $s->{$_} } qw(url user_mapping object fields key));
 	$c->lifecycle($s->{held});
-	like($c->sql("SELECT remote_id FROM concord.link WHERE mapping = '$c->{mapping}' AND local_key->>'id' = '2'"),
+	like($c->sql("SELECT remote_id FROM concord.link WHERE mapping = '$c->{mapping}' AND local_key->>'id' = '5'"),
 		$s->{link}, "$name: the link has the system's id");
 	my $collection = $s->{collection} // $s->{object};
 	$c->once('POST|PUT', 20, sub { scalar grep { /once/ } map { values %$_ } values %{ $_[0]{$collection} } });

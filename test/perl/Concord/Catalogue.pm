@@ -71,6 +71,26 @@ sub lifecycle
 	$self->settle('changes');
 	my %want = (1 => [ "Ada \"L\" \x{e9}", '1.5' ], 2 => [ 'Changed', '99.95' ]);
 	is_deeply($held->($self->{systems}->data($self->{dialect})), \%want, "$name: the system has what the table has");
+
+	# a record whose key changes is there once, under its new key
+	$self->sql("UPDATE $table SET id = 5, name = 'Moved' WHERE id = 2");
+	$self->settle('a changed key');
+	delete $want{2};
+	$want{5} = [ 'Moved', '99.95' ];
+	is_deeply($held->($self->{systems}->data($self->{dialect})), \%want, "$name: a changed key leaves nothing behind");
+
+	# and is the record that later changes and the deletion go to
+	$self->sql("INSERT INTO $table VALUES (6, 'Six', 6)");
+	$self->sql("UPDATE $table SET id = 7 WHERE id = 6");
+	$self->settle('another changed key');
+	$self->sql("UPDATE $table SET name = 'Seven' WHERE id = 7");
+	$self->settle('a change after it');
+	$want{7} = [ 'Seven', '6' ];
+	is_deeply($held->($self->{systems}->data($self->{dialect})), \%want, "$name: a change after a changed key");
+	$self->sql("DELETE FROM $table WHERE id = 7");
+	$self->settle('a deletion after it');
+	delete $want{7};
+	is_deeply($held->($self->{systems}->data($self->{dialect})), \%want, "$name: a deletion after a changed key");
 	return;
 }
 
