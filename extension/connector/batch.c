@@ -405,6 +405,18 @@ concord_batch_unit_form(const ConcordExchange *exchange,
 	return NULL;
 }
 
+char *
+concord_batch_reference(const ConcordBatchForm *form, int index)
+{
+	const char *place;
+
+	if (form->reference == NULL)
+		return NULL;
+	place = strchr(form->reference, '#');
+	return psprintf("%.*s%s%d%s", (int) (place - form->reference),
+					form->reference, form->id_prefix, index + 1, place + 1);
+}
+
 /* bat_halted: an item failed because another one did. */
 static bool
 bat_halted(const ConcordResponse *response)

@@ -80,6 +80,9 @@ typedef struct ConcordBatchForm
 	int			nlines;			/* of an item; 1 where they are no lines */
 	struct ConcordTemplate **item;
 	char	   *id_prefix;
+	char	   *reference;		/* of a unit: how a later item has the id that
+								 * an earlier one will get, with # for that
+								 * one's {request.id}; NULL: it cannot */
 
 	/* the answer */
 	int			nlists;
@@ -163,6 +166,12 @@ extern ConcordBatchVerdict concord_batch_unpack(const ConcordBatchForm *form,
  */
 extern const ConcordBatchForm *concord_batch_unit_form(const ConcordExchange *exchange,
 													   const ConcordRequest *request);
+
+/*
+ * concord_batch_reference writes what stands for the id of a record that item
+ * number index of a unit is to create; NULL: the form cannot say it.
+ */
+extern char *concord_batch_reference(const ConcordBatchForm *form, int index);
 
 /*
  * concord_batch_unpack_unit takes the answer to a unit apart.  CONCORD_BATCH_ITEMS:

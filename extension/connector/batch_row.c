@@ -74,7 +74,8 @@ static const BrwFormat brw_formats[] = {
 		" \"body\": \"{request.body}\"},"
 		" \"answer\": {\"list\": \"compositeResponse\", \"match\": \"id\", \"id\": \"referenceId\","
 		" \"status\": \"httpStatusCode\", \"headers\": \"httpHeaders\", \"body\": \"body\","
-	" \"missing\": \"unknown\"}, \"unit\": {\"body\": {\"allOrNone\": true, \"compositeRequest\": \"{items}\"}}}"},
+		" \"missing\": \"unknown\"}, \"unit\": {\"reference\": \"@{#.id}\","
+	" \"body\": {\"allOrNone\": true, \"compositeRequest\": \"{items}\"}}}"},
 	{"dataverse_multiple", false, false,
 		"{\"operations\": [\"create\", \"update\"], \"max_count\": 100,"
 		" \"path\": \"{object}/Microsoft.Dynamics.CRM.UpsertMultiple\","
@@ -351,6 +352,20 @@ brw_answer(JsonbContainer *object, ConcordBatchForm *form)
 							 form->missing);
 }
 
+/* brw_reference sets how an item refers to another one; null: it cannot. */
+static void
+brw_reference(JsonbContainer *object, ConcordBatchForm *form)
+{
+	JsonbValue	v;
+
+	if (concord_member_get(object, "reference", &v) == NULL)
+		return;
+	form->reference = concord_member_of(object, "reference");
+	if (form->reference != NULL && strchr(form->reference, '#') == NULL)
+		concord_member_bad("batch.reference",
+						   "has no # in place of the other item's id");
+}
+
 /* brw_members takes members over, those of a named format or of a definition. */
 static void
 brw_members(JsonbContainer *object, ConcordBatchForm *form)
@@ -358,7 +373,7 @@ brw_members(JsonbContainer *object, ConcordBatchForm *form)
 	static const char *const names[] = {
 		"format", "operations", "size", "max_count", "max_bytes", "alone",
 		"method", "path", "content_type", "headers", "body", "item", "id",
-		"change_sets", "answer", "unit", "unordered"
+		"change_sets", "reference", "answer", "unit", "unordered"
 	};
 
 	concord_member_names(object, names, lengthof(names));
@@ -376,6 +391,7 @@ brw_members(JsonbContainer *object, ConcordBatchForm *form)
 	brw_body(object, form);
 	brw_item(object, form);
 	brw_text(object, "id", &form->id_prefix);
+	brw_reference(object, form);
 	form->change_sets = brw_word(object, "change_sets", "none|each|one",
 								 form->change_sets);
 	brw_answer(object, form);

@@ -310,6 +310,9 @@ typedef struct ConcordDelivery
 	ConcordRequest *request;	/* the last one */
 	ConcordGroup *group;		/* whose request carries it, or NULL */
 	struct ConcordUnit *unit;	/* ditto; unit.c */
+	bool		refers;			/* mapped has marks of others; unit_refer.c */
+	const char *mark;			/* what stands for this one's id there, or
+								 * NULL */
 	bool		has_place;		/* in the system's concurrency */
 	TimestampTz sent_at;
 	TimestampTz answered_at;

@@ -217,8 +217,7 @@ park_merge(ConcordCourier *courier, ConcordLane *lane, HTAB *known, int row,
 	p->due = isnull ? 0 : DatumGetTimestampTz(due);
 	p->created_at = DatumGetTimestampTz(SPI_getbinval(tuple, desc, 10, &isnull));
 	/* one that was due may have been on its way when a process died */
-	if (opening && !p->again &&
-		(p->due <= courier->now || concord_clock_far(courier, p->due)))
+	if (opening && (p->due <= courier->now || concord_clock_far(courier, p->due)))
 		p->was_unknown = true;
 	if (concord_clock_far(courier, p->due))
 		p->due = courier->now;

@@ -55,14 +55,10 @@ typedef enum ConcordSendAsk
 } ConcordSendAsk;
 
 /*
- * unit.c: concord_unit_start sends n deliveries, which are ready, as a whole;
- * concord_unit_die makes all of them dead letters, because of blamed, or NULL.
+ * unit.c: concord_unit_start sends n deliveries, which are ready, as a whole.
  */
 extern void concord_unit_start(ConcordCourier *courier, ConcordSystem *system,
 							   ConcordDelivery **ds, int n);
-extern void concord_unit_die(ConcordCourier *courier, ConcordDelivery **ds,
-							 int n, const ConcordDelivery *blamed,
-							 const char *error);
 extern void concord_unit_answer(ConcordCourier *courier, ConcordDelivery *d);
 
 /* send.c */

@@ -80,7 +80,9 @@ concord_mapped_hash(const ConcordMapping *mapping, const ConcordMapped *m,
 void
 concord_link_hash(ConcordDelivery *d)
 {
-	d->has_hash = concord_mapped_hash(d->definition->mapping, d->mapped, d->hash);
+	/* what stands for an id is not what will be there the next time */
+	d->has_hash = !d->refers &&
+		concord_mapped_hash(d->definition->mapping, d->mapped, d->hash);
 }
 
 /*

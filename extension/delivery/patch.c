@@ -49,6 +49,8 @@ pat_hash(StringInfo buf, const char *object, const ConcordField *field,
 bytea *
 concord_link_fields(const ConcordDelivery *d)
 {
+	if (d->refers)
+		return NULL;
 	return concord_mapped_fields(d->definition->mapping, d->mapped);
 }
 

@@ -20,6 +20,7 @@
 #include "base/bookkeeping.h"
 #include "delivery/delivery.h"
 #include "delivery/division.h"
+#include "delivery/unit.h"
 #include "delivery/work.h"
 #include "executor/spi.h"
 #include "storage/procarray.h"
@@ -642,6 +643,24 @@ take_eval(ConcordCourier *courier, ConcordLane *lane, ConcordDelivery **ds, int 
 	concord_resync_mapped(lane, ds, n);
 	concord_batch_release(values);
 	return true;
+}
+
+/*
+ * concord_take_again maps a delivery, which waits for records that are created
+ * together with it, once more at once; references are of those.  False: it has
+ * to be mapped later.
+ */
+bool
+concord_take_again(ConcordCourier *courier, ConcordDelivery *d, List *references)
+{
+	bool		done;
+
+	concord_delivery_forget_mapped(d);
+	concord_mapping_references = references;
+	done = take_eval(courier, d->lane, &d, 1);
+	concord_mapping_references = NIL;
+	d->refers = done;
+	return done;
 }
 
 /*

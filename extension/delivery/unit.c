@@ -22,9 +22,17 @@
 #include "connector/batch.h"
 #include "delivery/group.h"
 #include "delivery/log.h"
+#include "delivery/unit.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 #include "utils/timestamp.h"
+
+/* A request's body as its exchange has made it. */
+typedef struct ConcordBody
+{
+	char	   *text;			/* NULL: the request has it */
+	Size		len;
+} ConcordBody;
 
 typedef struct ConcordUnit
 {
@@ -43,6 +51,7 @@ typedef struct ConcordUnit
 	ConcordBatchItem *items;
 	int		   *places;			/* of items among members */
 	int			nitems;
+	ConcordBody *bodies;		/* of members' requests that have marks */
 } ConcordUnit;
 
 /* unit_of makes a unit with room for n. */
@@ -62,6 +71,7 @@ unit_of(ConcordCourier *courier, ConcordSystem *system, int n)
 	unit->settled = MemoryContextAllocZero(context, sizeof(bool) * n);
 	unit->items = MemoryContextAlloc(context, sizeof(ConcordBatchItem) * n);
 	unit->places = MemoryContextAlloc(context, sizeof(int) * n);
+	unit->bodies = MemoryContextAllocZero(context, sizeof(ConcordBody) * n);
 	return unit;
 }
 
@@ -94,57 +104,65 @@ unit_name(const ConcordDelivery *d)
 }
 
 /*
- * concord_unit_die makes all of n deliveries dead letters.  blamed, or NULL, is why; it
- * has its own rule and error.
+ * concord_unit_die makes all of n deliveries dead letters.  told, or NULL, is the
+ * one whose exchange says why; blamed: through its own fault, so that it has
+ * its own rule and error, and the others name it.
  */
 void
 concord_unit_die(ConcordCourier *courier, ConcordDelivery **ds, int n,
-				 const ConcordDelivery *blamed, const char *error)
+				 const ConcordDelivery *told, bool blamed, const char *rule,
+				 const char *error)
 {
-	char	   *reason = blamed == NULL ? pstrdup(error) :
+	char	   *reason;
+
+	if (error == NULL)
+		error = "it was refused";
+	reason = !blamed ? pstrdup(error) :
 		psprintf("%s of the same transaction is why nothing of it was done: %s",
-				 unit_name(blamed), error);
+				 unit_name(told), error);
+	if (rule != NULL)
+		rule = pstrdup(rule);
 
 	for (int i = 0; i < n; i++)
 	{
 		ConcordDelivery *d = ds[i];
+		bool		guilty = blamed && d == told;
 
 		if (d->context == NULL)
 			d->context = AllocSetContextCreate(d->lane->memory,
 											   "concord exchange",
 											   ALLOCSET_SMALL_SIZES);
 		if (d->exchange != NULL)
-			concord_send_keep(d);
-		if (d != blamed)
 		{
-			d->rule = "unit";
+			d->attempts++;
+			concord_send_keep(d);
+		}
+		if (d != told)
+		{
 			d->status = 0;
 			d->answer = NULL;
-			d->error = MemoryContextStrdup(d->context, reason);
 		}
-		else
-		{
-			if (d->rule == NULL)
-				d->rule = "unit";
-			d->error = MemoryContextStrdup(d->context, error);
-		}
-		d->attempts++;
+		if (rule != NULL && guilty == blamed)
+			d->rule = MemoryContextStrdup(d->context, rule);
+		else if (!guilty || d->rule == NULL)
+			d->rule = "unit";
+		d->error = MemoryContextStrdup(d->context, guilty ? error : reason);
 		concord_lane_error(courier, d->lane, d->error);
 		concord_delivery_end(courier, d, CONCORD_END_DEAD);
 	}
 }
 
-/* unit_dead ends a unit that was under way. */
+/*
+ * unit_dead ends a unit that was under way; told is the number of the member
+ * whose exchange says why, or -1.
+ */
 static void
-unit_dead(ConcordCourier *courier, ConcordUnit *unit, int blamed,
+unit_dead(ConcordCourier *courier, ConcordUnit *unit, int told, bool blamed,
 		  const char *rule, const char *error)
 {
-	ConcordDelivery *d = blamed < 0 ? NULL : unit->members[blamed];
-
-	if (d != NULL && d->exchange != NULL && rule != NULL)
-		d->exchange->rule = unconstify(char *, rule);
-	concord_unit_die(courier, unit->members, unit->n, d,
-					 error != NULL ? error : "it was refused");
+	concord_unit_die(courier, unit->members, unit->n,
+					 told < 0 ? NULL : unit->members[told], blamed, rule,
+					 error);
 	unit_leave(courier, unit);
 }
 
@@ -165,7 +183,7 @@ unit_back(ConcordCourier *courier, ConcordUnit *unit)
 
 /* unit_again plans another attempt of all, or ends them. */
 static void
-unit_again(ConcordCourier *courier, ConcordUnit *unit, int which)
+unit_again(ConcordCourier *courier, ConcordUnit *unit, int which, bool blamed)
 {
 	ConcordDelivery *d = unit->members[which];
 	const ConcordMappingOptions *options = &d->definition->mapping->options;
@@ -178,7 +196,8 @@ unit_again(ConcordCourier *courier, ConcordUnit *unit, int which)
 		attempts = Max(attempts, unit->members[i]->attempts + 1);
 	if (attempts > concord_send_limit(options->retry_limit, server->retry_limit))
 	{
-		unit_dead(courier, unit, which, x->rule ? NULL : "retry_limit", x->error);
+		unit_dead(courier, unit, which, blamed,
+				  x->rule ? x->rule : "retry_limit", x->error);
 		return;
 	}
 	delay = concord_backoff_ms(attempts,
@@ -219,13 +238,13 @@ unit_fails(ConcordCourier *courier, ConcordUnit *unit, int which, bool blamed)
 			unit->members[i]->was_unknown = true;
 	}
 	if (x->outcome == CONCORD_OUTCOME_DEAD || x->outcome == CONCORD_OUTCOME_NONE)
-		unit_dead(courier, unit, blamed ? which : -1, NULL, x->error);
+		unit_dead(courier, unit, which, blamed, NULL, x->error);
 	else if (counts && x->outcome != CONCORD_OUTCOME_THROTTLE &&
 			 x->outcome != CONCORD_OUTCOME_DOWN)
-		unit_again(courier, unit, which);
+		unit_again(courier, unit, which, blamed);
 	else if (limit >= 0 && unit->system->breaker != CONCORD_BREAKER_CLOSED &&
 			 concord_breaker_age_ms(unit->system) >= limit)
-		unit_dead(courier, unit, which, "outage_limit", x->error);
+		unit_dead(courier, unit, which, false, "outage_limit", x->error);
 	else
 		unit_back(courier, unit);
 }
@@ -243,7 +262,8 @@ unit_done(ConcordCourier *courier, ConcordUnit *unit)
 		d->answered_at = courier->now;
 		d->status = d->exchange->status;
 		d->attempts++;
-		concord_delivery_forget_request(d);
+		if (!concord_link_learned(d))	/* else it may have to be shown */
+			concord_delivery_forget_request(d);
 		concord_delivery_end(courier, d, CONCORD_END_DONE);
 	}
 	unit_leave(courier, unit);
@@ -270,7 +290,7 @@ unit_make(ConcordCourier *courier, ConcordUnit *unit, int i,
 	error = concord_send_ask(courier, d, CONCORD_ASK_ITEM, response, &next);
 	if (error != NULL)
 	{
-		unit_dead(courier, unit, i, "request", error->message);
+		unit_dead(courier, unit, i, true, "request", error->message);
 		return false;
 	}
 	if (next == NULL)
@@ -282,14 +302,19 @@ unit_make(ConcordCourier *courier, ConcordUnit *unit, int i,
 	}
 	concord_delivery_forget_request(d);
 	d->request = next;
+	unit->bodies[i].text = NULL;
 	return true;
 }
 
 /* unit_is_look: the request changes nothing, so it goes before the others. */
 static bool
-unit_is_look(const ConcordRequest *request)
+unit_is_look(const ConcordDelivery *d)
 {
-	return strcmp(request->method, "GET") == 0 ||
+	const ConcordRequest *request = d->request;
+	ConcordVerb verb = d->exchange->verb;
+
+	return verb == CONCORD_VERB_PROBE || verb == CONCORD_VERB_FIND ||
+		strcmp(request->method, "GET") == 0 ||
 		strcmp(request->method, "HEAD") == 0;
 }
 
@@ -317,7 +342,7 @@ unit_look(ConcordCourier *courier, ConcordUnit *unit, int i)
 
 	if (error != NULL)
 	{
-		unit_dead(courier, unit, i, "request", error->message);
+		unit_dead(courier, unit, i, true, "request", error->message);
 		return;
 	}
 	unit->looking = i;
@@ -354,7 +379,7 @@ unit_pack(ConcordCourier *courier, ConcordUnit *unit)
 	CurrentResourceOwner = NULL;
 	MemoryContextSwitchTo(old);
 	if (error != NULL)
-		unit_dead(courier, unit, -1, NULL, error->message);
+		unit_dead(courier, unit, -1, false, NULL, error->message);
 	return request;
 }
 
@@ -374,6 +399,11 @@ unit_choose(ConcordCourier *courier, ConcordUnit *unit)
 
 		if (unit->settled[i])
 			continue;
+		if (unit->bodies[i].text != NULL)
+		{
+			d->request->body = unit->bodies[i].text;
+			d->request->body_len = unit->bodies[i].len;
+		}
 		form = concord_batch_unit_form(d->exchange, d->request);
 		item->exchange = d->exchange;
 		item->request = d->request;
@@ -382,7 +412,7 @@ unit_choose(ConcordCourier *courier, ConcordUnit *unit)
 			(unit->nitems > 0 &&
 			 !concord_batch_together(form, &unit->items[0], item)))
 		{
-			unit_dead(courier, unit, i, "unit",
+			unit_dead(courier, unit, i, true, "unit",
 					  "its request cannot be part of a change set with the others");
 			return false;
 		}
@@ -393,13 +423,50 @@ unit_choose(ConcordCourier *courier, ConcordUnit *unit)
 	if (unit->nitems > 0 && (unit->nitems > unit->form->max_count ||
 							 bytes > (Size) unit->form->max_bytes))
 	{
-		unit_dead(courier, unit, -1, NULL,
+		unit_dead(courier, unit, -1, false, NULL,
 				  psprintf("the transaction has %d changes of %zu bytes for this system, of which it takes %d and %d bytes as a whole",
 						   unit->nitems, bytes, unit->form->max_count,
 						   unit->form->max_bytes));
 		return false;
 	}
 	return true;
+}
+
+/*
+ * unit_refer has items say the ids of records that others of them create; false:
+ * the unit has ended.
+ */
+static bool
+unit_refer(ConcordCourier *courier, ConcordUnit *unit)
+{
+	const char *why = "records of the transaction refer to each other in a circle";
+	int			blamed = unit->places[0];
+	bool		done = concord_unit_refer_order(unit->members, unit->items,
+												unit->places, unit->nitems);
+
+	for (int j = 0; j < unit->nitems && done; j++)
+	{
+		int			i = unit->places[j];
+		ConcordRequest *request = unit->members[i]->request;
+		StringInfoData buf;
+
+		if (!unit->members[i]->refers || request->body == NULL)
+			continue;
+		initStringInfo(&buf);
+		done = concord_unit_refer_write(unit->form, unit->members, unit->n,
+										unit->places, unit->nitems, request, &buf);
+		why = "it refers to a record that the same transaction creates where the change set cannot say it";
+		blamed = i;
+		unit->bodies[i].text = request->body;
+		unit->bodies[i].len = request->body_len;
+		request->body = memcpy(MemoryContextAlloc(request->context, buf.len + 1),
+							   buf.data, buf.len + 1);
+		request->body_len = buf.len;
+		pfree(buf.data);
+	}
+	if (!done)
+		unit_dead(courier, unit, blamed, true, "reference", why);
+	return done;
 }
 
 /* unit_step goes on until something is under way, or the unit has ended. */
@@ -413,7 +480,7 @@ unit_step(ConcordCourier *courier, ConcordUnit *unit)
 		if (unit->members[i]->request == NULL &&
 			!unit_make(courier, unit, i, NULL))
 			return;
-		if (!unit->settled[i] && unit_is_look(unit->members[i]->request))
+		if (!unit->settled[i] && unit_is_look(unit->members[i]))
 		{
 			unit_look(courier, unit, i);
 			return;
@@ -426,6 +493,8 @@ unit_step(ConcordCourier *courier, ConcordUnit *unit)
 		unit_done(courier, unit);
 		return;
 	}
+	if (!unit_refer(courier, unit))
+		return;
 	unit->request = unit_pack(courier, unit);
 	if (unit->request != NULL)
 		unit_submit(courier, unit, unit->request,
@@ -442,11 +511,16 @@ unit_judge(ConcordCourier *courier, ConcordUnit *unit,
 	ConcordRequest *same;
 	ErrorData  *error;
 
+	/* the member is shown with it, when the unit's request is gone */
 	d->request->response = *response;
+	if (response->body != NULL)
+		d->request->response.body = memcpy(MemoryContextAlloc(d->request->context,
+															  response->body_len + 1),
+										   response->body, response->body_len + 1);
 	error = concord_send_ask(courier, d, CONCORD_ASK_JUDGE, response, &same);
 	if (error != NULL)
 	{
-		unit_dead(courier, unit, which, "request", error->message);
+		unit_dead(courier, unit, which, true, "request", error->message);
 		return;
 	}
 	if (d->exchange->outcome == CONCORD_OUTCOME_DONE)
@@ -590,6 +664,8 @@ concord_unit_start(ConcordCourier *courier, ConcordSystem *system, ConcordDelive
 		concord_list_remove(ds[i]);
 		concord_delivery_become(ds[i], CONCORD_DELIVERY_SENT);
 		ds[i]->lane->in_flight++;
+		if (ds[i]->in_window)
+			ds[i]->lane->sent_max = Max(ds[i]->lane->sent_max, ds[i]->event->seq);
 		concord_send_begin(courier, ds[i]);
 	}
 	unit_step(courier, unit);

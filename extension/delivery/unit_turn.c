@@ -24,6 +24,7 @@
 #include "base/bookkeeping.h"
 #include "catalog/pg_type.h"
 #include "delivery/group.h"
+#include "delivery/unit.h"
 #include "executor/spi.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -266,10 +267,11 @@ unit_remap(ConcordDelivery *d)
 }
 
 /*
- * unit_waits has all wait for a record that one of them refers to; false where
- * that has taken too long.
+ * unit_waits has all wait for a record that one of them refers to, or ends them
+ * where that has taken too long.  Dead letters that go again wait in their
+ * table, so that they hold up nobody.
  */
-static bool
+static void
 unit_waits(ConcordCourier *courier, ConcordDelivery *d, ConcordDelivery **ds,
 		   int n)
 {
@@ -278,15 +280,24 @@ unit_waits(ConcordCourier *courier, ConcordDelivery *d, ConcordDelivery **ds,
 	TimestampTz since = d->parked ? d->parked->created_at : d->taken_at;
 
 	if (courier->now - since >= limit)
-	{
-		d->rule = d->mapped->rule;
-		concord_unit_die(courier, ds, n, d, d->mapped->error ? d->mapped->error :
+		concord_unit_die(courier, ds, n, d, true, d->mapped->rule,
+						 d->mapped->error ? d->mapped->error :
 						 "it refers to a record that has no link");
-		return false;
+	else if (d->parked != NULL)
+	{
+		for (int i = 0; i < n; i++)
+		{
+			ds[i]->rule = d->mapped->rule;
+			ds[i]->error = d->mapped->error;
+			ds[i]->next_try = courier->now + UNIT_WAIT_US;
+			concord_delivery_end(courier, ds[i], CONCORD_END_RETRY);
+		}
 	}
-	unit_remap(d);
-	d->lane->own.system->unit_hold = courier->now + UNIT_WAIT_US;
-	return true;
+	else
+	{
+		unit_remap(d);
+		d->lane->own.system->unit_hold = courier->now + UNIT_WAIT_US;
+	}
 }
 
 /* unit_behind: it stands behind another one of the same transaction. */
@@ -305,6 +316,91 @@ unit_behind(ConcordDelivery *d, ConcordDelivery **ds, int n)
 	return false;
 }
 
+/* unit_stale: what it was mapped to is too old, or of a clock that was set. */
+static bool
+unit_stale(const ConcordCourier *courier, const ConcordDelivery *d)
+{
+	return courier->now - d->mapped_at > CONCORD_FRESH_MS * INT64CONST(1000) ||
+		d->mapped_at > courier->now;
+}
+
+/*
+ * unit_refers does what can be done where some of a transaction wait for records:
+ * for such as it creates itself, or others.  False where it cannot go now.
+ */
+static bool
+unit_refers(ConcordCourier *courier, ConcordDelivery **ds, int n)
+{
+	int			blocked = 0;
+
+	/* whether a record has a link is known when its turn has come */
+	for (int i = 0; i < n; i++)
+		if (ds[i]->mapped->verdict == CONCORD_SEND && !ds[i]->link_known)
+			return false;
+	switch (concord_unit_refer(courier, ds, n))
+	{
+		case CONCORD_REFER_MAPPED:
+			break;
+		case CONCORD_REFER_ENDED:
+			return false;
+		case CONCORD_REFER_LATER:
+			for (int i = 0; i < n; i++)
+				if (ds[i]->mapped == NULL)
+					unit_remap(ds[i]);
+			return false;
+		case CONCORD_REFER_WAITS:
+			while (ds[blocked]->mapped->verdict != CONCORD_WAIT)
+				blocked++;
+			unit_waits(courier, ds[blocked], ds, n);
+			return false;
+	}
+	/* one image may have taken the place of another */
+	for (int i = 0; i < n; i++)
+		if (ds[i]->state != CONCORD_DELIVERY_QUEUED)
+			return false;
+	return true;
+}
+
+/*
+ * unit_mapped says whether all of a transaction is mapped, and to what can be
+ * sent.  Where not, its turn comes again, or it has ended.
+ */
+static bool
+unit_mapped(ConcordCourier *courier, ConcordDelivery **ds, int n)
+{
+	bool		stale = false;
+	bool		waits = false;
+
+	for (int i = 0; i < n; i++)
+	{
+		if (ds[i]->state != CONCORD_DELIVERY_QUEUED)
+			return false;
+		waits |= ds[i]->mapped->verdict == CONCORD_WAIT;
+	}
+	if (waits && !unit_refers(courier, ds, n))
+		return false;
+	for (int i = 0; i < n; i++)
+	{
+		ConcordDelivery *d = ds[i];
+		const ConcordMapped *m = d->mapped;
+
+		if (m->verdict != CONCORD_SEND || m->action == CONCORD_ACTION_EVENT)
+		{
+			bool		failed = m->verdict == CONCORD_FAIL;
+
+			concord_unit_die(courier, ds, n, d, true, failed ? m->rule : "unit",
+							 failed && m->error ? m->error :
+							 "it is no change of one record");
+			return false;
+		}
+		stale |= unit_stale(courier, d);
+	}
+	/* all at once: one by one, the first would be stale again before the last */
+	for (int i = 0; stale && i < n; i++)
+		unit_remap(ds[i]);
+	return !stale;
+}
+
 /*
  * unit_ready says whether all of a transaction can go; where not, its turn comes
  * again, or it has ended.  Takes out what ends without a request.
@@ -314,34 +410,15 @@ unit_ready(ConcordCourier *courier, ConcordDelivery **ds, int *n)
 {
 	int			left = 0;
 
+	if (!unit_mapped(courier, ds, *n))
+		return false;
 	for (int i = 0; i < *n; i++)
 	{
 		ConcordDelivery *d = ds[i];
-		const ConcordMapped *m = d->mapped;
 
-		if (d->state != CONCORD_DELIVERY_QUEUED)
-			return false;
-		if (m->verdict == CONCORD_WAIT)
-		{
-			(void) unit_waits(courier, d, ds, *n);
-			return false;
-		}
-		if (m->verdict != CONCORD_SEND || m->action == CONCORD_ACTION_EVENT)
-		{
-			d->rule = m->verdict == CONCORD_FAIL ? m->rule : "unit";
-			concord_unit_die(courier, ds, *n, d, m->verdict == CONCORD_FAIL && m->error ?
-							 m->error : "it is no change of one record");
-			return false;
-		}
-		if (courier->now - d->mapped_at > CONCORD_FRESH_MS * INT64CONST(1000) ||
-			d->mapped_at > courier->now)
-		{
-			unit_remap(d);
-			return false;
-		}
 		if (unit_behind(d, ds, *n))
 		{
-			concord_unit_die(courier, ds, *n, d,
+			concord_unit_die(courier, ds, *n, d, true, "unit",
 							 "the transaction changes this record more than once, in a way that is not one change");
 			return false;
 		}
@@ -361,6 +438,17 @@ unit_ready(ConcordCourier *courier, ConcordDelivery **ds, int *n)
 	return left > 0;
 }
 
+/* unit_torn ends a transaction of which a part is dead letters already. */
+static bool
+unit_torn(ConcordCourier *courier, List *lanes, ConcordDelivery **ds, int n)
+{
+	if (unit_rows(lanes, ds[0]->event->lsn, "dead") == 0)
+		return false;
+	concord_unit_die(courier, ds, n, NULL, false, NULL,
+					 "other changes of the same transaction are dead letters");
+	return true;
+}
+
 /* unit_try sends the transaction of first, if it can go; true: it has. */
 static bool
 unit_try(ConcordCourier *courier, ConcordSystem *system, ConcordDelivery *first)
@@ -370,29 +458,30 @@ unit_try(ConcordCourier *courier, ConcordSystem *system, ConcordDelivery *first)
 	List	   *lanes;
 	XLogRecPtr	lsn = first->event->lsn;
 	int			n;
+	bool		alone = first->event->op == CONCORD_OP_RESYNC;
 	bool		whole = unit_lanes(courier, first->lane, lsn, &lanes, &full);
 
 	if (lanes == NIL || (!whole && full == NULL && first->parked == NULL))
 		return false;
 	n = unit_gather(courier, lanes, first, &ds);
-	if (first->parked == NULL && first->event->op != CONCORD_OP_RESYNC)
+	if (first->parked != NULL && !alone && unit_rows(lanes, lsn, "retry") > n)
+		return false;			/* not all of it is in memory yet */
+	if (first->parked == NULL && full != NULL && !alone)
 	{
-		if (full != NULL || unit_rows(lanes, lsn, "dead") > 0)
-		{
-			for (int i = 0; i < n; i++)
-				if (ds[i]->state == CONCORD_DELIVERY_NEW)
-					return false;
-			concord_unit_die(courier, ds, n, NULL, full != NULL ?
-							 "the transaction has more changes than can be sent as a whole" :
-							 "other changes of the same transaction are dead letters");
-			return false;
-		}
-	}
-	else if (first->parked != NULL && first->event->op != CONCORD_OP_RESYNC &&
-			 unit_rows(lanes, lsn, "retry") > n)
+		for (int i = 0; i < n; i++)
+			if (ds[i]->state == CONCORD_DELIVERY_NEW)
+				return false;
+		concord_unit_die(courier, ds, n, NULL, false, NULL,
+						 "the transaction has more changes than can be sent as a whole");
 		return false;
+	}
 	if (!unit_ready(courier, ds, &n) || !concord_breaker_allows(system))
 		return false;
+	if (first->parked == NULL && !alone && unit_torn(courier, lanes, ds, n))
+	{
+		concord_breaker_spare(system);
+		return false;
+	}
 	concord_unit_start(courier, system, ds, n);
 	return true;
 }

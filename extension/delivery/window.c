@@ -141,6 +141,7 @@ concord_delivery_forget_mapped(ConcordDelivery *d)
 	d->definition = NULL;
 	d->mapped = NULL;
 	d->has_hash = false;
+	d->refers = false;
 }
 
 /* concord_delivery_free ends a delivery that is in no list any more. */

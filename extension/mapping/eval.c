@@ -34,6 +34,7 @@
 #define EVAL_KEY_MAX	2000	/* of a local key that a link is stored under */
 
 bool		concord_mapping_evaluating = false;
+List	   *concord_mapping_references = NIL;
 
 /* Whether a filter holds. */
 typedef enum EvalMatch

@@ -159,6 +159,20 @@ extern void concord_mapping_free(ConcordCompiled *compiled);
 /* Whether expressions are being evaluated now: see remote_id(), emit(). */
 extern bool concord_mapping_evaluating;
 
+/*
+ * A record that is to be created together with what is evaluated: remote_id() of
+ * it gives a text that stands for the id.
+ */
+typedef struct ConcordReference
+{
+	int32		mapping;
+	const char *local_key;
+	const char *mark;
+} ConcordReference;
+
+/* What of that kind there is; List of ConcordReference *, mostly NIL. */
+extern List *concord_mapping_references;
+
 /* What is stored of a record at its system. */
 typedef struct ConcordKnownLink
 {

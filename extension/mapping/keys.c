@@ -161,12 +161,34 @@ concord_mapping_link(int32 mapping, const char *local_key,
 	return found;
 }
 
+/* key_reference gives what stands for the id of a record to be created, or NULL. */
+static const char *
+key_reference(const KeyCache *cache, Jsonb *key)
+{
+	ListCell   *lc;
+
+	foreach(lc, concord_mapping_references)
+	{
+		const ConcordReference *reference = lfirst(lc);
+		Jsonb	   *theirs;
+
+		if (reference->mapping != cache->mapping)
+			continue;
+		theirs = DatumGetJsonbP(DirectFunctionCall1(jsonb_in,
+													CStringGetDatum(reference->local_key)));
+		if (compareJsonbContainers(&theirs->root, &key->root) == 0)
+			return reference->mark;
+	}
+	return NULL;
+}
+
 /* concord_remote_id is concord.remote_id(). */
 Datum
 concord_remote_id(PG_FUNCTION_ARGS)
 {
 	KeyCache   *cache = key_mapping(fcinfo);
 	Jsonb	   *key = key_json(fcinfo, cache);
+	const char *mark;
 	char	   *remote_id;
 
 	/* a row that goes along with its parent's create; what asks is left out */
@@ -178,6 +200,9 @@ concord_remote_id(PG_FUNCTION_ARGS)
 						  cache->mapping, JSONBOID, JsonbPGetDatum(key));
 	if (remote_id != NULL)
 		PG_RETURN_TEXT_P(cstring_to_text(remote_id));
+	mark = concord_mapping_evaluating ? key_reference(cache, key) : NULL;
+	if (mark != NULL)
+		PG_RETURN_TEXT_P(cstring_to_text(mark));
 	if (concord_mapping_evaluating)
 		ereport(ERROR,
 				(errcode(CONCORD_ERRCODE_NO_LINK),

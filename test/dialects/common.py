@@ -55,6 +55,7 @@ class Answer(Exception):
     def __init__(self, status, body=None, headers=None):
         super().__init__(status)
         self.status = status
+        self.drop = None        # how many bytes of it are sent before the connection is reset
         self.headers = dict(headers or {})
         if body is None:
             self.body = b""
@@ -80,7 +81,7 @@ class Dialect:
     def reset(self):
         self.records = {}       # collection -> id -> record
         self.numbers = {}       # collection -> last id given
-        self.faults = []        # {"match": regex, "status", "headers", "body", "times"}
+        self.faults = []        # {"match": regex, "status", "headers", "body", "times", "act", "drop"}
         self.journal = []       # what came and what was answered
         self.wrong = []         # what was refused, in words
         self.settings = {}      # what a test wants different
@@ -131,8 +132,13 @@ class Dialect:
             if fault.get("times", 1) > 0 and re.search(fault.get("match", ""),
                                                        request.method + " " + request.path):
                 fault["times"] = fault.get("times", 1) - 1
+                answer = None
                 if fault.get("act"):
-                    self.answer(request)
+                    answer = self.answer(request)
+                if "drop" in fault:
+                    answer = answer or Answer(200, "")
+                    answer.drop = fault["drop"]
+                    return answer
                 return Answer(fault["status"], fault.get("body"), fault.get("headers"))
         return None
 

@@ -4,18 +4,22 @@
     test/dialects/server.py --port 0 --port-file FILE
 
 http://127.0.0.1:PORT/<dialect>/... goes to a dialect; /_control/<dialect>/... is for tests:
-GET data, journal, wrong, settings; POST faults, settings (JSON objects); DELETE all of it.
+GET data, journal, wrong, settings; POST faults, settings (JSON objects); DELETE faults,
+or all of it.
 The server ends with its parent.
 """
 import argparse
 import ctypes
 import http.server
 import importlib
+import io
 import json
 import os
 import pathlib
 import signal
+import socket
 import socketserver
+import struct
 import sys
 import threading
 
@@ -58,6 +62,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 answer = self.server.dialects[first].handle(request)
             else:
                 answer = Answer(404, {"message": "no dialect " + first})
+        if answer.drop == 0:
+            self.reset()
+            return
         self.send_response(answer.status)
         for name, value in answer.headers.items():
             for one in value if isinstance(value, list) else [value]:
@@ -66,7 +73,18 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_header("Content-Length", str(len(answer.body)))
         self.end_headers()
         if self.command != "HEAD" and answer.status != 204:
-            self.wfile.write(answer.body)
+            self.wfile.write(answer.body[:answer.drop])
+        if answer.drop is not None:
+            self.wfile.flush()
+            self.close_connection = True
+
+    def reset(self):
+        """Ends the connection as a process that died does: no answer, a reset."""
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.connection.close()
+        self.close_connection = True
+        self.wfile = io.BytesIO()
+        self.rfile = io.BytesIO()
 
     def control(self, path, body):
         name, _, what = path.partition("/")
@@ -74,7 +92,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if dialect is None:
             return Answer(404, {"message": "no dialect " + name})
         if self.command == "DELETE":
-            dialect.reset()
+            if what == "faults":
+                dialect.faults.clear()
+            else:
+                dialect.reset()
             return Answer(204)
         if self.command == "POST" and what == "faults":
             dialect.faults.append(json.loads(body))

@@ -78,9 +78,11 @@ sub journal { my ($self, $dialect) = @_; return @{ $self->control('GET', $dialec
 sub wrong { my ($self, $dialect) = @_; return $self->control('GET', $dialect, 'wrong'); }
 sub settings { my ($self, $dialect) = @_; return $self->control('GET', $dialect, 'settings'); }
 sub reset_all { my ($self, $dialect) = @_; return $self->control('DELETE', $dialect); }
+sub calm { my ($self, $dialect) = @_; return $self->control('DELETE', $dialect, 'faults'); }
 sub set { my ($self, $dialect, %settings) = @_; return $self->control('POST', $dialect, 'settings', \%settings); }
 
-# fault(DIALECT, match => REGEX, status => N, headers => {}, body => ..., times => N, act => true)
+# fault(DIALECT, match => REGEX, status => N, headers => {}, body => ..., times => N, act => true, drop => N):
+# with drop the connection ends after N bytes of the answer's body, with 0 before it, by a reset; act: having done it
 sub fault
 {
 	my ($self, $dialect, %fault) = @_;
