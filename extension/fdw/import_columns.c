@@ -22,12 +22,42 @@ typedef struct ConcordColumnsState
 	List	   *key;			/* of char *: paths */
 } ConcordColumnsState;
 
-/* col_add adds a column under a name that no other has. */
+/* col_by_name orders columns. */
+static int
+col_by_name(const ListCell *a, const ListCell *b)
+{
+	return strcmp(((const ConcordImportColumn *) lfirst(a))->attname,
+				  ((const ConcordImportColumn *) lfirst(b))->attname);
+}
+
+/* col_distinct raises where two columns would have one name. */
+static void
+col_distinct(const ConcordImportTable *table)
+{
+	List	   *sorted = list_copy(table->columns);
+	ConcordImportColumn *before = NULL;
+	ListCell   *lc;
+
+	list_sort(sorted, col_by_name);
+	foreach(lc, sorted)
+	{
+		ConcordImportColumn *column = lfirst(lc);
+
+		if (before != NULL && strcmp(before->attname, column->attname) == 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_DUPLICATE_COLUMN),
+					 errmsg("properties \"%s\" and \"%s\" of \"%s\" would both be column \"%s\"",
+							before->path, column->path, table->object, column->attname),
+					 errhint("Import with OPTIONS (names 'as_is'), or leave this table out with EXCEPT.")));
+		before = column;
+	}
+}
+
+/* col_add adds a column. */
 static ConcordImportColumn *
 col_add(ConcordColumnsState *state, const char *path, const char *type)
 {
 	ConcordImportColumn *column = palloc0(sizeof(ConcordImportColumn));
-	ListCell   *lc;
 
 	CHECK_FOR_INTERRUPTS();
 	column->attname = concord_import_name(state->options, path, true);
@@ -35,18 +65,6 @@ col_add(ConcordColumnsState *state, const char *path, const char *type)
 	column->type = pstrdup(type);
 	column->filterable = true;
 	column->sortable = true;
-	foreach(lc, state->table->columns)
-	{
-		ConcordImportColumn *other = lfirst(lc);
-
-		if (strcmp(other->attname, column->attname) != 0)
-			continue;
-		ereport(ERROR,
-				(errcode(ERRCODE_DUPLICATE_COLUMN),
-				 errmsg("properties \"%s\" and \"%s\" of \"%s\" would both be column \"%s\"",
-						other->path, path, state->table->object, column->attname),
-				 errhint("Import with OPTIONS (names 'as_is'), or leave this table out with EXCEPT.")));
-	}
 	state->table->columns = lappend(state->table->columns, column);
 	if (list_length(state->table->columns) > MaxHeapAttributeNumber)
 		ereport(ERROR,
@@ -270,4 +288,5 @@ concord_import_columns(const ConcordMetadata *metadata,
 	if (options->navigation == CONCORD_NAVIGATION_COLUMNS)
 		col_navigations(&state);
 	col_whole(&state);
+	col_distinct(table);
 }

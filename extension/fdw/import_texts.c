@@ -54,18 +54,18 @@ txt_done(StringInfo buf)
 	return buf->len == 0 ? NULL : buf->data;
 }
 
-/* txt_members lists the members of an enumeration. */
+/* txt_members lists the values that there are. */
 static void
-txt_members(StringInfo buf, const ConcordEdmType *type)
+txt_members(StringInfo buf, List *members)
 {
 	int			n = 0;
 	ListCell   *lc;
 
-	if (type == NULL || type->kind != CONCORD_EDM_ENUM || type->members == NIL)
+	if (members == NIL)
 		return;
 	txt_line(buf);
 	appendStringInfoString(buf, "One of: ");
-	foreach(lc, type->members)
+	foreach(lc, members)
 	{
 		if (n == TXT_MEMBERS)
 		{
@@ -142,7 +142,9 @@ concord_import_column_comment(const ConcordImportOptions *options,
 
 	initStringInfo(&buf);
 	txt_texts(&buf, &property->text);
-	txt_members(&buf, sql->described);
+	txt_members(&buf, property->allowed != NIL ? property->allowed :
+				sql->described != NULL && sql->described->kind == CONCORD_EDM_ENUM ?
+				sql->described->members : NIL);
 	if (property->unit != NULL)
 	{
 		txt_line(&buf);

@@ -78,6 +78,7 @@ typedef struct ConcordEdmProperty
 	ConcordEdmCapabilities can;
 	ConcordEdmText text;
 	char	   *unit;			/* the property with its unit or currency */
+	List	   *allowed;		/* of char *: values it may have; NIL: any */
 } ConcordEdmProperty;
 
 typedef struct ConcordEdmNavigation

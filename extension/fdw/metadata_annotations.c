@@ -30,6 +30,7 @@ typedef struct ConcordEdmTerm
 #define ANN_CORE		"Org.OData.Core.V1", "Core"
 #define ANN_CAPABILITY	"Org.OData.Capabilities.V1", "Capabilities"
 #define ANN_MEASURES	"Org.OData.Measures.V1", "Measures"
+#define ANN_VALIDATION	"Org.OData.Validation.V1", "Validation"
 #define ANN_COMMON		"com.sap.vocabularies.Common.v1", "Common"
 
 /* ann_text finds where a thing's texts are. */
@@ -143,6 +144,24 @@ ann_member(const ConcordEdmValue *record, const char *name)
 			return lfirst(lc2);
 	}
 	return NULL;
+}
+
+/* The values that a property may have, each in a record of its own. */
+static void
+ann_allowed(const ConcordEdmOwner *owner, const ConcordEdmValue *value)
+{
+	ListCell   *lc;
+
+	if (owner->property == NULL)
+		return;
+	foreach(lc, value->items)
+	{
+		const ConcordEdmValue *member = ann_member(lfirst(lc), "Value");
+
+		if (member != NULL && member->text != NULL)
+			owner->property->allowed = lappend(owner->property->allowed,
+											   member->text);
+	}
 }
 
 /* ann_yes_no reads a record's member that is true or false. */
@@ -293,6 +312,7 @@ static const ConcordEdmTerm ann_terms[] = {
 	{ANN_CORE, "Permissions", ann_permissions},
 	{ANN_MEASURES, "ISOCurrency", ann_unit},
 	{ANN_MEASURES, "Unit", ann_unit},
+	{ANN_VALIDATION, "AllowedValues", ann_allowed},
 	{ANN_CAPABILITY, "FilterRestrictions", ann_filter},
 	{ANN_CAPABILITY, "SortRestrictions", ann_sort},
 	{ANN_CAPABILITY, "InsertRestrictions", ann_insert},
@@ -335,8 +355,11 @@ ann_value(ConcordMetadataParse *parse, ConcordXmlElement *element)
 	}
 	while (concord_xml_child(parse->xml, element, &child))
 	{
-		if (strcmp(child.name, "Record") == 0 ||
-			strcmp(child.name, "Collection") == 0)
+		if (strcmp(child.name, "Record") == 0 &&
+			strcmp(element->name, "Collection") == 0)
+			value->items = lappend(value->items, ann_value(parse, &child));
+		else if (strcmp(child.name, "Record") == 0 ||
+				 strcmp(child.name, "Collection") == 0)
 			value = ann_value(parse, &child);
 		else if (strcmp(child.name, "PropertyValue") == 0)
 		{

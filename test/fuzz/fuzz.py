@@ -31,7 +31,7 @@ class Fuzzer:
         self.end = time.monotonic() + self.arguments.seconds
         print("# seed %d" % self.arguments.seed, flush=True)
         admin = self.connect("postgres")
-        for slot in admin.query("SELECT slot_name FROM pg_replication_slots WHERE database = '%s'" % DATABASE):
+        for slot in admin.query("SELECT slot_name FROM pg_replication_slots WHERE NOT active AND database = '%s'" % DATABASE):
             admin.query("SELECT pg_drop_replication_slot('%s')" % slot)
         admin.query("DROP DATABASE IF EXISTS %s" % DATABASE)
         admin.query("CREATE DATABASE %s TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C'" % DATABASE)

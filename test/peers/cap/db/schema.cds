@@ -54,3 +54,39 @@ entity Tickets {
   key ID          : UUID;
       Title       : String(200);
 }
+
+/* A value of every type, described: what an import makes of it. */
+type Place {
+  Street  : String(60) @title: 'Street';
+  Country : String(2)  @title: 'Country';
+}
+
+@title: 'Sample'
+@description: 'A value of every type'
+entity Samples {
+  key ID        : UUID @title: 'Sample ID';
+      Text      : String(20) @title: 'Text' @description: 'At most twenty characters';
+      Long      : LargeString;
+      Small     : UInt8;
+      Short     : Int16;
+      Whole     : Integer;
+      Large     : Int64;
+      Exact     : Decimal(18, 6);
+      Digits    : Decimal;
+      Rough     : Double;
+      Flag      : Boolean;
+      Day       : Date;
+      Clock     : Time;
+      Second    : DateTime;
+      Moment    : Timestamp;
+      Bytes     : Binary(16);
+      Picture   : LargeBinary @Core.MediaType: 'image/png';
+      Color     : String(10) enum { red; green; };
+      Home      : Place;
+      Tags      : many String(10);
+      Places    : many Place;
+      Amount    : Decimal(15, 2) @Measures.ISOCurrency: Currency @title: 'Amount';
+      Currency  : String(3) @title: 'Currency';
+      Made      : Integer @readonly @title: 'Made by the system';
+      Partner   : Association to BusinessPartners @title: 'Partner';
+}
