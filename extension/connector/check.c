@@ -41,14 +41,18 @@ concord_object_check(const ConcordConnector *connector,
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("object \"%s\" is not a path under the server's url",
-						object)));
+						object),
+				 errdetail("It has one of ? # \\ %%, a scheme, or a part of dots alone."),
+				 errhint("Name the collection or entity set by its path, such as customers.")));
 	if (service != NULL && (strpbrk(service, "?#\\%") != NULL ||
 							strstr(service, "://") != NULL ||
 							concord_path_climbs(service)))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("service \"%s\" is not a path under the server's url",
-						service)));
+						service),
+				 errdetail("It has one of ? # \\ %%, a scheme, or a part of dots alone."),
+				 errhint("Name the service by its path below the url.")));
 }
 
 /* chk_choice refuses a value that is none of a|b|c. */
@@ -83,7 +87,9 @@ chk_refuse(const ConcordConnector *connector, const char *option,
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("connector \"%s\" does not take option \"%s\"",
-						connector->name, option)));
+						connector->name, option),
+				 errdetail("Its protocol is \"%s\".", connector->protocol->name),
+				 errhint("Leave the option out.")));
 }
 
 /* concord_connector_options_check checks the options that connectors read. */
@@ -101,7 +107,8 @@ concord_connector_options_check(const ConcordConnector *connector,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("invalid value for option \"%s\": \"%s\"",
 						"remote_id_path", options->remote_id_path),
-				 errdetail("It %s.", why)));
+				 errdetail("It %s.", why),
+				 errhint("Name where an answer has the record's id, such as data.id.")));
 	chk_choice("upsert", options->upsert, "post|put|patch");
 	chk_choice("if_match", options->if_match, "etag|star|none");
 	chk_choice("cloudevents", options->cloudevents, "binary|structured|off");
@@ -127,7 +134,8 @@ concord_patch_check(const ConcordConnector *connector,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("connector \"%s\" does not take option \"patch\"",
 						connector->name),
-				 errdetail("It updates with PUT, which replaces the record: what is left out would be emptied.")));
+				 errdetail("It updates with PUT, which replaces the record: what is left out would be emptied."),
+				 errhint("Leave the option out, or use a connector whose \"update\" is a PATCH.")));
 }
 
 /* concord_key_check refuses a mapping without a key. */

@@ -336,7 +336,8 @@ row_load(List *rows, const RowTuple *row)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("connector \"%s\" extends itself, or more than %d others in a row",
-							row->name, ROW_MAX_EXTENDS - 1)));
+							row->name, ROW_MAX_EXTENDS - 1),
+					 errhint("Change member \"extends\" of one of them.")));
 		chain[n++] = at;
 	}
 	while (n-- > 0)

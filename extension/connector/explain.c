@@ -73,7 +73,8 @@ xpl_headers(ConcordResponse *response, Jsonb *json)
 	if (!JB_ROOT_IS_OBJECT(json))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("headers are not a JSON object")));
+				 errmsg("headers are not a JSON object"),
+				 errhint("An example is {\"Retry-After\": \"30\"}.")));
 	response->headers = palloc(sizeof(ConcordHeader) *
 							   (JB_ROOT_COUNT(json) + 1));
 	it = JsonbIteratorInit(&json->root);

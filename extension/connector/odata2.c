@@ -23,7 +23,9 @@ od2_refuse(const ConcordValue *value)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("value \"%s\" has no form in OData 2", value->text)));
+			 errmsg("value \"%s\" has no form in OData 2", value->text),
+			 errdetail("Its times are milliseconds from 0001 to 9999."),
+			 errhint("Let the field's expression leave such values out.")));
 }
 
 /*

@@ -67,12 +67,15 @@ concord_server_load(Oid serverid, MemoryContext context)
 	if (fs == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("foreign server with OID %u does not exist", serverid)));
+				 errmsg("foreign server with OID %u does not exist", serverid),
+				 errhint("It was dropped: drop or change what names it.")));
 	if (strcmp(GetForeignDataWrapper(fs->fdwid)->fdwname, SRV_WRAPPER) != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("server \"%s\" is not of foreign-data wrapper \"%s\"",
-						fs->servername, SRV_WRAPPER)));
+						fs->servername, SRV_WRAPPER),
+				 errhint("Systems are made with CREATE SERVER ... FOREIGN DATA WRAPPER %s.",
+						 SRV_WRAPPER)));
 
 	options = fs->options;
 	old = MemoryContextSwitchTo(context);

@@ -71,7 +71,9 @@ concord_graphql_object(const char *json)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("%.*s is not a name of GraphQL's",
-							(int) Min(end - p, NAMEDATALEN * 4), p)));
+							(int) Min(end - p, NAMEDATALEN * 4), p),
+					 errdetail("Names have letters of ASCII, digits and underscores, and begin with no digit."),
+					 errhint("Give the mapping's field another name.")));
 		p = end;
 	}
 	return buf.data;

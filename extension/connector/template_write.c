@@ -212,7 +212,8 @@ tpl_check_value(const char *text, TplForm form)
 			 errmsg("the value \"%s\" cannot stand in the request", text),
 			 query ?
 			 errdetail("In an encoded query \"^\" begins another condition and \"javascript:\" a script, so it could name other records.") :
-			 errdetail("A list of values stands there, which a comma separates, so it could name other records.")));
+			 errdetail("A list of values stands there, which a comma separates, so it could name other records."),
+			 errhint("Look for the record at the system by hand, or change its key.")));
 }
 
 /* tpl_formed gives a text in the form that a place asks for. */
@@ -333,11 +334,12 @@ tpl_inside(const TplPiece *piece, ConcordTemplateUse use,
 	char	   *text = tpl_plain(scope, piece->place);
 	StringInfoData quoted;
 
-	/* without the record's id the address would be that of all records */
 	if (text == NULL && use == CONCORD_TEMPLATE_PATH && piece->place == TPL_REMOTE_ID)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("the request's path needs the record's id at the system, which is not known")));
+				 errmsg("the request's path needs the record's id at the system, which is not known"),
+				 errdetail("Without it the address would be that of all records."),
+				 errhint("The record was not made through this mapping, or its answer did not tell the id.")));
 	if (text == NULL)
 		return;
 	text = tpl_formed(text, piece);
@@ -418,7 +420,8 @@ concord_template_write(const ConcordTemplate *template,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("the request's path would name another address"),
 				 errdetail("A part of \"%s\" is made of dots alone.",
-						   buf->data + start)));
+						   buf->data + start),
+				 errhint("Let the key's expression make another text of it.")));
 }
 
 /*

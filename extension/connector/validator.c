@@ -67,7 +67,8 @@ val_file_rights(ConcordOptionLevel level, List *options)
 				 errmsg("permission denied to set option \"%s\"",
 						"refresh_token_file"),
 				 errdetail("The file is written where a system gives another token: only superusers and members of \"%s\" and \"%s\" may name it.",
-						   "pg_read_server_files", "pg_write_server_files")));
+						   "pg_read_server_files", "pg_write_server_files"),
+				 errhint("Ask one of them to set the option, or state a token that does not change as \"refresh_token\".")));
 	if (name == NULL || superuser() ||
 		has_privs_of_role(GetUserId(), ROLE_PG_READ_SERVER_FILES))
 		return;
@@ -75,7 +76,8 @@ val_file_rights(ConcordOptionLevel level, List *options)
 			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 			 errmsg("permission denied to set option \"%s\"", name),
 			 errdetail("Only superusers and members of \"%s\" may name files.",
-					   "pg_read_server_files")));
+					   "pg_read_server_files"),
+			 errhint("Ask one of them to set the option.")));
 }
 
 /*
@@ -118,7 +120,8 @@ val_server(List *options)
 	if (url == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_FDW_OPTION_NAME_NOT_FOUND),
-				 errmsg("option \"%s\" is missing", "url")));
+				 errmsg("option \"%s\" is missing", "url"),
+				 errhint("It is the address under which the system's paths are, such as https://erp.example.com/api/.")));
 	if (check_function_bodies)
 		(void) concord_connector_load(connector, false, CurrentMemoryContext);
 	if (strchr(url, '?') != NULL && strcmp(connector, "webhook") != 0)
@@ -131,13 +134,15 @@ val_server(List *options)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("option \"%s\" is greater than option \"%s\"",
-						"retry_base", "retry_cap")));
+						"retry_base", "retry_cap"),
+				 errdetail("Delays double from the one to the other.")));
 	if ((concord_option_get(options, "key_file") != NULL) &&
 		(concord_option_get(options, "cert_file") == NULL))
 		ereport(ERROR,
 				(errcode(ERRCODE_FDW_OPTION_NAME_NOT_FOUND),
 				 errmsg("option \"%s\" needs option \"%s\"", "key_file",
-						"cert_file")));
+						"cert_file"),
+				 errhint("State both: the certificate and its key.")));
 }
 
 /* concord_fdw_validator checks the options of one object. */

@@ -251,7 +251,8 @@ concord_account_attach(const ConcordAccountKey *key)
 		table_full_told = true;
 		ereport(LOG,
 				(errmsg("no place for another account in shared memory: its limits hold for this process alone"),
-				 errdetail("%d accounts are in use.", TABLE_SLOTS)));
+				 errdetail("%d accounts are in use.", TABLE_SLOTS),
+				 errhint("Servers that name the same \"account\" have one place together.")));
 	}
 	return account;
 }
