@@ -115,7 +115,7 @@ static const ConcordOption so_options[] = {
 	{"items", TABLE, CONCORD_OPTION_TEXT},
 	{"paging", TABLE, CONCORD_OPTION_CHOICE,.choices = "next|link|offset|page|cursor|none"},
 	{"page_size", TABLE, CONCORD_OPTION_INTEGER, 1, 1000000},
-	{"page_bytes", TABLE, CONCORD_OPTION_INTEGER, 1024, 1024 * 1024 * 1024},
+	{"page_bytes", TABLE, CONCORD_OPTION_INTEGER, 1024, 1000000000},
 	{"list_size", TABLE, CONCORD_OPTION_INTEGER, 1, 10000},
 	{"rows", TABLE, CONCORD_OPTION_INTEGER, 0, INT_MAX},
 	{"use_remote_estimate", TABLE, CONCORD_OPTION_BOOL},

@@ -129,6 +129,7 @@ typedef struct ConcordConnector
 	bool		rules_of_success;	/* some but the defaults may hold for 2xx */
 	List	   *message_paths;	/* of ConcordPath *: what to show of answers */
 	List	   *batches;		/* of ConcordBatchForm *, in order */
+	struct ConcordReading *reading; /* reading.h; NULL: the protocol's */
 } ConcordConnector;
 
 /*

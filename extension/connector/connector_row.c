@@ -79,6 +79,7 @@ static const ConcordMember row_members[] = {
 	{"outcomes", concord_member_outcomes},
 	{"limits", concord_member_limits},
 	{"batch", concord_member_batch},
+	{"read", concord_member_read},
 };
 
 /* How verbs are sent where a row says nothing else. */

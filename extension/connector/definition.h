@@ -65,6 +65,10 @@ extern void concord_member_limits(ConcordConnector *connector,
 								  const ConcordMember *member,
 								  JsonbValue *value);
 
+/* reading.c */
+extern void concord_member_read(ConcordConnector *connector,
+								const ConcordMember *member, JsonbValue *value);
+
 /* batch_row.c */
 extern void concord_member_batch(ConcordConnector *connector,
 								 const ConcordMember *member,

@@ -25,6 +25,7 @@
 #include "connector/protocols.h"
 
 #include "catalog/pg_type.h"
+#include "connector/reading.h"
 
 /* concord_odata_text writes a text as a literal in an address. */
 void
@@ -45,9 +46,9 @@ concord_odata_text(StringInfo buf, const char *text)
 	pfree(quoted.data);
 }
 
-/* odata_literal writes a value of a key predicate. */
-static void
-odata_literal(StringInfo buf, const ConcordValue *value)
+/* concord_odata_literal writes a value of an address. */
+void
+concord_odata_literal(StringInfo buf, const ConcordValue *value)
 {
 	char	   *plain = concord_value_plain(value);
 
@@ -123,7 +124,7 @@ odata_assigned(StringInfo buf, const ConcordExchange *exchange)
 	if (connector->odata2)
 		concord_odata2_literal(buf, &value);
 	else
-		odata_literal(buf, &value);
+		concord_odata_literal(buf, &value);
 	appendStringInfoChar(buf, ')');
 }
 
@@ -157,7 +158,7 @@ odata_predicate(StringInfo buf, const ConcordExchange *exchange,
 		if (connector->odata2)
 			concord_odata2_literal(buf, &keys[i]);
 		else
-			odata_literal(buf, &keys[i]);
+			concord_odata_literal(buf, &keys[i]);
 	}
 	appendStringInfoChar(buf, ')');
 }
@@ -234,7 +235,7 @@ odata_find(const ConcordExchange *exchange, const char *url,
 		if (exchange->server->connector->odata2)
 			concord_odata2_literal(&buf, &keys[i]);
 		else
-			odata_literal(&buf, &keys[i]);
+			concord_odata_literal(&buf, &keys[i]);
 	}
 	return buf.data;
 }

@@ -21,17 +21,6 @@ typedef enum ConcordBadValue
 	CONCORD_BAD_NULL,
 } ConcordBadValue;
 
-/* How the rest of a list is come by; a connector has a default. */
-typedef enum ConcordPaging
-{
-	CONCORD_PAGING_NONE,		/* all of it is one answer */
-	CONCORD_PAGING_NEXT,		/* an address in the answer */
-	CONCORD_PAGING_LINK,		/* header Link, rel="next" */
-	CONCORD_PAGING_OFFSET,		/* how many records are before it */
-	CONCORD_PAGING_PAGE,		/* its number */
-	CONCORD_PAGING_CURSOR,		/* a text of the answer before */
-} ConcordPaging;
-
 /* A column that comes from the system. */
 typedef struct ConcordForeignColumn
 {
@@ -66,7 +55,8 @@ typedef struct ConcordForeignTable
 	char	   *query;			/* more of the query string, or NULL */
 	char	   *items;			/* where an answer has the list; NULL: as the
 								 * connector says */
-	int			paging;			/* ConcordPaging; -1: as the connector says */
+	int			paging;			/* ConcordReadPaging; -1: as the connector
+								 * says */
 	int			page_size;		/* 0: as the connector says */
 	Size		page_bytes;		/* an answer's size at most */
 	int			list_size;		/* values of an IN in one request; 0: as the

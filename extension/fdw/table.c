@@ -23,7 +23,7 @@
 
 #define TBL_PAGE_BYTES		(64 * 1024 * 1024)
 
-/* In the order of ConcordPaging. */
+/* In the order of ConcordReadPaging. */
 static const char *const tbl_pagings[] = {
 	"none", "next", "link", "offset", "page", "cursor"
 };
