@@ -79,6 +79,77 @@
 	CreateWaitEventSet(NULL, (nevents))
 #endif
 
+/* 18 asks the locale of a collation; before, a function of its own tells. */
+#if PG_VERSION_NUM < 180000
+#define concord_collation_is_c(collation)	lc_collate_is_c(collation)
+#else
+#define concord_collation_is_c(collation) \
+	(pg_newlocale_from_collation(collation)->collate_is_c)
+#endif
+
+/* 18 compares path keys by kind instead of by strategy. */
+#if PG_VERSION_NUM < 180000
+#define concord_pathkey_upwards(key) \
+	((key)->pk_strategy == BTLessStrategyNumber)
+#else
+#define concord_pathkey_upwards(key)	((key)->pk_cmptype == COMPARE_LT)
+#endif
+
+/* 17 keeps join clauses of foreign paths, 18 counts nodes that are disabled. */
+#if PG_VERSION_NUM < 170000
+#define concord_foreignscan_path(root, rel, rows, startup, total, keys, \
+								 outer, private) \
+	create_foreignscan_path(root, rel, NULL, rows, startup, total, keys, \
+							outer, NULL, private)
+#define concord_foreign_upper_path(root, rel, target, rows, startup, total, \
+								   keys, private) \
+	create_foreign_upper_path(root, rel, target, rows, startup, total, keys, \
+							  NULL, private)
+#elif PG_VERSION_NUM < 180000
+#define concord_foreignscan_path(root, rel, rows, startup, total, keys, \
+								 outer, private) \
+	create_foreignscan_path(root, rel, NULL, rows, startup, total, keys, \
+							outer, NULL, NIL, private)
+#define concord_foreign_upper_path(root, rel, target, rows, startup, total, \
+								   keys, private) \
+	create_foreign_upper_path(root, rel, target, rows, startup, total, keys, \
+							  NULL, NIL, private)
+#else
+#define concord_foreignscan_path(root, rel, rows, startup, total, keys, \
+								 outer, private) \
+	create_foreignscan_path(root, rel, NULL, rows, 0, startup, total, keys, \
+							outer, NULL, NIL, private)
+#define concord_foreign_upper_path(root, rel, target, rows, startup, total, \
+								   keys, private) \
+	create_foreign_upper_path(root, rel, target, rows, 0, startup, total, \
+							  keys, NULL, NIL, private)
+#endif
+
+/* 16 tells tables from outer joins among what a foreign scan reads. */
+#if PG_VERSION_NUM < 160000
+#define concord_scan_table(plan)	bms_next_member((plan)->fs_relids, -1)
+#else
+#define concord_scan_table(plan)	bms_next_member((plan)->fs_base_relids, -1)
+#endif
+
+/* 18 moved what writes EXPLAIN. */
+#if PG_VERSION_NUM >= 180000
+#include "commands/explain_format.h"
+#include "commands/explain_state.h"
+#endif
+
+/* 16 has as whom a foreign table is read in the plan. */
+#if PG_VERSION_NUM < 160000
+#define concord_scan_user(node, plan, rti) \
+	(exec_rt_fetch(rti, (node)->ss.ps.state)->checkAsUser)
+#define concord_modify_user(state, info) \
+	(exec_rt_fetch((info)->ri_RangeTableIndex, state)->checkAsUser)
+#else
+#define concord_scan_user(node, plan, rti)	((plan)->checkAsUser)
+#define concord_modify_user(state, info) \
+	ExecGetResultRelCheckAsUser(info, state)
+#endif
+
 /* 17 numbers processes instead of backends. */
 #if PG_VERSION_NUM >= 170000
 #define concord_vxid_proc(vxid)		ProcNumberGetProc((vxid).procNumber)

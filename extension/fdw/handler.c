@@ -35,5 +35,20 @@ concord_fdw_handler(PG_FUNCTION_ARGS)
 	/* import.c */
 	routine->ImportForeignSchema = concord_import_foreign_schema;
 
+	/* upper.c */
+	routine->GetForeignUpperPaths = concord_fdw_upper_paths;
+
+	/* explain.c */
+	routine->ExplainForeignScan = concord_fdw_explain;
+
+	/* analyze.c */
+	routine->AnalyzeForeignTable = concord_fdw_analyze;
+
+	/* async.c */
+	routine->IsForeignPathAsyncCapable = concord_fdw_async_capable;
+	routine->ForeignAsyncRequest = concord_fdw_async_request;
+	routine->ForeignAsyncConfigureWait = concord_fdw_async_wait;
+	routine->ForeignAsyncNotify = concord_fdw_async_notify;
+
 	PG_RETURN_POINTER(routine);
 }

@@ -110,6 +110,15 @@ concord_page_open(ConcordPage *page, const char *body, Size len,
 	return NULL;
 }
 
+/* concord_page_ended says whether all records were taken. */
+bool
+concord_page_ended(const ConcordPage *page)
+{
+	if (page->one.start != NULL)
+		return false;
+	return page->at == NULL || page->at[strspn(page->at, " \t\r\n")] == ']';
+}
+
 /* concord_page_next gives one record after the other. */
 bool
 concord_page_next(ConcordPage *page, ConcordSlice *record)

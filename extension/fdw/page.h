@@ -27,6 +27,9 @@ typedef struct ConcordPage
 extern const char *concord_page_open(ConcordPage *page, const char *body,
 									 Size len, const char *items);
 
+/* concord_page_ended: concord_page_next has no more to give. */
+extern bool concord_page_ended(const ConcordPage *page);
+
 /* concord_page_next gives one record after the other. */
 extern bool concord_page_next(ConcordPage *page, ConcordSlice *record);
 

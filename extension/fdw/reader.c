@@ -19,8 +19,6 @@
  */
 #include "fdw/reader.h"
 
-#include <curl/curl.h>
-
 #include "common/hashfn.h"
 #include "fdw/link.h"
 #include "live/failure.h"
@@ -425,7 +423,7 @@ rdr_go_on(ConcordReader *reader)
 						   reader->taken, reader->offset, reader->number, said);
 		case CONCORD_READ_OFFSET:
 		case CONCORD_READ_PAGE:
-			if (reader->page.at == NULL || reader->page.at[0] == ']' ||
+			if (concord_page_ended(&reader->page) ||
 				(reading->more != NULL && rdr_said(reader, reading->more) == NULL))
 				return NULL;
 			/* offset: only known when the page was read */
@@ -446,8 +444,7 @@ rdr_repeats(ConcordReader *reader)
 		return;
 	hash = hash_bytes_extended((const unsigned char *) response->body,
 							   response->body_len, 0);
-	if (hash == reader->before && reader->page.at != NULL &&
-		reader->page.at[strspn(reader->page.at, " \t\r\n")] != ']')
+	if (hash == reader->before && !concord_page_ended(&reader->page))
 		ereport(ERROR,
 				(errcode(CONCORD_ERRCODE_MALFORMED),
 				 errmsg("the list of foreign table \"%s\" goes round in circles",
@@ -534,10 +531,7 @@ bool
 concord_reader_ready(ConcordReader *reader)
 {
 	if (reader->open)
-		return reader->page.one.start != NULL ||
-			(reader->page.at != NULL &&
-			 reader->page.at[strspn(reader->page.at, " \t\r\n,")] != ']') ||
-			reader->url == NULL;
+		return !concord_page_ended(&reader->page) || reader->url == NULL;
 	if (reader->live == NULL)
 		return reader->url == NULL;
 	return concord_live_ended(reader->live);

@@ -27,4 +27,22 @@ extern TupleTableSlot *concord_fdw_iterate(ForeignScanState *node);
 extern void concord_fdw_rescan(ForeignScanState *node);
 extern void concord_fdw_end_scan(ForeignScanState *node);
 
+/* upper.c */
+extern void concord_fdw_upper_paths(PlannerInfo *root, UpperRelationKind stage,
+									RelOptInfo *input, RelOptInfo *output,
+									void *extra);
+
+/* explain.c */
+extern void concord_fdw_explain(ForeignScanState *node, struct ExplainState *es);
+
+/* analyze.c */
+extern bool concord_fdw_analyze(Relation rel, AcquireSampleRowsFunc *func,
+								BlockNumber *totalpages);
+
+/* async.c */
+extern bool concord_fdw_async_capable(ForeignPath *path);
+extern void concord_fdw_async_request(AsyncRequest *areq);
+extern void concord_fdw_async_wait(AsyncRequest *areq);
+extern void concord_fdw_async_notify(AsyncRequest *areq);
+
 #endif							/* CONCORD_FDW_ROUTINE_H */

@@ -22,6 +22,7 @@
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "common/base64.h"
+#include "common/int.h"
 #include "fdw/page.h"
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"

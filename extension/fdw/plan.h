@@ -1,0 +1,67 @@
+/*-------------------------------------------------------------------------
+ *
+ * plan.h
+ *	  What planning knows of a foreign table, and what a plan carries.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef CONCORD_FDW_PLAN_H
+#define CONCORD_FDW_PLAN_H
+
+#include "connector/reading.h"
+#include "fdw/fdw.h"
+#include "live/peer.h"
+
+#include "nodes/pathnodes.h"
+#include "nodes/plannodes.h"
+
+/* baserel->fdw_private */
+typedef struct ConcordPlanned
+{
+	ConcordForeignTable *table;
+	ConcordPeer *peer;
+	const ConcordReading *reading;
+	bool		odata2;
+	List	   *pushed;			/* of RestrictInfo *: which are asked */
+	bool		exact;			/* all clauses are asked, and are exact */
+	bool		listed;			/* one is asked for in parts */
+	double		fetched;		/* rows that come, as far as can be told */
+} ConcordPlanned;
+
+/* path->fdw_private and what ends up in the plan; an index of fdw_private */
+typedef enum ConcordPlanItem
+{
+	CONCORD_PLAN_COUNT,			/* Boolean: it counts */
+	CONCORD_PLAN_ATTRS,			/* IntList: columns that are asked for */
+	CONCORD_PLAN_CLAUSES,		/* List of Lists: filter.h */
+	CONCORD_PLAN_ORDER,			/* String: of the query string, or "" */
+	CONCORD_PLAN_LIMIT,			/* String: a number, or "-1" */
+	CONCORD_PLAN_SKIP,			/* String */
+	CONCORD_PLAN_OUTPUT,		/* IntList: columns of the scan's tuples where
+								 * they are not those of the table */
+	CONCORD_PLAN_ETAGS,			/* Boolean: rows are to be written */
+} ConcordPlanItem;
+
+/* What a path says beside that it is one. */
+typedef struct ConcordPathInfo
+{
+	bool		count;
+	char	   *order;
+	int64		limit;
+	int64		skip;
+} ConcordPathInfo;
+
+/* plan.c */
+extern List *concord_path_private(const ConcordPathInfo *info);
+extern bool concord_plan_simple(PlannerInfo *root, RelOptInfo *rel);
+
+/* order.c */
+
+/*
+ * concord_order_text gives the parameter's value that orders as pathkeys want
+ * it, percent-encoded; NULL where the system does not, or not in the same way.
+ */
+extern char *concord_order_text(PlannerInfo *root, RelOptInfo *rel,
+								List *pathkeys);
+
+#endif							/* CONCORD_FDW_PLAN_H */
