@@ -7,6 +7,7 @@
  * service.c	 what an OData, REST or hook address does
  * batch.c	 several requests in one
  * acknowledge.c	 the same, not taken apart
+ * list.c	 long lists, page after page
  * tokens.c	 credentials that are issued
  * rules.c	 which fault a request meets
  * journal.c	 what is remembered of it, and what was wrong with it
@@ -132,6 +133,9 @@ extern void service_act(Request *req);
 /* batch.c */
 extern bool batch_is(const Request *req);
 extern void batch_act(Request *req);
+
+/* list.c */
+extern void list_act(Request *req);
 
 /* acknowledge.c */
 extern void acknowledge_act(Request *req);

@@ -27,6 +27,7 @@ typedef enum Target
 	TARGET_RECORD,
 	TARGET_HOOK,
 	TARGET_AUTH,
+	TARGET_LIST,
 	TARGET_BATCH
 } Target;
 
@@ -151,6 +152,8 @@ service_locate(Request *req)
 		locate_rest(req);
 	else if (text_starts(req->path, "/hook/"))
 		locate_hook(req);
+	else if (text_starts(req->path, "/list/"))
+		place.target = TARGET_LIST;
 	if (text_starts(req->path, "/auth/") || strstr(req->path, "/Login") != NULL)
 		place.target = TARGET_AUTH;
 
@@ -597,6 +600,9 @@ service_act(Request *req)
 			break;
 		case TARGET_AUTH:
 			tokens_act(req);
+			break;
+		case TARGET_LIST:
+			list_act(req);
 			break;
 		case TARGET_BATCH:
 			if (options.acknowledge)
