@@ -41,6 +41,7 @@ static const struct
 	size_t		offset;
 	const char *choices;
 }			rdg_texts[] =
+
 {
 	{"path", RDG_AT(path)},
 	{"items", RDG_AT(items)},
@@ -67,6 +68,7 @@ static const struct
 	int			min;
 	int			max;
 }			rdg_numbers[] =
+
 {
 	{"page_size", RDG_AT(page_size), 1, 1000000},
 	{"first_page", RDG_AT(first_page), 0, 1},

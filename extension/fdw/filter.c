@@ -226,8 +226,8 @@ flt_operand(ConcordFilter *filter, const ConcordForeignColumn *column,
  */
 bool
 concord_flt_compare(ConcordFilter *filter, const ConcordForeignColumn *column,
-			ConcordReadOperator op, ConcordReadOperator form, Expr *value,
-			List **pieces)
+					ConcordReadOperator op, ConcordReadOperator form, Expr *value,
+					List **pieces)
 {
 	char	   *name = concord_flt_name(column);
 	const char *template = filter->reading->templates[op];
@@ -237,7 +237,7 @@ concord_flt_compare(ConcordFilter *filter, const ConcordForeignColumn *column,
 		bool		substring = filter->odata2 && op == CONCORD_OP_CONTAINS;
 
 		concord_flt_text(pieces, substring ? "substringof(" :
-				 psprintf("%s(%s,", flt_words[op], name));
+						 psprintf("%s(%s,", flt_words[op], name));
 		if (!flt_operand(filter, column, form, value, pieces))
 			return false;
 		concord_flt_text(pieces, substring ? psprintf(",%s)", name) : ")");
@@ -302,7 +302,7 @@ concord_flt_deterministic(Oid collation)
 /* concord_flt_not_null appends what keeps null out of a negation. */
 bool
 concord_flt_not_null(ConcordFilter *filter, const ConcordForeignColumn *column,
-			 List **pieces)
+					 List **pieces)
 {
 	if (column->not_null)
 		return true;
@@ -362,16 +362,16 @@ flt_time(ConcordFilter *filter, const ConcordForeignColumn *column,
 		case CONCORD_OP_GE:
 		case CONCORD_OP_GT:
 			if (!concord_flt_compare(filter, column, CONCORD_OP_GE, CONCORD_OP_GE, value,
-							 pieces))
+									 pieces))
 				return CONCORD_MATCH_NONE;
 			return concord_flt_grade(column, op == CONCORD_OP_GE &&
-							 concord_literal_whole(value) ?
-							 CONCORD_MATCH_EXACT : CONCORD_MATCH_MORE);
+									 concord_literal_whole(value) ?
+									 CONCORD_MATCH_EXACT : CONCORD_MATCH_MORE);
 		case CONCORD_OP_LT:
 			if (!concord_flt_compare(filter, column, op, op, value, pieces))
 				return CONCORD_MATCH_NONE;
 			return concord_flt_grade(column, concord_literal_whole(value) ?
-							 CONCORD_MATCH_EXACT : CONCORD_MATCH_MORE);
+									 CONCORD_MATCH_EXACT : CONCORD_MATCH_MORE);
 		case CONCORD_OP_LE:
 			if (!concord_flt_compare(filter, column, op, op, value, pieces))
 				return CONCORD_MATCH_NONE;
@@ -382,11 +382,11 @@ flt_time(ConcordFilter *filter, const ConcordForeignColumn *column,
 				!concord_flt_knows(filter, CONCORD_OP_LE))
 				return CONCORD_MATCH_NONE;
 			if (!concord_flt_compare(filter, column, CONCORD_OP_GE, CONCORD_OP_GE, value,
-							 pieces))
+									 pieces))
 				return CONCORD_MATCH_NONE;
 			concord_flt_text(pieces, "%20and%20");
 			if (!concord_flt_compare(filter, column, CONCORD_OP_LE, CONCORD_OP_LE, value,
-							 pieces))
+									 pieces))
 				return CONCORD_MATCH_NONE;
 			return CONCORD_MATCH_MORE;
 		default:
@@ -413,7 +413,7 @@ flt_same(ConcordFilter *filter, const ConcordForeignColumn *column,
 		if (!concord_flt_compare(filter, column, op, op, value, pieces))
 			return CONCORD_MATCH_NONE;
 		return concord_flt_grade(column, exact ? CONCORD_MATCH_EXACT :
-						 CONCORD_MATCH_MORE);
+								 CONCORD_MATCH_MORE);
 	}
 	if (!exact)
 		return CONCORD_MATCH_NONE;
@@ -495,11 +495,11 @@ flt_null(ConcordFilter *filter, NullTest *test, List **pieces)
 		return CONCORD_MATCH_NONE;
 	if (filter->reading->odata)
 		concord_flt_text(pieces, psprintf("%s%%20%s%%20null", concord_flt_name(column),
-								  test->nulltesttype == IS_NULL ? "eq" : "ne"));
+										  test->nulltesttype == IS_NULL ? "eq" : "ne"));
 	else if (test->nulltesttype == IS_NULL)
 	{
 		if (!concord_flt_compare(filter, column, CONCORD_OP_NULL, CONCORD_OP_EQ,
-						 (Expr *) makeBoolConst(true, false), pieces))
+								 (Expr *) makeBoolConst(true, false), pieces))
 			return CONCORD_MATCH_NONE;
 	}
 	else

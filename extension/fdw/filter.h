@@ -58,7 +58,7 @@ typedef struct ConcordFilterValues
 	Oid		   *types;
 	Datum	   *values;
 	bool	   *nulls;
-	const Datum *list;			/* of the list's values, those to ask for now */
+	const Datum *list;			/* those of the list whose turn it is */
 	int			nlist;
 	Oid			list_type;
 } ConcordFilterValues;

@@ -150,7 +150,7 @@ concord_flt_any(ConcordFilter *filter, ScalarArrayOpExpr *expr, List **pieces)
 			return CONCORD_MATCH_NONE;
 		concord_flt_text(pieces, ")");
 		return concord_flt_grade(column, exact ? CONCORD_MATCH_EXACT :
-						 CONCORD_MATCH_MORE);
+								 CONCORD_MATCH_MORE);
 	}
 	if (n == 0 || filter->depth > 0 || filter->listed)
 		return CONCORD_MATCH_NONE;

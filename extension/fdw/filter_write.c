@@ -74,7 +74,7 @@ flw_values(const FlwWriter *w, StringInfo buf,
 	return n > 0;
 }
 
-/* flw_list writes the part of the list that is asked for now. */
+/* flw_list writes the part of the list whose turn it is. */
 static FlwResult
 flw_list(const FlwWriter *w, StringInfo buf, int param,
 		 const ConcordForeignColumn *column)

@@ -185,7 +185,7 @@ ended:
 			p = jsn_blanks(p + 1);
 			if (stack[depth - 1] == '[')
 				continue;
-member:
+	member:
 			*bad = p;
 			if (*p != '"' || (p = jsn_check_string(p, bad)) == NULL)
 				return NULL;

@@ -24,7 +24,7 @@ typedef struct LnkParts
 
 /* lnk_take takes an address apart; nothing in here raises. */
 static void
-lnk_take(CURLU *url, LnkParts *parts)
+lnk_take(CURLU * url, LnkParts *parts)
 {
 	memset(parts, 0, sizeof(LnkParts));
 	(void) curl_url_get(url, CURLUPART_SCHEME, &parts->scheme, 0);

@@ -28,6 +28,7 @@ static const struct
 	ConcordReadType type;
 	Oid			as;				/* whose literal they have */
 }			lit_types[] =
+
 {
 	{"Edm.String", CONCORD_TYPE_TEXT, TEXTOID},
 	{"Edm.Guid", CONCORD_TYPE_UUID, UUIDOID},

@@ -39,8 +39,8 @@ struct ConcordReader
 	MemoryContext list;			/* of what is known of one list */
 	const ConcordQuery *query;
 	ConcordLiveRequest *live;	/* under way, or with the page in it */
-	char	   *url;			/* of the page, and then of the next one; NULL:
-								 * there is none */
+	char	   *url;			/* of the page, and then of the next one;
+								 * NULL: there is none */
 	bool		open;			/* live has ended and page is read from */
 	ConcordPage page;
 	int			pages;			/* of all lists, to tell them apart */

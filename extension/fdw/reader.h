@@ -17,8 +17,8 @@
 typedef struct ConcordQuery
 {
 	char	   *url;			/* whole, without a query string */
-	char	   *query;			/* of the query string: columns, filter, order;
-								 * percent-encoded; NULL: nothing */
+	char	   *query;			/* of the query string: columns, filter,
+								 * order; percent-encoded; NULL: nothing */
 	int64		limit;			/* -1: none; at most so many records */
 	int64		skip;			/* of the first ones; 0: none */
 	bool		single;			/* url is that of one record; 404: none */

@@ -47,7 +47,7 @@ typedef struct ConcordScan
 	int			list_param;		/* -1: no list */
 	Datum	   *list;			/* of different values */
 	int			list_length;
-	int			list_at;		/* behind those that are asked for now */
+	int			list_at;		/* behind those whose turn it is */
 	int			list_size;
 
 	struct ConcordTags *tags;	/* of rows that are to be written; or NULL */

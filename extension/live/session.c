@@ -28,6 +28,7 @@
 
 #include "base/clock.h"
 #include "base/settings.h"
+#include "fmgr.h"
 #include "live/audit.h"
 #include "miscadmin.h"
 #include "storage/fd.h"
@@ -543,4 +544,13 @@ concord_live_count(void)
 	dlist_foreach(iter, &ses_requests)
 		n++;
 	return n;
+}
+
+PG_FUNCTION_INFO_V1(concord_live_requests);
+
+/* concord_live_requests is concord_live_count for SQL, made by tests. */
+Datum
+concord_live_requests(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_INT32(concord_live_count());
 }

@@ -11,7 +11,7 @@
  *	plain	all in one array
  *
  * fault=... spoils page at=n (0 is the first): see list_spoil() and
- * list_record().  $filter knows "ID eq n", joined by or; ids=1,2 is the same.
+ * list_record().  $filter knows "ID eq n", joined by or; ID=1,2 is the same.
  *
  *-------------------------------------------------------------------------
  */
@@ -81,7 +81,7 @@ static void
 list_filter(List *list)
 {
 	char	   *filter = list_param(list->req, "$filter");
-	char	   *ids = list_param(list->req, "ids");
+	char	   *ids = list_param(list->req, "ID");
 
 	if (filter == NULL && ids == NULL)
 		return;
@@ -118,10 +118,13 @@ list_locate(List *list)
 	list->size = size ? atol(size + 12) : 100;
 	list->size = list_number(req, "limit", list->size);
 	list->size = list_number(req, "per_page", list->size);
-	list->size = list_number(req, "$top", list->size);
+	if (size == NULL)
+		list->size = list_number(req, "$top", list->size);
+	else if (list->rows > list_number(req, "$top", list->rows))
+		list->rows = list_number(req, "$top", list->rows);
 	if (strcmp(list->style, "plain") == 0)
 		list->size = list->rows;
-	if (list->size > most)
+	if (list->size > most && strcmp(list->style, "plain") != 0)
 		list->size = most;
 	if (list->size < 1)
 		list->size = 1;
