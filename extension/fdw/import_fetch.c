@@ -143,6 +143,11 @@ fet_request(ConcordPeer *peer, const char *url, const char *language)
 	ConcordLiveRequest *live = concord_live_create(peer, "GET", url);
 
 	concord_request_set_header(live->http, "Accept", "application/xml");
+	if (!peer->server->connector->odata2)
+	{
+		concord_request_set_header(live->http, "OData-Version", "4.0");
+		concord_request_set_header(live->http, "OData-MaxVersion", "4.01");
+	}
 	if (language[0] != '\0')
 		concord_request_set_header(live->http, "Accept-Language", language);
 	if (fet_is_kept(peer, url, language))

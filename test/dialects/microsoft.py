@@ -9,7 +9,7 @@ import re
 
 from common import Answer, Refuse
 from parts import batch, batch_json
-from wire import GUID, OData, entity
+from wire import GUID, OData, entity, metadata
 
 TOKEN = "eyJ0.entra.token"
 
@@ -34,6 +34,8 @@ class Dataverse(OData):
             raise self.refuse(404, "0x80060888", "Resource not found for the segment")
         if rest in ([], [""]):
             return Answer(200, {"value": [{"name": s} for s in self.sets]}, self.left)
+        if rest == ["$metadata"]:
+            return metadata("dataverse", ("OData-Version", "4.0"), request)
         if rest == ["$batch"]:
             return batch(self, "/api/data/v9.2/", request, False)
         name, named, key = entity(rest[0])
@@ -86,6 +88,8 @@ class BusinessCentral(OData):
         rest = request.segments[4:]
         if rest == [""] or not rest:
             return Answer(200, {"value": []})
+        if rest == ["$metadata"]:
+            return metadata("business_central", ("OData-Version", "4.0"), request)
         if rest == ["$batch"]:
             return batch_json(self, "/v2.0/production/api/v2.0/", request)
         if rest[0] != "companies(%s)" % self.company:

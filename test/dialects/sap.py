@@ -10,7 +10,7 @@ import base64
 
 from common import Answer, Refuse
 from parts import batch
-from wire import OData, entity
+from wire import OData, entity, metadata
 
 USER = "Basic " + base64.b64encode(b"CONCORD:secret").decode()
 
@@ -58,6 +58,8 @@ class Gateway(OData):
         session = self.csrf(request)
         if request.segments == self.root + ["$batch"]:
             return batch(self, "/" + "/".join(self.root) + "/", request, self.v2)
+        if request.segments == self.root + ["$metadata"]:
+            return metadata(self.document, ("DataServiceVersion", "2.0") if self.v2 else ("OData-Version", "4.0"), request)
         if "json" not in (request.header("accept") or ""):
             raise self.refuse(406, "accept", "this would be XML")
         if request.segments[:len(self.root)] != self.root:
@@ -113,11 +115,13 @@ class Gateway(OData):
 
 class S4(Gateway):
     name = "sap_s4"
+    document = "s4_v4"
     root = ["sap", "opu", "odata4", "sap", "api_bp", "srvd_a2x", "sap", "bp", "0001"]
 
 
 class S4v2(Gateway):
     name = "sap_s4_v2"
+    document = "gateway_v2"
     v2 = True
     root = ["sap", "opu", "odata", "sap", "API_BUSINESS_PARTNER"]
 
@@ -144,6 +148,8 @@ class BusinessOne(OData):
             raise Answer(401, {"error": {"code": "301", "details": [], "message": "Invalid session or session already timeout."}})
         if rest in ([], [""]):
             return Answer(200, {"value": []})
+        if rest == ["$metadata"]:
+            return metadata("service_layer", ("OData-Version", "4.0"), request)
         if rest == ["$batch"]:
             return batch(self, "/b1s/v2/", request, False, stops=True)
         name, named, key = entity(rest[0])

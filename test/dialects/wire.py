@@ -4,11 +4,23 @@ Documents: OData Version 4.01 Part 2 (key predicates), OData 2.0 "Overview", 6 (
 (If-Match), help.sap.com "Cross-Site Request Forgery Protection", SAP Business One Service Layer guide
 ("Login and Logout").
 """
+import pathlib
 import re
 
 from common import Answer, Dialect, Refuse
 
 GUID = "[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}"
+
+
+def metadata(name, version, request):
+    """What a service says of itself: a document of test/metadata, which has an ETag."""
+    if request.method != "GET":
+        raise Refuse(405, {"error": {"code": "405", "message": "Method not allowed"}})
+    body = (pathlib.Path(__file__).resolve().parent.parent / "metadata" / (name + ".xml")).read_bytes()
+    headers = {"ETag": 'W/"%d"' % len(body), "Content-Type": "application/xml", version[0]: version[1]}
+    if request.header("if-none-match") == headers["ETag"]:
+        return Answer(304, None, headers)
+    return Answer(200, body, headers)
 
 
 class Literal(str):
