@@ -33,14 +33,15 @@
  * before it, so requests for a reply, and what answers one, are never late.
  *
  * The last condition is the one to prove.  In a walsender flushes are requested
- * by (walsender.c, 15 to 19):
+ * by (walsender.c, 15 to 18, and 19 as of its release candidate):
  *
  * 1. WalSndWriteData, within OutputPluginWrite: it has put a message into
  *	  core's buffer, so nothing is held.
  * 2. WalSndLoop, after send_data, which reads and processes one WAL record.
  * 3. WalSndWaitForWal, before it sleeps; called while a record is being read.
- * 4. WalSndKeepaliveIfNecessary, WalSndUpdateProgress, and WalSndDone from 18
- *    on, after a message of their own: nothing is held.
+ * 4. WalSndKeepaliveIfNecessary, WalSndUpdateProgress, and where 19 shuts down
+ *    WalSndDone and WalSndDoneImmediate, after a message of their own: nothing
+ *    is held.
  * 5. ProcessPendingWrites, after is_send_pending has said yes: the same.
  *
  * The end of the last record that was read (EndRecPtr) moves when a record has

@@ -38,7 +38,10 @@ SELECT ok, status, error ~ '^address (127.0.0.1|::1) is not allowed' AS refused 
 
 -- rights: USAGE on the server, membership of the other role
 SELECT * FROM concord.ping('server_dead');
+-- 16 and newer say it in other words
+\set VERBOSITY sqlstate
 SELECT * FROM concord.ping('server_local', 'server_stranger');
+\set VERBOSITY default
 RESET ROLE;
 SELECT * FROM concord.ping('server_local', 'server_stranger');
 SET ROLE server_stranger;
