@@ -49,8 +49,9 @@ ref_mark(ConcordDelivery *d)
 				(errcode(ERRCODE_INTERNAL_ERROR),
 				 errmsg("could not generate random values")));
 	d->mark = MemoryContextStrdup(d->events->context,
-								  psprintf(REF_PREFIX "%016" INT64_MODIFIER "x%016" INT64_MODIFIER "x",
-										   random[0], random[1]));
+								  psprintf(REF_PREFIX "%016llx%016llx",
+										   (unsigned long long) random[0],
+										   (unsigned long long) random[1]));
 }
 
 /* ref_known lists the records that n deliveries are to create. */
