@@ -462,7 +462,6 @@ map_read(const char *condition, Oid type, Datum value, MemoryContext context)
 	List	   *mappings = NIL;
 	char	   *query;
 	MemoryContext old;
-	ListCell   *lc;
 
 	concord_catalog_enter(&scope);
 	query = psprintf("%s%s ORDER BY m.id", MAP_QUERY, condition);
@@ -473,11 +472,8 @@ map_read(const char *condition, Oid type, Datum value, MemoryContext context)
 	for (uint64 i = 0; i < SPI_processed; i++)
 		mappings = lappend(mappings, map_row(SPI_tuptable->vals[i],
 											 SPI_tuptable->tupdesc));
-	foreach(lc, mappings)
-	{
-		if (concord_mapping_defaults_hook != NULL)
-			concord_mapping_defaults_hook(lfirst(lc));
-	}
+	if (concord_mapping_defaults_hook != NULL)
+		concord_mapping_defaults_hook(mappings);
 	MemoryContextSwitchTo(old);
 	concord_catalog_leave(&scope);
 	return mappings;
@@ -490,20 +486,29 @@ concord_mapping_load(MemoryContext context)
 	return map_read("", InvalidOid, (Datum) 0, context);
 }
 
-/* concord_mapping_by_name reads one mapping. */
+/* concord_mapping_find reads one mapping, or returns NULL. */
 ConcordMapping *
-concord_mapping_by_name(const char *name, MemoryContext context)
+concord_mapping_find(const char *name, MemoryContext context)
 {
 	List	   *mappings;
 
 	mappings = map_read(" WHERE m.name OPERATOR(pg_catalog.=) $1::pg_catalog.name",
 						TEXTOID, CStringGetTextDatum(name), context);
-	if (mappings == NIL)
+	return mappings == NIL ? NULL : linitial(mappings);
+}
+
+/* concord_mapping_by_name reads one mapping. */
+ConcordMapping *
+concord_mapping_by_name(const char *name, MemoryContext context)
+{
+	ConcordMapping *mapping = concord_mapping_find(name, context);
+
+	if (mapping == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("mapping \"%s\" does not exist", name),
 				 errhint("Mappings are listed in %s.", "concord.mapping")));
-	return linitial(mappings);
+	return mapping;
 }
 
 /* concord_mapping_by_id reads one mapping, or returns NULL. */

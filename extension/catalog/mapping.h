@@ -155,10 +155,10 @@ typedef struct ConcordMapping
 } ConcordMapping;
 
 /*
- * Called for each mapping that was read, so that options which were not given
- * get the defaults of its connector; set when the library is loaded.
+ * Called for the mappings that were read together, so that options which were
+ * not given get the defaults of their connectors; set when the library is loaded.
  */
-typedef void (*ConcordDefaultsHook) (ConcordMapping *mapping);
+typedef void (*ConcordDefaultsHook) (List *mappings);
 extern ConcordDefaultsHook concord_mapping_defaults_hook;
 
 /*
@@ -192,6 +192,10 @@ extern List *concord_mapping_load(MemoryContext context);
 /* concord_mapping_by_name raises ERRCODE_UNDEFINED_OBJECT with a hint. */
 extern ConcordMapping *concord_mapping_by_name(const char *name,
 											   MemoryContext context);
+
+/* concord_mapping_find is the same; NULL where there is none. */
+extern ConcordMapping *concord_mapping_find(const char *name,
+											MemoryContext context);
 
 /* concord_mapping_by_id returns NULL where there is none. */
 extern ConcordMapping *concord_mapping_by_id(int32 id, MemoryContext context);

@@ -19,31 +19,80 @@
 #include "mapping/hooks.h"
 #include "utils/memutils.h"
 
+/* Defaults of a connector's mappings. */
+typedef struct PrvDefaults
+{
+	const char *connector;
+	bool		known;
+	bool		suppress;
+	bool		replay_events;
+	bool		remote_id_assigned;
+} PrvDefaults;
+
+/* prv_connector finds the defaults of a server's connector, or reads them. */
+static const PrvDefaults *
+prv_connector(List **known, Oid serverid)
+{
+	ForeignServer *server = GetForeignServerExtended(serverid, FSV_MISSING_OK);
+	PrvDefaults *defaults;
+	ConcordConnector *connector;
+	const char *name;
+	ListCell   *lc;
+
+	name = server == NULL ? NULL : concord_option_get(server->options, "connector");
+	if (name == NULL)
+		return NULL;
+	foreach(lc, *known)
+	{
+		defaults = lfirst(lc);
+		if (strcmp(defaults->connector, name) == 0)
+			return defaults;
+	}
+	defaults = palloc0(sizeof(PrvDefaults));
+	defaults->connector = name;
+	connector = concord_connector_load(name, true, CurrentMemoryContext);
+	if (connector != NULL)
+	{
+		defaults->known = true;
+		defaults->suppress = connector->suppress_default;
+		defaults->replay_events = connector->replay_events_default;
+		defaults->remote_id_assigned = connector->remote_id_assigned;
+	}
+	*known = lappend(*known, defaults);
+	return defaults;
+}
+
 /*
- * prv_defaults gives options that a mapping does not state the defaults of
- * its connector.  Where server or connector are gone the mapping is broken
- * for other reasons, and is left as it is.
+ * prv_defaults gives options that mappings do not state the defaults of their
+ * connectors.  Where server or connector are gone a mapping is broken for other
+ * reasons, and is left as it is.
  */
 static void
-prv_defaults(ConcordMapping *mapping)
+prv_defaults(List *mappings)
 {
-	ForeignServer *server = GetForeignServerExtended(mapping->serverid,
-													 FSV_MISSING_OK);
-	const char *name;
-	ConcordConnector *connector;
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
+												  "concord defaults",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	List	   *known = NIL;
+	ListCell   *lc;
 
-	name = server == NULL ? NULL :
-		concord_option_get(server->options, "connector");
-	connector = name == NULL ? NULL :
-		concord_connector_load(name, true, CurrentMemoryContext);
-	if (connector == NULL)
-		return;
-	if (!mapping->options.unchanged_given)
-		mapping->options.suppress_unchanged = connector->suppress_default;
-	if (!mapping->options.replay_given)
-		mapping->options.replay_events = connector->replay_events_default;
-	if (!mapping->options.remote_id_given)
-		mapping->options.remote_id_assigned = connector->remote_id_assigned;
+	foreach(lc, mappings)
+	{
+		ConcordMapping *mapping = lfirst(lc);
+		const PrvDefaults *defaults = prv_connector(&known, mapping->serverid);
+
+		if (defaults == NULL || !defaults->known)
+			continue;
+		if (!mapping->options.unchanged_given)
+			mapping->options.suppress_unchanged = defaults->suppress;
+		if (!mapping->options.replay_given)
+			mapping->options.replay_events = defaults->replay_events;
+		if (!mapping->options.remote_id_given)
+			mapping->options.remote_id_assigned = defaults->remote_id_assigned;
+	}
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(context);
 }
 
 void

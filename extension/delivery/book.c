@@ -346,6 +346,8 @@ concord_book_unreserve(ConcordCourier *courier, ConcordLane *only)
 	ConcordBookRows rows = {0};
 	dlist_iter	iter;
 
+	if (only != NULL && only->sent_limit <= only->sent_max)
+		return;
 	concord_bookkeeping_begin();
 	concord_book_begin(&rows, &book_sent, courier->nlanes);
 	dlist_foreach(iter, &courier->lanes)

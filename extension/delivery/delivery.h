@@ -424,6 +424,7 @@ typedef struct ConcordLane
 	struct ConcordAhead *ahead; /* what is newer than they are; ahead.c */
 	pairingheap *due;
 	bool		more_parked;	/* the table has more than we have loaded */
+	bool		stored_parked;	/* the table had some at the last reload */
 
 	/* for the next commit */
 	bool		dirty;
@@ -506,6 +507,7 @@ typedef struct ConcordCourier
 	bool		more_events;	/* the last read was cut short */
 	bool		can_read;		/* a lane has room for what a read brings */
 	bool		look_for_starts;
+	bool		restarting;		/* a lane is */
 	TimestampTz settings_at;	/* of the configuration that was looked at */
 	TimestampTz chores_at;		/* next time for what is done once a second */
 	bool		rights_changed; /* somebody's rights may have */
@@ -566,6 +568,7 @@ extern void concord_ready_unget(ConcordDelivery *d);
 /* exception.c */
 extern void concord_parked_sync(ConcordCourier *courier, ConcordLane *lane,
 								bool opening);
+extern void concord_parked_survey(ConcordCourier *courier);
 extern void concord_parked_init(ConcordLane *lane);
 extern ConcordParked *concord_parked_add(ConcordLane *lane, int64 delivery,
 										 int64 seq, bool again, const char *key,

@@ -278,6 +278,47 @@ concord_parked_sync(ConcordCourier *courier, ConcordLane *lane, bool opening)
 	hash_destroy(known);
 }
 
+/*
+ * concord_parked_survey notes which open lanes the table has rows of, in one
+ * query: a reload has nothing to merge into most of a thousand lanes.  Runs in a
+ * bookkeeping transaction.
+ */
+void
+concord_parked_survey(ConcordCourier *courier)
+{
+	Oid			types[] = {INT4ARRAYOID};
+	Datum	   *ids = palloc(sizeof(Datum) * Max(courier->nlanes, 1));
+	Datum		values[1];
+	dlist_iter	iter;
+	int			n = 0;
+
+	dlist_foreach(iter, &courier->lanes)
+	{
+		ConcordLane *lane = dlist_container(ConcordLane, node, iter.cur);
+
+		lane->stored_parked = false;
+		if (lane->state == CONCORD_LANE_OPEN)
+			ids[n++] = Int32GetDatum(lane->id);
+	}
+	values[0] = PointerGetDatum(construct_array(ids, n, INT4OID, 4, true,
+												TYPALIGN_INT));
+	if (SPI_execute_with_args("SELECT DISTINCT k.id FROM pg_catalog.unnest($1) k (id)"
+							  " WHERE EXISTS (SELECT FROM concord.exception e WHERE e.mapping = k.id"
+							  "               AND e.state IN ('retry', 'waiting', 'blocked', 'dead'))",
+							  1, types, values, NULL, false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not look for exceptions");
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		bool		isnull;
+		int32		id = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[i],
+													 SPI_tuptable->tupdesc, 1,
+													 &isnull));
+
+		dlist_foreach(iter, concord_lanes_of(courier, id))
+			dlist_container(ConcordLane, mapping_node, iter.cur)->stored_parked = true;
+	}
+}
+
 /* park_pick takes those whose time has come out of the heaps. */
 static int
 park_pick(ConcordCourier *courier, ConcordParked **picked, Datum *ids)

@@ -512,7 +512,8 @@ lane_refresh(ConcordCourier *courier, ConcordLane *lane, List **known,
 	}
 	concord_route_use(courier, &lane->own, access);
 	concord_routes_refresh(courier, lane, known);
-	if (lane->state == CONCORD_LANE_OPEN)
+	if (lane->state == CONCORD_LANE_OPEN &&
+		(lane->stored_parked || lane->nparked > 0))
 	{
 		concord_bookkeeping_begin();
 		concord_parked_sync(courier, lane, false);
@@ -700,6 +701,9 @@ concord_lanes_reload(ConcordCourier *courier)
 	/* a lane that waits for its start must not open from its old row again */
 	concord_bookkeeping_begin();
 	concord_bookkeeping_commit(concord_lanes_start(courier));
+	concord_bookkeeping_begin();
+	concord_parked_survey(courier);
+	concord_bookkeeping_commit(false);
 	MemoryContextSwitchTo(courier->turn);
 	foreach(lc, mappings)
 	{

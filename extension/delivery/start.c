@@ -80,7 +80,7 @@ sta_drain(ConcordCourier *courier, int32 id)
 		ConcordLane *lane = dlist_container(ConcordLane, mapping_node, iter.cur);
 
 		concord_lane_drain(lane);
-		lane->restarting = true;
+		lane->restarting = courier->restarting = true;
 		if (lane->state != CONCORD_LANE_CLOSED)
 			drained = false;
 		else if (lane->share > 0)
@@ -141,8 +141,10 @@ concord_lanes_start(ConcordCourier *courier)
 		elog(ERROR, "could not read concord.lane_start");
 	n = SPI_processed;
 	rows = SPI_tuptable;
-	dlist_foreach(iter, &courier->lanes)
-		dlist_container(ConcordLane, node, iter.cur)->restarting = false;
+	if (courier->restarting)
+		dlist_foreach(iter, &courier->lanes)
+			dlist_container(ConcordLane, node, iter.cur)->restarting = false;
+	courier->restarting = false;
 	for (uint64 i = 0; i < n; i++)
 	{
 		bool		isnull;

@@ -36,17 +36,22 @@
 #include "utils/relcache.h"
 #include "utils/typcache.h"
 
+#define CMP_LISTS	1024
+
 /* All compiled mappings, for the invalidation callback. */
-static dlist_head cmp_all = DLIST_STATIC_INIT(cmp_all);
+static dlist_head cmp_all[CMP_LISTS];	/* by source */
 static bool cmp_registered = false;
 
 /* cmp_invalidate is called when a table's definition may have changed. */
 static void
 cmp_invalidate(Datum arg, Oid relid)
 {
+	int			first = relid == InvalidOid ? 0 : relid % CMP_LISTS;
+	int			last = relid == InvalidOid ? CMP_LISTS - 1 : first;
 	dlist_iter	iter;
 
-	dlist_foreach(iter, &cmp_all)
+	for (int i = first; i <= last; i++)
+		dlist_foreach(iter, &cmp_all[i])
 	{
 		ConcordCompiled *compiled = dlist_container(ConcordCompiled, node,
 													iter.cur);
@@ -428,7 +433,7 @@ concord_mapping_compile(const ConcordMapping *mapping, MemoryContext context)
 	callback->func = cmp_release;
 	callback->arg = compiled;
 	MemoryContextRegisterResetCallback(own, callback);
-	dlist_push_tail(&cmp_all, &compiled->node);
+	dlist_push_tail(&cmp_all[mapping->source % CMP_LISTS], &compiled->node);
 
 	PG_TRY();
 	{

@@ -220,22 +220,6 @@ def_parse(ConcordMapping *mapping, Jsonb *definition)
 		concord_mapping_check_hook(mapping);
 }
 
-/* def_existing returns a mapping of that name, or NULL. */
-static ConcordMapping *
-def_existing(const char *name)
-{
-	ListCell   *lc;
-
-	foreach(lc, concord_mapping_load(CurrentMemoryContext))
-	{
-		ConcordMapping *mapping = lfirst(lc);
-
-		if (strcmp(mapping->name, name) == 0)
-			return mapping;
-	}
-	return NULL;
-}
-
 /* def_check_replace raises where a mapping cannot be replaced by another. */
 static void
 def_check_replace(const DefRequest *request, const ConcordMapping *existing,
@@ -302,7 +286,7 @@ def_create(DefRequest *request)
 	if (request->topic == NULL)
 		concord_source_check(request->source, GetUserId());
 	mapping->serverid = concord_source_server(request->server, GetUserId());
-	existing = def_existing(request->name);
+	existing = concord_mapping_find(request->name, CurrentMemoryContext);
 	if (existing != NULL)
 		def_check_replace(request, existing, mapping->serverid);
 	else if (concord_mapping_capture_hook != NULL)

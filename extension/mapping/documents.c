@@ -287,14 +287,20 @@ doc_route(const ConcordMapping *mapping)
 void
 concord_documents_check(ConcordMapping *mapping)
 {
+	bool		related = mapping->options.parent != NULL || mapping->id != 0;
 	List	   *all;
+	ListCell   *lc;
 
 	if (concord_mapping_defaults_hook != NULL)
-		concord_mapping_defaults_hook(mapping);
+		concord_mapping_defaults_hook(list_make1(mapping));
 	doc_coalesce(mapping);
 	doc_patch(mapping);
 	doc_route(mapping);
 	concord_depends_check(mapping);
+	foreach(lc, mapping->fields)
+		related |= ((const ConcordField *) lfirst(lc))->children != NULL;
+	if (!related)
+		return;					/* nobody names it yet, and it nobody */
 	all = concord_mapping_load(CurrentMemoryContext);
 	doc_parent(mapping, all);
 	doc_children(mapping, all);
