@@ -66,7 +66,7 @@ body_object(StringInfo buf, BodyItem *items, int n, BodyStyle style)
 {
 	bool		first = true;
 
-	appendStringInfoChar(buf, '{');
+	appendStringInfoCharMacro(buf, '{');
 	for (int i = 0; i < n; i++)
 	{
 		const char *name = items[i].name;
@@ -80,10 +80,10 @@ body_object(StringInfo buf, BodyItem *items, int n, BodyStyle style)
 		slash = strchr(name, '/');
 		len = slash != NULL ? slash - name : strlen(name);
 		if (!first)
-			appendStringInfoChar(buf, ',');
+			appendStringInfoCharMacro(buf, ',');
 		first = false;
 		concord_json_string(buf, name, len);
-		appendStringInfoChar(buf, ':');
+		appendStringInfoCharMacro(buf, ':');
 		if (name[len] == '\0')
 		{
 			if (items[i].children != NULL)
@@ -107,7 +107,7 @@ body_object(StringInfo buf, BodyItem *items, int n, BodyStyle style)
 		body_object(buf, members, nmembers, style);
 		pfree(members);
 	}
-	appendStringInfoChar(buf, '}');
+	appendStringInfoCharMacro(buf, '}');
 }
 
 /* body_has_name says whether a list of fields has a name. */

@@ -23,18 +23,25 @@
 /* RFC 3339 with microseconds, and room for a year of ten digits. */
 #define WEB_TIME_MAX	40
 
-/* web_time writes a time as RFC 3339 has it. */
+/*
+ * web_time writes a time as RFC 3339 has it.  The one before is kept: all events
+ * of a transaction have the same.
+ */
 static char *
 web_time(TimestampTz at)
 {
+	static TimestampTz known_at = DT_NOBEGIN;
+	static char known[WEB_TIME_MAX];
 	struct pg_tm tm;
 	fsec_t		fsec;
 	char	   *text;
 	char	   *p;
 
+	text = palloc(WEB_TIME_MAX);
+	if (at == known_at)
+		return memcpy(text, known, WEB_TIME_MAX);
 	if (timestamp2tm(at, NULL, &tm, &fsec, NULL, NULL) != 0)
 		return NULL;
-	text = palloc(WEB_TIME_MAX);
 	p = pg_ultostr_zeropad(text, Max(tm.tm_year, 0), 4);
 	*p++ = '-';
 	p = pg_ultostr_zeropad(p, tm.tm_mon, 2);
@@ -50,6 +57,8 @@ web_time(TimestampTz at)
 	p = pg_ultostr_zeropad(p, fsec, 6);
 	*p++ = 'Z';
 	*p = '\0';
+	memcpy(known, text, WEB_TIME_MAX);
+	known_at = at;
 	return text;
 }
 

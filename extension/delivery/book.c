@@ -30,7 +30,6 @@
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
-#define BOOK_MOST			500 /* ends of one turn */
 #define BOOK_WAIT_US		10000	/* while others are under way */
 #define BOOK_GATE_US		1000	/* while somebody waits for the commit */
 #define BOOK_LAZY_LANES		16
@@ -429,7 +428,7 @@ concord_book_wanted(ConcordCourier *courier)
 	{
 		TimestampTz age = courier->now - courier->ended_since;
 
-		if (courier->nended >= BOOK_MOST || courier->in_flight == 0 ||
+		if (courier->nended >= CONCORD_BOOK_ENDS || courier->in_flight == 0 ||
 			age >= BOOK_WAIT_US || (courier->ended_gates && age >= BOOK_GATE_US))
 			return true;
 	}

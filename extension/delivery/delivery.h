@@ -48,6 +48,7 @@ struct ConcordAuth;
 #define CONCORD_WINDOW_GROUPED	8192	/* ... whose requests carry many */
 #define CONCORD_WINDOW_BYTES	(16 * 1024 * 1024)
 #define CONCORD_READ_EVENTS		512 /* of one read */
+#define CONCORD_BOOK_ENDS		1000	/* ends that one commit waits for */
 #define CONCORD_READ_BYTES		(1024 * 1024)
 #define CONCORD_PARKED_LIMIT	10000	/* live exceptions of a lane */
 #define CONCORD_BLOCKED_EVENTS	256 /* held behind parked ones: they move */
@@ -275,6 +276,8 @@ typedef struct ConcordDelivery
 	/* what concord.link_item says; link.c */
 	bool		link_known;
 	bool		link_stored;	/* there is a row */
+	Jsonb	   *link_key;		/* under which it was looked for, in context;
+								 * NULL: to be made of the mapped values */
 	bool		link_has_hash;
 	uint8		link_hash[16];
 	int64		link_seq;

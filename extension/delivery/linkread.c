@@ -75,6 +75,17 @@ lkd_hash(ConcordDelivery *d, TupleTableSlot *slot)
 	d->link_has_hash = true;
 }
 
+/* lkd_key makes the key that a delivery's link is looked for under. */
+static void
+lkd_key(ConcordDelivery *d)
+{
+	Jsonb	   *key = DatumGetJsonbP(DirectFunctionCall1(jsonb_in,
+														 CStringGetDatum(concord_link_key(d))));
+
+	d->link_key = MemoryContextAlloc(d->context, VARSIZE(key));
+	memcpy(d->link_key, key, VARSIZE(key));
+}
+
 /* lkd_take copies a row into its delivery. */
 static void
 lkd_take(ConcordDelivery *d, TupleTableSlot *slot)
@@ -125,12 +136,6 @@ concord_link_read(ConcordDelivery **ds, int n)
 	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_JSONB_EQ, (Datum) 0);
 	for (int i = 0; i < n; i++)
 	{
-		keys[0].sk_argument = Int32GetDatum(ds[i]->lane->id);
-		keys[1].sk_argument =
-			DirectFunctionCall1(jsonb_in, CStringGetDatum(concord_link_key(ds[i])));
-		index_rescan(scan, keys, 2, NULL, 0);
-		if (!index_getnext_slot(scan, ForwardScanDirection, slot))
-			continue;
 		if (ds[i]->lane != lane)
 		{
 			concord_batch_release(memory);
@@ -139,7 +144,12 @@ concord_link_read(ConcordDelivery **ds, int n)
 		}
 		if (ds[i]->context == NULL)
 			concord_delivery_share(ds[i], memory);
-		lkd_take(ds[i], slot);
+		lkd_key(ds[i]);
+		keys[0].sk_argument = Int32GetDatum(lane->id);
+		keys[1].sk_argument = JsonbPGetDatum(ds[i]->link_key);
+		index_rescan(scan, keys, 2, NULL, 0);
+		if (index_getnext_slot(scan, ForwardScanDirection, slot))
+			lkd_take(ds[i], slot);
 	}
 	concord_batch_release(memory);
 	index_endscan(scan);

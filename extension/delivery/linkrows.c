@@ -167,8 +167,9 @@ lkr_new(LkrWriter *writer, const LkrRow *row)
 	slot = concord_insert_slot(&writer->insert);
 	values = slot->tts_values;
 	values[CONCORD_LINK_MAPPING] = Int32GetDatum(row->d->lane->id);
-	values[CONCORD_LINK_LOCAL_KEY] = DirectFunctionCall1(jsonb_in,
-														 CStringGetDatum(row->local_key));
+	values[CONCORD_LINK_LOCAL_KEY] = row->d->link_key != NULL ?
+		JsonbPGetDatum(row->d->link_key) :
+		DirectFunctionCall1(jsonb_in, CStringGetDatum(row->local_key));
 	lkr_text(slot, CONCORD_LINK_REMOTE_ID, row->remote_id);
 	lkr_text(slot, CONCORD_LINK_ETAG, row->etag);
 	values[CONCORD_LINK_HASH] = lkr_hash(row->hash);

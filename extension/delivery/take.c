@@ -147,6 +147,8 @@ take_batch(ConcordCourier *courier, ConcordLane *lane,
 {
 	const ConcordMapping *mapping = lane->definition->mapping;
 	ConcordBatch *batch = NULL;
+	const ConcordRelation *theirs = NULL;
+	const ConcordRelation *ours = NULL;
 
 	if (mapping->options.depends != NIL)
 		concord_depends_begin(lane, events, nevents);
@@ -183,7 +185,11 @@ take_batch(ConcordCourier *courier, ConcordLane *lane,
 			continue;
 		}
 		copy = concord_event_copy(event, batch->context);
-		copy->relation = concord_take_relation(courier, event->relation);
+		/* of most reads all events have the same */
+		if (event->relation != theirs)
+			ours = concord_take_relation(courier, event->relation);
+		theirs = event->relation;
+		copy->relation = ours;
 		if (copy->op == CONCORD_OP_RESYNC &&
 			!concord_resync_row(courier, lane, copy, batch->context))
 			continue;

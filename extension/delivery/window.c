@@ -121,6 +121,7 @@ concord_delivery_forget_exchange(ConcordDelivery *d)
 	d->context = NULL;
 	memset(&d->link, 0, sizeof(d->link));
 	d->link_known = d->link_stored = d->link_has_hash = false;
+	d->link_key = NULL;
 	d->link_fields = NULL;
 	d->link_covers = false;
 	d->route = NULL;
@@ -140,6 +141,7 @@ concord_delivery_forget_mapped(ConcordDelivery *d)
 	d->values = NULL;
 	d->definition = NULL;
 	d->mapped = NULL;
+	d->link_key = NULL;
 	d->has_hash = false;
 	d->refers = false;
 }
@@ -169,10 +171,13 @@ concord_delivery_free(ConcordDelivery *d)
 bool
 concord_window_has_room(const ConcordLane *lane)
 {
-	/* with large batches, enough for all places and one to come */
+	/*
+	 * With large batches, enough for all places, one to come, and what has
+	 * ended and waits for the commit.
+	 */
 	int			grouped = lane->own.group_limit == 0 ? 0 :
-		Min(lane->own.group_limit * (lane->own.system->limits.concurrency + 1),
-			CONCORD_WINDOW_GROUPED);
+		Min(lane->own.group_limit * (lane->own.system->limits.concurrency + 1) +
+			CONCORD_BOOK_ENDS, CONCORD_WINDOW_GROUPED);
 
 	/* a transaction has to be whole in it */
 	if (lane->unit)
