@@ -147,18 +147,33 @@ concord_event_names(const ConcordExchange *exchange, ConcordEventNames *web)
 	web->time = web_time(event->committed_at);
 }
 
+/* web_encoded: a header's value has this character percent-encoded. */
+static inline bool
+web_encoded(unsigned char c)
+{
+	return c <= ' ' || c >= 0x7F || c == '"' || c == '%';
+}
+
 /* web_header adds a ce- header, percent-encoded as the binding to HTTP says. */
 static void
 web_header(ConcordRequest *request, const char *name, const char *value)
 {
 	StringInfoData buf;
+	const unsigned char *p;
 
 	if (value == NULL)
 		return;
-	initStringInfo(&buf);
-	for (const unsigned char *p = (const unsigned char *) concord_json_utf8(value); *p; p++)
+	for (p = (const unsigned char *) value; *p && !web_encoded(*p); p++)
+		;
+	if (*p == '\0')
 	{
-		if (*p <= ' ' || *p >= 0x7F || *p == '"' || *p == '%')
+		concord_request_header(request, name, value);
+		return;
+	}
+	initStringInfo(&buf);
+	for (p = (const unsigned char *) concord_json_utf8(value); *p; p++)
+	{
+		if (web_encoded(*p))
 			appendStringInfo(&buf, "%%%02X", *p);
 		else
 			appendStringInfoCharMacro(&buf, *p);

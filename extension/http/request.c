@@ -370,9 +370,17 @@ req_known(const char *name)
 		"Trailer", "Transfer-Encoding", "Upgrade", "User-Agent",
 	};
 
+	char		first = pg_ascii_toupper((unsigned char) name[0]);
+	char		second;
+
+	if (first == '\0')
+		return false;
+	second = pg_ascii_tolower((unsigned char) name[1]);
 	for (int i = 0; i < lengthof(known); i++)
 	{
-		if (pg_ascii_toupper((unsigned char) name[0]) == known[i][0] &&
+		/* most are told apart by two letters */
+		if (first == known[i][0] &&
+			second == pg_ascii_tolower((unsigned char) known[i][1]) &&
 			pg_strcasecmp(name, known[i]) == 0)
 			return true;
 	}
