@@ -7,22 +7,6 @@
  */
 #include "connector/answer.h"
 
-/* concord_path_climbs says whether a path has a segment of dots alone. */
-bool
-concord_path_climbs(const char *path)
-{
-	while (true)
-	{
-		Size		len = strcspn(path, "/?");
-
-		if ((len == 1 || len == 2) && strspn(path, ".") == len)
-			return true;
-		if (path[len] != '/')
-			return false;
-		path += len + 1;
-	}
-}
-
 /* concord_object_check refuses an object that is no path under the url. */
 void
 concord_object_check(const ConcordConnector *connector,

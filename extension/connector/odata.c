@@ -27,25 +27,6 @@
 #include "catalog/pg_type.h"
 #include "connector/reading.h"
 
-/* concord_odata_text writes a text as a literal in an address. */
-void
-concord_odata_text(StringInfo buf, const char *text)
-{
-	StringInfoData quoted;
-
-	initStringInfo(&quoted);
-	for (const char *p = text; *p; p++)
-	{
-		if (*p == '\'')
-			appendStringInfoChar(&quoted, '\'');
-		appendStringInfoChar(&quoted, *p);
-	}
-	appendStringInfoChar(buf, '\'');
-	concord_url_escape(buf, quoted.data, "'");
-	appendStringInfoChar(buf, '\'');
-	pfree(quoted.data);
-}
-
 /* concord_odata_literal writes a value of an address. */
 void
 concord_odata_literal(StringInfo buf, const ConcordValue *value)

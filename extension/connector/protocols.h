@@ -48,9 +48,12 @@ extern const char *concord_url_path(const char *url);
 extern const char *concord_item_path(const ConcordExchange *exchange,
 									 const ConcordRequest *request);
 extern char *concord_entity_name(const char *object);
+extern bool concord_path_climbs(const char *path);
+
+/* a text in quotes, which are doubled inside, for an address of OData */
+extern void concord_odata_text(StringInfo buf, const char *text);
 
 /* check.c */
-extern bool concord_path_climbs(const char *path);
 extern void concord_object_check(const ConcordConnector *connector,
 								 const ConcordMapping *mapping,
 								 bool needs_object);
@@ -100,9 +103,6 @@ extern char *concord_location_id(const ConcordResponse *response);
  */
 extern void concord_odata2_value(StringInfo buf, const ConcordValue *value);
 extern void concord_odata2_literal(StringInfo buf, const ConcordValue *value);
-
-/* odata.c: a text in quotes, which are doubled inside, for an address */
-extern void concord_odata_text(StringInfo buf, const char *text);
 
 /* answer_walk.c */
 extern bool concord_answer_at(const char *json, Size json_len,

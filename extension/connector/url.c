@@ -202,3 +202,38 @@ concord_entity_name(const char *object)
 	}
 	return pnstrdup(object, len > 1 && object[len - 1] == 's' ? len - 1 : len);
 }
+
+/* concord_path_climbs says whether a path has a segment of dots alone. */
+bool
+concord_path_climbs(const char *path)
+{
+	while (true)
+	{
+		Size		len = strcspn(path, "/?");
+
+		if ((len == 1 || len == 2) && strspn(path, ".") == len)
+			return true;
+		if (path[len] != '/')
+			return false;
+		path += len + 1;
+	}
+}
+
+/* concord_odata_text writes a text as a literal in an address. */
+void
+concord_odata_text(StringInfo buf, const char *text)
+{
+	StringInfoData quoted;
+
+	initStringInfo(&quoted);
+	for (const char *p = text; *p; p++)
+	{
+		if (*p == '\'')
+			appendStringInfoChar(&quoted, '\'');
+		appendStringInfoChar(&quoted, *p);
+	}
+	appendStringInfoChar(buf, '\'');
+	concord_url_escape(buf, quoted.data, "'");
+	appendStringInfoChar(buf, '\'');
+	pfree(quoted.data);
+}
