@@ -35,6 +35,7 @@ typedef struct ConcordForeignColumn
 	bool		expand;			/* the first of its path is a navigation */
 	bool		read_only;
 	bool		pushdown;
+	bool		sortable;
 	bool		binary;			/* texts compare byte by byte there */
 	bool		not_null;
 	ConcordBadValue on_bad_value;
@@ -66,6 +67,7 @@ typedef struct ConcordForeignTable
 	bool		async_capable;
 	bool		pushdown;
 	bool		updatable;
+	bool		singleton;		/* one record, and no list of them */
 	bool		outbox;			/* write */
 	int			batch_size;		/* 0: as server and connector say */
 	int			ncolumns;

@@ -40,6 +40,8 @@ sql_column(StringInfo buf, const ConcordImportColumn *column)
 		sql_option(buf, "read_only", "true", &n);
 	if (!column->filterable && !column->expand && strcmp(column->path, ".") != 0)
 		sql_option(buf, "pushdown", "false", &n);
+	else if (!column->sortable && column->filterable)
+		sql_option(buf, "sortable", "false", &n);
 	if (n > 0)
 		appendStringInfoChar(buf, ')');
 	if (column->not_null)
@@ -68,6 +70,8 @@ concord_import_create(const ConcordImportTable *table, const char *server,
 	if (service != NULL)
 		sql_option(&buf, "service", service, &n);
 	sql_option(&buf, "object", table->object, &n);
+	if (table->singleton)
+		sql_option(&buf, "singleton", "true", &n);
 	if (!table->insertable && !table->updatable && !table->deletable)
 		sql_option(&buf, "updatable", "false", &n);
 	appendStringInfoChar(&buf, ')');

@@ -52,7 +52,7 @@ ord_same(const ConcordPlanned *planned, const ConcordForeignColumn *column,
 {
 	bool		upwards = concord_pathkey_upwards(key);
 
-	if (!column->pushdown || column->name[0] == '@' ||
+	if (!column->pushdown || !column->sortable || column->name[0] == '@' ||
 		column->on_bad_value == CONCORD_BAD_NULL ||
 		column->on_missing == CONCORD_BAD_NULL ||
 		key->pk_opfamily >= FirstGenbkiObjectId)

@@ -252,6 +252,7 @@ concord_fdw_begin_scan(ForeignScanState *node, int eflags)
 	scan->order = strVal(scn_item(plan, CONCORD_PLAN_ORDER));
 	scan->query.limit = scn_number(plan, CONCORD_PLAN_LIMIT);
 	scan->query.skip = scn_number(plan, CONCORD_PLAN_SKIP);
+	scan->query.single = table->singleton;
 	if (scan->count && scan->reading->count != NULL)
 	{
 		scan->query.url = concord_reader_url(scan->peer->server, table,

@@ -108,6 +108,7 @@ tbl_column(ConcordForeignTable *table, List *table_options,
 	column->read_only = concord_option_bool(options, "read_only", false);
 	column->pushdown = concord_option_bool(options, "pushdown", true) &&
 		column->npath > 0;
+	column->sortable = concord_option_bool(options, "sortable", true);
 	column->binary = tbl_binary(options, tbl_binary(table_options, false));
 	column->not_null = att->attnotnull;
 	column->on_bad_value =
@@ -164,6 +165,14 @@ concord_fdw_table(Relation rel)
 	table->async_capable = concord_option_bool(options, "async_capable", true);
 	table->pushdown = concord_option_bool(options, "pushdown", true);
 	table->updatable = concord_option_bool(options, "updatable", true);
+	table->singleton = concord_option_bool(options, "singleton", false);
+	if (table->singleton)
+	{
+		/* there is nothing to choose from */
+		table->pushdown = false;
+		table->use_remote_estimate = false;
+		table->rows = 1;
+	}
 	table->outbox = strcmp(tbl_text(options, "write", "direct"), "outbox") == 0;
 	table->batch_size = concord_option_integer(options, "batch_size", 0);
 	table->ncolumns = desc->natts;

@@ -87,6 +87,24 @@ sql(q{DROP SCHEMA snake CASCADE; CREATE SCHEMA snake;
 is(sql(q{SELECT string_agg(relname, ' ' ORDER BY 1) FROM pg_class WHERE relnamespace = 'snake'::regnamespace}), 'salesorder salesorderitem',
 	'navigation: the sets that are led to are tables too');
 
+# what the system does not sort, we do; a singleton is a table of one row
+like(sql(q{EXPLAIN (VERBOSE) SELECT * FROM bp."A_BusinessPartner" ORDER BY "Counter" NULLS FIRST}), qr/orderby=Counter/, 'order at the system');
+unlike(sql(q{EXPLAIN (VERBOSE) SELECT * FROM bp."A_BusinessPartner" ORDER BY "ValidFrom" NULLS FIRST}), qr/orderby/, 'order here');
+my $me = q{<edmx:Edmx Version="4.0" xmlns:edmx="http://docs.oasis-open.org/odata/ns/edmx"><edmx:DataServices><Schema Namespace="N" xmlns="http://docs.oasis-open.org/odata/ns/edm">
+	<EntityType Name="Person"><Property Name="Name" Type="Edm.String"/><Property Name="Tags" Type="Collection(Edm.String)"/>
+		<NavigationProperty Name="Trips" Type="Collection(N.Trip)" ContainsTarget="true"/></EntityType>
+	<EntityType Name="Trip"><Key><PropertyRef Name="No"/></Key><Property Name="No" Type="Edm.Int32" Nullable="false"/></EntityType>
+	<EntityContainer Name="C"><Singleton Name="Me" Type="N.Person"/></EntityContainer></Schema></edmx:DataServices></edmx:Edmx>};
+serves('/odata/me/', { status => 200, headers => \%xml, body => $me });
+my %json = ('Content-Type' => 'application/json');
+$erp->rule({ method => 'GET', path => '/odata/me/Me/Trips' }, { status => 200, headers => \%json, body => '{"value": [{"No": 1}, {"No": 2}]}' }, 1000);
+$erp->rule({ method => 'GET', path => '/odata/me/Me' }, { status => 200, headers => \%json, body => '{"Name": "Ada", "Tags": ["a", "b"]}' }, 1000);
+sql(q{CREATE SCHEMA me; IMPORT FOREIGN SCHEMA me FROM SERVER erp INTO me OPTIONS (navigation 'tables', names 'snake')});
+is(sql('SELECT * FROM me.me'), 'Ada|{a,b}', 'a singleton is a table of one row');
+is(sql(q{SELECT count(*) FROM me.me WHERE name = 'Bob'}), 0, 'which is filtered here');
+is(sql('SELECT count(*) FROM me.me'), 1, 'and counted here');
+is(sql('SELECT sum(no) FROM me.me_trips'), 3, 'what it contains is a table');
+
 # every type can be made
 sql(q{CREATE SCHEMA types; IMPORT FOREIGN SCHEMA types FROM SERVER erp INTO types OPTIONS (navigation 'columns')});
 is(sql(q{SELECT count(*) FROM pg_attribute WHERE attrelid = 'types."All"'::regclass AND attnum > 0}), 56, 'a table with a column of every type');
