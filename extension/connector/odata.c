@@ -70,9 +70,9 @@ concord_odata_literal(StringInfo buf, const ConcordValue *value)
 	concord_odata_text(buf, plain);
 }
 
-/* odata_is_uuid says whether a text looks like a GUID. */
-static bool
-odata_is_uuid(const char *text)
+/* concord_odata_is_uuid says whether a text looks like a GUID. */
+bool
+concord_odata_is_uuid(const char *text)
 {
 	if (strlen(text) != 36)
 		return false;
@@ -96,7 +96,7 @@ odata_assigned(StringInfo buf, const ConcordExchange *exchange)
 
 	if (type == NULL)
 		type = connector->remote_id_type;
-	if (type == NULL ? odata_is_uuid(id) : strcmp(type, "uuid") == 0)
+	if (type == NULL ? concord_odata_is_uuid(id) : strcmp(type, "uuid") == 0)
 		value.typid = UUIDOID;
 	else if (type != NULL && strcmp(type, "number") == 0 &&
 			 strspn(id, "0123456789") == value.len)

@@ -104,6 +104,9 @@ extern char *concord_location_id(const ConcordResponse *response);
 extern void concord_odata2_value(StringInfo buf, const ConcordValue *value);
 extern void concord_odata2_literal(StringInfo buf, const ConcordValue *value);
 
+/* odata.c: whether a text looks like a GUID */
+extern bool concord_odata_is_uuid(const char *text);
+
 /* answer_walk.c */
 extern bool concord_answer_at(const char *json, Size json_len,
 							  const char *path, const char **value,

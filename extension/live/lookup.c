@@ -117,6 +117,28 @@ lkp_scalar(ConcordMapping *mapping, ConcordMapped *mapped, char *key)
 	lkp_part(mapping, mapped, "", &v);
 }
 
+/*
+ * lkp_uuids has what looks like a GUID written as one, where the protocol tells
+ * them from texts and the connector does not say that ids are texts.
+ */
+static void
+lkp_uuids(const ConcordExchange *x)
+{
+	const ConcordConnector *connector = x->server->connector;
+
+	if (strcmp(connector->protocol->name, "odata") != 0 ||
+		(connector->remote_id_type != NULL &&
+		 strcmp(connector->remote_id_type, "text") == 0))
+		return;
+	for (int i = 0; i < list_length(x->mapping->key); i++)
+	{
+		ConcordValue *value = &x->mapped->keys[i];
+
+		if (value->typid == TEXTOID && concord_odata_is_uuid(value->text))
+			value->typid = UUIDOID;
+	}
+}
+
 /* lkp_finds says whether the record is to be found by what is not its id. */
 static bool
 lkp_finds(const ConcordExchange *x)
@@ -166,6 +188,7 @@ lkp_request(ConcordExchange *x, bool *find)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("no record can be named: %s", problem)));
+	lkp_uuids(x);
 	*find = lkp_finds(x);
 	if (!*find && x->mapping->options.remote_id_assigned)
 		x->link.remote_id = concord_key_text(x->mapping, x->mapped->keys);
