@@ -130,8 +130,8 @@ for ([404, 'K4404'], [409, 'K4409'], [429, 'K4429'], [500, 'K5500'], [503, 'K550
 {
 	my ($status, $code) = @$_;
 	during({ status => $status, body => '{"error": {"message": "because"}}' }, {}, sub {
-		is(sql(qq(SELECT status FROM concord.call('shop', 'GET', 's$status'))), $status, "$status is a result");
-		fails(qq(SELECT concord.call('shop', 'GET', 's$status', raise => true)), $code, "$status is an error by option",
+		is(sql(qq(SELECT status FROM concord.call('shop', 'GET', 's$status', timeout => '30s'))), $status, "$status is a result");
+		fails(qq(SELECT concord.call('shop', 'GET', 's$status', timeout => '30s', raise => true)), $code, "$status is an error by option",
 			$status == 302 ? qr/not followed/ : qr/because/);
 	});
 }
@@ -295,5 +295,5 @@ fails(q(SET ROLE app; SET pg_concord.call_log = off), '42501', 'which is not for
 
 # --- parse and secrets ---
 unlike(PostgreSQL::Test::Utils::slurp_file($node->logfile) =~ s/^.*statement: .*$//mgr, qr/dTpwNHNzdzByZA/, 'no secret in the log');
-is(sql(q(SELECT provolatile::text || proparallel FROM pg_proc WHERE proname = 'call' AND pronamespace = 'concord'::regnamespace)), 'vu', 'volatile, parallel unsafe');
+is(sql(q(SELECT provolatile::text || proparallel::text FROM pg_proc WHERE proname = 'call' AND pronamespace = 'concord'::regnamespace)), 'vu', 'volatile, parallel unsafe');
 done_testing();
