@@ -79,6 +79,13 @@
 	CreateWaitEventSet(NULL, (nevents))
 #endif
 
+/*
+ * Before 19 what is known of a collation is described by types of ICU, whose
+ * headers need not be there.  Its members of that kind are no business of ours.
+ */
+#undef USE_ICU
+#include "utils/pg_locale.h"
+
 /* 18 asks the locale of a collation; before, a function of its own tells. */
 #if PG_VERSION_NUM < 180000
 #define concord_collation_is_c(collation)	lc_collate_is_c(collation)

@@ -37,7 +37,6 @@
 #include "optimizer/optimizer.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
-#include "utils/pg_locale.h"
 
 /* What is asked of an address at most; the rest is evaluated here. */
 #define FLT_MAX_LENGTH	4000

@@ -31,6 +31,7 @@
 #include "utils/fmgrprotos.h"
 #include "utils/jsonb.h"
 #include "utils/memutils.h"
+#include "utils/tuplestore.h"
 
 PG_FUNCTION_INFO_V1(concord_import_commands);
 PG_FUNCTION_INFO_V1(concord_metadata_fingerprint_of);

@@ -16,7 +16,6 @@
 #include "fdw/filter.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/paths.h"
-#include "utils/pg_locale.h"
 
 /* ord_column returns the column that a path key orders by, or NULL. */
 static const ConcordForeignColumn *
