@@ -104,10 +104,10 @@ av_fill(AvRow *row, const ConcordAccountView *view)
 
 /* av_note says where servers of one account do not agree. */
 static void
-av_note(AvRow *row, const char *account)
+av_note(AvRow *row, const char *account, Oid owner)
 {
 	char	   *servers;
-	char	   *options = concord_limits_differ(account, &servers);
+	char	   *options = concord_limits_differ(account, owner, &servers);
 
 	av_text(row, AV_ACCOUNT, account);
 	if (options != NULL)
@@ -142,7 +142,8 @@ concord_account_state(PG_FUNCTION_ARGS)
 		if (account != NULL)
 		{
 			strlcpy(key.name, account, NAMEDATALEN);
-			av_note(&row, account);
+			key.serverid = concord_limits_owner(fs->owner);
+			av_note(&row, account, fs->owner);
 		}
 		else
 			key.serverid = fs->serverid;

@@ -42,6 +42,7 @@ typedef struct ConcordServer
 	int			timeout_ms;
 	int			connect_timeout_ms;
 	char	   *account;		/* whose limits it shares, or NULL */
+	Oid			account_owner;	/* of its owners; see limits.c */
 	ConcordLimits limits;		/* of the account: the smallest of each */
 	int			batch_size;		/* 0: as the connector has it */
 	int			retry_limit;

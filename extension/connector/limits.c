@@ -8,6 +8,10 @@
  * couriers the least): whoever sets a limit gets it.  ALTER SERVER and
  * concord.system say so.
  *
+ * An account is one of an owner: USAGE on the wrapper lets anybody make a server
+ * that names any account, and would else let him use up another's rate and
+ * quota, open its breaker, or lower its limits.  Superusers are one owner.
+ *
  *-------------------------------------------------------------------------
  */
 #include "connector/limits.h"
@@ -97,9 +101,16 @@ lmt_by_name(const ListCell *a, const ListCell *b)
 	return strcmp(((LmtServer *) lfirst(a))->name, ((LmtServer *) lfirst(b))->name);
 }
 
-/* lmt_servers lists the servers of ours that name an account. */
+/* concord_limits_owner gives InvalidOid for all superusers. */
+Oid
+concord_limits_owner(Oid owner)
+{
+	return superuser_arg(owner) ? InvalidOid : owner;
+}
+
+/* lmt_servers lists an owner's servers that name an account. */
 static List *
-lmt_servers(const char *account)
+lmt_servers(const char *account, Oid owner)
 {
 	Oid			fdwid = get_foreign_data_wrapper_oid("concord", true);
 	Relation	rel = table_open(ForeignServerRelationId, AccessShareLock);
@@ -121,7 +132,8 @@ lmt_servers(const char *account)
 			continue;
 		options = untransformRelOptions(datum);
 		value = concord_option_get(options, "account");
-		if (value == NULL || strcmp(value, account) != 0)
+		if (value == NULL || strcmp(value, account) != 0 ||
+			concord_limits_owner(form->srvowner) != owner)
 			continue;
 		server = palloc(sizeof(LmtServer));
 		server->name = pstrdup(NameStr(form->srvname));
@@ -136,7 +148,7 @@ lmt_servers(const char *account)
 
 /* concord_limits_load sets account and limits of a server. */
 void
-concord_limits_load(ConcordServer *server, List *options)
+concord_limits_load(ConcordServer *server, Oid owner, List *options)
 {
 	const char *account = concord_option_get(options, "account");
 	MemoryContext scratch;
@@ -147,10 +159,11 @@ concord_limits_load(ConcordServer *server, List *options)
 	if (account == NULL)
 		return;
 	server->account = pstrdup(account);
+	server->account_owner = concord_limits_owner(owner);
 	scratch = AllocSetContextCreate(CurrentMemoryContext, "concord limits",
 									ALLOCSET_SMALL_SIZES);
 	old = MemoryContextSwitchTo(scratch);
-	foreach(lc, lmt_servers(account))
+	foreach(lc, lmt_servers(account, server->account_owner))
 	{
 		ConcordLimits limits;
 
@@ -168,7 +181,10 @@ concord_limits_key(const ConcordServer *server, ConcordAccountKey *key)
 	memset(key, 0, sizeof(ConcordAccountKey));
 	key->dboid = MyDatabaseId;
 	if (server->account != NULL)
+	{
 		strlcpy(key->name, server->account, NAMEDATALEN);
+		key->serverid = server->account_owner;
+	}
 	else
 		key->serverid = server->serverid;
 }
@@ -196,9 +212,9 @@ lmt_differs(List *servers, const char *option)
 
 /* concord_limits_differ names the options whose values differ. */
 char *
-concord_limits_differ(const char *account, char **servers)
+concord_limits_differ(const char *account, Oid owner, char **servers)
 {
-	List	   *list = lmt_servers(account);
+	List	   *list = lmt_servers(account, concord_limits_owner(owner));
 	StringInfoData differ;
 	StringInfoData names;
 	ListCell   *lc;

@@ -17,17 +17,21 @@
  * servers name the account, the smallest value of each option holds.  Needs a
  * transaction.
  */
-extern void concord_limits_load(ConcordServer *server, List *options);
+extern void concord_limits_load(ConcordServer *server, Oid owner, List *options);
+
+/* concord_limits_owner says whose servers share an account with an owner's. */
+extern Oid	concord_limits_owner(Oid owner);
 
 /* concord_limits_key says which account is a server's. */
 extern void concord_limits_key(const ConcordServer *server,
 							   ConcordAccountKey *key);
 
 /*
- * concord_limits_differ names the options that servers of an account have
+ * concord_limits_differ names the options that an owner's servers of an account have
  * different values of (palloc'd, with commas), and the servers; NULL: none.
  */
-extern char *concord_limits_differ(const char *account, char **servers);
+extern char *concord_limits_differ(const char *account, Oid owner,
+								   char **servers);
 
 /* --- usage.c: what was used of quotas, in table concord.account_usage --- */
 

@@ -89,7 +89,7 @@ concord_server_load(Oid serverid, MemoryContext context)
 	server->timeout_ms = concord_option_duration(options, "timeout", 30000);
 	server->connect_timeout_ms =
 		concord_option_duration(options, "connect_timeout", 5000);
-	concord_limits_load(server, options);
+	concord_limits_load(server, fs->owner, options);
 	server->batch_size = concord_option_integer(options, "batch_size", 0);
 	server->retry_limit = concord_option_integer(options, "retry_limit", 20);
 	server->retry_base_ms = concord_option_duration(options, "retry_base", 1000);

@@ -15,8 +15,10 @@
  *
  * What one lane reads of another's row may not be on disk yet, so it is flushed
  * before the lane goes on: after a crash no lane stands before a barrier that
- * another has left.  Lanes look at each other's rows every few milliseconds; a
- * mapping whose keys change all the time is not one to divide.
+ * another has left.  Lanes look at each other's rows, at first every few
+ * milliseconds, and ever less often while nothing becomes of it: the system of
+ * another may be down for hours.  A mapping whose keys change all the time is not
+ * one to divide.
  *
  *-------------------------------------------------------------------------
  */
@@ -32,7 +34,8 @@
 #include "executor/spi.h"
 #include "utils/timestamp.h"
 
-#define BAR_LOOK_US		INT64CONST(5000)	/* between two looks */
+#define BAR_LOOK_US		INT64CONST(5000)	/* between two looks, at first */
+#define BAR_LOOK_MOST_US	INT64CONST(320000)	/* ... in the end */
 
 /* concord_barrier_reach notes that the next event concerns other lanes, too. */
 void
@@ -45,6 +48,7 @@ concord_barrier_reach(ConcordLane *lane, const ConcordEvent *event, bool ours)
 	lane->barrier = event->seq;
 	lane->barrier_ours = ours;
 	lane->barrier_open = false;
+	lane->barrier_look_us = BAR_LOOK_US;
 	lane->barrier_truncate = event->op == CONCORD_OP_TRUNCATE;
 	concord_event_hashes(lane->definition->mapping, event, &hash, &old_hash);
 	/* -1 is no exception's, while 0 says that there is no key */
@@ -125,6 +129,20 @@ bar_look(ConcordCourier *courier, ConcordLane *lane)
 }
 
 /*
+ * bar_next says when a lane at a barrier is to be looked at again.  One whose
+ * window is not empty is woken by what is in it.
+ */
+static TimestampTz
+bar_next(const ConcordCourier *courier, const ConcordLane *lane)
+{
+	if (lane->nwindow > 0)
+		return courier->now + BAR_LOOK_MOST_US;
+	if (lane->barrier_open || !concord_barrier_settled(lane))
+		return courier->now + BAR_LOOK_US;
+	return lane->barrier_at + lane->barrier_look_us;
+}
+
+/*
  * concord_barriers_check lets lanes go on that stand at a barrier.  Opens and
  * ends transactions of its own.
  */
@@ -134,6 +152,7 @@ concord_barriers_check(ConcordCourier *courier)
 	dlist_iter	iter;
 
 	courier->barred = false;
+	courier->barred_until = courier->now + BAR_LOOK_MOST_US;
 	dlist_foreach(iter, &courier->watched)
 	{
 		ConcordLane *lane = dlist_container(ConcordLane, watched.node, iter.cur);
@@ -151,12 +170,19 @@ concord_barriers_check(ConcordCourier *courier)
 			}
 		}
 		else if (concord_barrier_settled(lane) &&
-				 courier->now - lane->barrier_at >= BAR_LOOK_US)
+				 (courier->now < lane->barrier_at ||
+				  courier->now - lane->barrier_at >= lane->barrier_look_us))
 		{
 			lane->barrier_at = courier->now;
 			bar_look(courier, lane);
+			lane->barrier_look_us = Min(2 * lane->barrier_look_us,
+										BAR_LOOK_MOST_US);
 		}
-		courier->barred |= lane->barrier != 0;
+		if (lane->barrier == 0)
+			continue;
+		courier->barred = true;
+		courier->barred_until = Min(courier->barred_until,
+									bar_next(courier, lane));
 	}
 }
 

@@ -219,6 +219,12 @@ cho_states(ConcordCourier *courier, bool review)
 	"  WHERE NOT EXISTS (SELECT FROM concord.mapping m WHERE m.id = l.mapping)" \
 	"  LIMIT 10000))"
 
+/* The server of an account of its own, or the owner of a named one, is gone. */
+#define CHO_USAGE_GONE \
+	"u.serverid <> 0 AND NOT EXISTS" \
+	" (SELECT FROM pg_catalog.pg_foreign_server s WHERE s.oid = u.serverid AND u.account = ''" \
+	"  UNION ALL SELECT FROM pg_catalog.pg_roles r WHERE r.oid = u.serverid AND u.account <> '')"
+
 /*
  * cho_clean removes what belongs to mappings that are gone or gave up; a
  * dropped mapping's lane goes last, so that nothing is forgotten.  True where
@@ -244,8 +250,7 @@ cho_clean(void)
 		" AND NOT EXISTS (SELECT FROM concord.mapping m WHERE m.id = s.mapping)",
 		"DELETE FROM concord.system_state t"
 		" WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_foreign_server s WHERE s.oid = t.serverid)",
-		"DELETE FROM concord.account_usage u WHERE u.serverid <> 0"
-		" AND NOT EXISTS (SELECT FROM pg_catalog.pg_foreign_server s WHERE s.oid = u.serverid)",
+		"DELETE FROM concord.account_usage u WHERE " CHO_USAGE_GONE,
 	};
 	bool		isnull;
 
@@ -254,8 +259,7 @@ cho_clean(void)
 					"                    AND m.state NOT IN ('stale', 'restored')))"
 					" OR EXISTS (SELECT FROM concord.system_state t WHERE NOT EXISTS"
 					"  (SELECT FROM pg_catalog.pg_foreign_server s WHERE s.oid = t.serverid))"
-					" OR EXISTS (SELECT FROM concord.account_usage u WHERE u.serverid <> 0 AND NOT EXISTS"
-					"  (SELECT FROM pg_catalog.pg_foreign_server s WHERE s.oid = u.serverid))",
+					" OR EXISTS (SELECT FROM concord.account_usage u WHERE " CHO_USAGE_GONE ")",
 					true, 1) != SPI_OK_SELECT || SPI_processed != 1)
 		elog(ERROR, "could not look for what is left of mappings");
 	if (!DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc,

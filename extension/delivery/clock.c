@@ -94,6 +94,7 @@ clk_jumped(ConcordCourier *courier, int64 by)
 		clk_lane(dlist_container(ConcordLane, node, iter.cur), by);
 	clk_move(&courier->ended_since, by);
 	clk_move(&courier->booked_at, by);
+	clk_move(&courier->barred_until, by);
 	clk_move(&courier->swept_at, by);
 	for (int i = 0; i < CONCORD_MAX_COURIERS; i++)
 		clk_move(&courier->missed[i], by);

@@ -424,6 +424,7 @@ typedef struct ConcordLane
 	bool		barrier_truncate;
 	int32		barrier_hash[2];	/* of its keys */
 	TimestampTz barrier_at;		/* of the last look */
+	int64		barrier_look_us;	/* until the next one */
 	struct ConcordAhead *ahead; /* what is newer than they are; ahead.c */
 	pairingheap *due;
 	bool		more_parked;	/* the table has more than we have loaded */
@@ -469,6 +470,7 @@ typedef struct ConcordCourier
 	TimestampTz missed[CONCORD_MAX_COURIERS];	/* since when one does not; 0:
 												 * it does */
 	bool		barred;			/* a lane stands at a barrier */
+	TimestampTz barred_until;	/* ... and is looked at again */
 	ConcordHttp *http;
 	struct ResourceOwnerData *owner;	/* for what protocols need outside of
 										 * transactions */

@@ -34,7 +34,6 @@
 #define ENG_WAIT_MOST_MS	1000
 #define ENG_BOOK_WAIT_MS	2
 #define ENG_UNIT_WAIT_MS	5
-#define ENG_BARRED_MS		5
 #define ENG_STOP_MS			2000	/* for what is under way at the end */
 
 /*
@@ -284,7 +283,7 @@ eng_wait_ms(ConcordCourier *courier)
 	if (courier->nended > 0)
 		eng_sooner(&until, now + ENG_BOOK_WAIT_MS * INT64CONST(1000));
 	if (courier->barred)
-		eng_sooner(&until, now + ENG_BARRED_MS * INT64CONST(1000));
+		eng_sooner(&until, courier->barred_until);
 	eng_sooner(&until, courier->chores_at);
 	dlist_foreach(iter, &courier->systems)
 	{

@@ -8,7 +8,8 @@
  * its numbers began anew.  Two of our rows would then overwrite each other
  * there, and each delete would take the other's record.  So no link is
  * written: the delivery ends as a dead letter, and the first row keeps its
- * record.
+ * record.  So it is with the ids of rows that went along with their parent: they
+ * and the parent are one delivery, and none of them is linked.
  *
  * It is looked at in the transaction that would write the link.  Where a
  * mapping is divided, two couriers that learn the same id within one moment
@@ -34,7 +35,7 @@ static ConcordBookStatement inu_find = {
 	"          PARTITION BY u.mapping, u.remote_id, u.route ORDER BY u.n) AS first"
 	"    FROM unnest($1, $2, $3, $4, $5, $6, $7)"
 	"      AS u (n, mapping, local_key, old_local_key, remote_id, route, own))"
-	" SELECT v.n, coalesce(i.local_key::text, v.first)"
+	" SELECT v.n, coalesce(i.local_key::text, v.first), v.remote_id"
 	"   FROM v LEFT JOIN LATERAL ("
 	"     SELECT k.local_key FROM concord.link_item k"
 	"      WHERE k.mapping = v.mapping AND k.remote_id = v.remote_id AND k.assigned AND k.present"
@@ -83,7 +84,8 @@ inu_applies(const ConcordDelivery *d, bool *learned)
 
 /* inu_die turns a good end into a bad one. */
 static void
-inu_die(ConcordCourier *courier, ConcordDelivery *d, const char *owner)
+inu_die(ConcordCourier *courier, ConcordDelivery *d, const char *id,
+		const char *owner)
 {
 	ConcordExchange *x = d->exchange;
 	MemoryContext old = MemoryContextSwitchTo(d->context);
@@ -91,10 +93,67 @@ inu_die(ConcordCourier *courier, ConcordDelivery *d, const char *owner)
 	x->outcome = CONCORD_OUTCOME_DEAD;
 	x->rule = "id in use";
 	x->error = psprintf("the system answered with id \"%s\", which is linked to %s already; nothing was linked",
-						x->remote_id, owner);
+						id, owner);
 	MemoryContextSwitchTo(old);
 	concord_send_note(courier, d);
 	d->end = CONCORD_END_DEAD;
+}
+
+/* inu_children counts the rows that went along with a delivery. */
+static int
+inu_children(const ConcordDelivery *d)
+{
+	int			n = 0;
+
+	if (d->end != CONCORD_END_DONE || d->exchange == NULL ||
+		d->exchange->children == NULL || d->lane->gone)
+		return 0;
+	for (int i = 0; i < d->exchange->mapped->nchildren; i++)
+		n += d->exchange->mapped->children[i].n;
+	return n;
+}
+
+/* inu_put adds one id, or (NULL) a record that is gone. */
+static void
+inu_put(ConcordBookRows *rows, int32 mapping, const ConcordMapped *m,
+		const char *id, int32 route, int32 own)
+{
+	concord_book_put(rows, 0, Int32GetDatum(rows->n), false);
+	concord_book_put(rows, 1, Int32GetDatum(mapping), false);
+	concord_book_put_text(rows, 2, m->local_key);
+	concord_book_put_text(rows, 3, m->old_local_key);
+	concord_book_put_text(rows, 4, id);
+	concord_book_put(rows, 5, Int32GetDatum(route), false);
+	concord_book_put(rows, 6, Int32GetDatum(own), false);
+	rows->n++;
+}
+
+/* inu_put_children adds the ids of rows that went along; true: there are any. */
+static bool
+inu_put_children(ConcordBookRows *rows, ConcordDelivery *d, ConcordDelivery **ds)
+{
+	const ConcordExchange *x = d->exchange;
+	bool		any = false;
+
+	if (inu_children(d) == 0)
+		return false;
+	for (int i = 0; i < x->mapped->nchildren; i++)
+	{
+		const ConcordChildren *children = &x->mapped->children[i];
+
+		if (!children->mapping->options.remote_id_assigned)
+			continue;
+		for (int j = 0; j < children->n; j++)
+		{
+			if (x->children[i][j].remote_id == NULL)
+				continue;
+			ds[rows->n] = d;
+			inu_put(rows, children->mapping->id, children->rows[j],
+					x->children[i][j].remote_id, 0, 0);
+			any = true;
+		}
+	}
+	return any;
 }
 
 /*
@@ -110,30 +169,29 @@ concord_link_in_use(ConcordCourier *courier)
 	SPITupleTable *found;
 	uint64		nfound;
 	bool		any = false;
+	int			max = 0;
 	dlist_iter	iter;
 
 	if (courier->nended == 0)
 		return false;
-	ds = palloc(sizeof(ConcordDelivery *) * courier->nended);
-	concord_book_begin(&rows, &inu_find, courier->nended);
+	dlist_foreach(iter, &courier->ended)
+		max += 1 + inu_children(dlist_container(ConcordDelivery, list_node, iter.cur));
+	ds = palloc(sizeof(ConcordDelivery *) * max);
+	concord_book_begin(&rows, &inu_find, max);
 	dlist_foreach(iter, &courier->ended)
 	{
 		ConcordDelivery *d = dlist_container(ConcordDelivery, list_node,
 											 iter.cur);
 		bool		learned;
 
+		any |= inu_put_children(&rows, d, ds);
 		if (!inu_applies(d, &learned))
 			continue;
 		any |= learned;
 		ds[rows.n] = d;
-		concord_book_put(&rows, 0, Int32GetDatum(rows.n), false);
-		concord_book_put(&rows, 1, Int32GetDatum(d->lane->id), false);
-		concord_book_put_text(&rows, 2, d->mapped->local_key);
-		concord_book_put_text(&rows, 3, d->mapped->old_local_key);
-		concord_book_put_text(&rows, 4, learned ? d->exchange->remote_id : NULL);
-		concord_book_put(&rows, 5, Int32GetDatum(d->route->id), false);
-		concord_book_put(&rows, 6, Int32GetDatum(d->lane->own.id), false);
-		rows.n++;
+		inu_put(&rows, d->lane->id, d->mapped,
+				learned ? d->exchange->remote_id : NULL, d->route->id,
+				d->lane->own.id);
 	}
 	if (!any)
 		return false;
@@ -146,7 +204,10 @@ concord_link_in_use(ConcordCourier *courier)
 		int			n = DatumGetInt32(SPI_getbinval(found->vals[i],
 													found->tupdesc, 1, &isnull));
 
-		inu_die(courier, ds[n], SPI_getvalue(found->vals[i], found->tupdesc, 2));
+		if (ds[n]->end == CONCORD_END_DONE)
+			inu_die(courier, ds[n],
+					SPI_getvalue(found->vals[i], found->tupdesc, 3),
+					SPI_getvalue(found->vals[i], found->tupdesc, 2));
 	}
 	return nfound > 0;
 }

@@ -8,7 +8,8 @@
  * replays state, each key that has an event in the span goes once, with its
  * newest image, wherever in the outbox that is; of one that replays events,
  * every event of the span goes, in order.  Events that the courier has not
- * finished yet are left out: they are on their way anyhow.
+ * finished yet are left out: they are on their way anyhow.  A dead letter of an
+ * event that goes again is superseded by it.
  *
  *-------------------------------------------------------------------------
  */
@@ -298,6 +299,27 @@ rpl_check_kept(const Replay *replay, int64 first_seq)
 			 errhint("Replay from that time, or send rows again from the table with concord.resync().")));
 }
 
+/*
+ * rpl_supersede closes dead letters of events that go again: should they die once
+ * more, there is one dead letter of each.
+ */
+static void
+rpl_supersede(const Replay *replay)
+{
+	Oid			types[] = {INT4OID};
+	Datum		values[] = {Int32GetDatum(replay->mapping->id)};
+
+	if (replay->count == 0)
+		return;
+	if (SPI_execute_with_args("UPDATE concord.exception e SET state = 'superseded',"
+							  "       superseded_by = n.delivery, changed_at = pg_catalog.now()"
+							  "  FROM concord.exception n WHERE n.mapping = $1 AND n.state = 'retry' AND n.again"
+							  "   AND e.mapping = $1 AND e.state = 'dead' AND NOT e.leaving AND NOT n.leaving"
+							  "   AND e.event_id = n.event_id AND e.delivery < n.delivery",
+							  1, types, values, NULL, false, 0) != SPI_OK_UPDATE)
+		elog(ERROR, "could not write concord.exception");
+}
+
 /* rpl_run does the passes over the outbox. */
 static void
 rpl_run(Replay *replay)
@@ -328,6 +350,7 @@ rpl_run(Replay *replay)
 		concord_scan_events(replay->mapping, first - 1, last, rpl_event, replay);
 	}
 	PopActiveSnapshot();
+	rpl_supersede(replay);
 }
 
 /* rpl_describe says what was asked for, for the history. */

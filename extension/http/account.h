@@ -3,8 +3,8 @@
  * account.h
  *	  Accounts: what may be sent to a system now, for all processes together.
  *
- * An account is a server, or all servers of a database that name the same
- * option account.  Rate, quota, concurrency, what the system says of its own
+ * An account is a server, or all servers of a database and an owner that name
+ * the same option account.  Rate, quota, concurrency, what the system says of its own
  * limits, and the circuit breaker belong to it and live in shared memory.
  *
  *	attach		a process gets a handle
@@ -30,11 +30,12 @@
 #define CONCORD_ACCOUNT_REASON	256
 #define CONCORD_ACCOUNT_RECORDS	32	/* failed ones that a breaker tells apart */
 
-/* One of the two is set. */
+/* Of a server alone, or what servers of one owner name. */
 typedef struct ConcordAccountKey
 {
 	Oid			dboid;
-	Oid			serverid;		/* of a server without option account */
+	Oid			serverid;		/* of a server without option account, else of
+								 * the owner; 0: superusers */
 	char		name[NAMEDATALEN];
 } ConcordAccountKey;
 

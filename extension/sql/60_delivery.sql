@@ -191,7 +191,7 @@ CREATE TABLE concord.system_state (
 -- What was used of quotas, by the age of requests: parts[1] began age_ms
 -- before saved_at, the others are part_ms long and older.
 CREATE TABLE concord.account_usage (
-	serverid		oid NOT NULL,	-- 0: a named account
+	serverid		oid NOT NULL,	-- of a named account: the owner, 0 for superusers
 	account			text NOT NULL,	-- '': a server's own
 	saved_at		timestamptz NOT NULL,
 	part_ms			bigint NOT NULL,

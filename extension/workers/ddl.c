@@ -157,7 +157,7 @@ ddl_run(const char *const *statements, int nstatements)
 
 /* Servers of ours that a statement made or altered, if they name an account. */
 static const char *const ddl_accounts =
-"SELECT DISTINCT o.option_value FROM pg_catalog.pg_event_trigger_ddl_commands() AS d"
+"SELECT DISTINCT o.option_value, s.srvowner FROM pg_catalog.pg_event_trigger_ddl_commands() AS d"
 " JOIN pg_catalog.pg_foreign_server AS s ON s.oid = d.objid"
 " JOIN pg_catalog.pg_foreign_data_wrapper AS w ON w.oid = s.srvfdw AND w.fdwname = 'concord'"
 " CROSS JOIN LATERAL pg_catalog.pg_options_to_table(s.srvoptions) AS o"
@@ -177,8 +177,12 @@ ddl_warn_accounts(void)
 	{
 		char	   *account = SPI_getvalue(SPI_tuptable->vals[i],
 										   SPI_tuptable->tupdesc, 1);
+		bool		isnull;
+		Oid			owner = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[i],
+														   SPI_tuptable->tupdesc,
+														   2, &isnull));
 		char	   *servers;
-		char	   *options = concord_limits_differ(account, &servers);
+		char	   *options = concord_limits_differ(account, owner, &servers);
 
 		if (options != NULL)
 			ereport(WARNING,

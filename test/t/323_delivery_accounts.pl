@@ -340,6 +340,20 @@ $erp->drop_rule($hang);
 is(sql("SELECT ok FROM concord.ping('asked')"), 't', 'and can be used');
 is(system_is('asked', 'in_flight'), '0', 'no place is given back twice');
 
+# --- an account has one owner: who names another's takes nothing of it
+server('ours', "account 'of us', rate '1000/min', breaker_failures '3'");
+server('ours_too', "account 'of us', rate '1000/min', breaker_failures '3'");
+sql(qq{CREATE ROLE stranger; GRANT USAGE ON FOREIGN DATA WRAPPER concord TO stranger; GRANT USAGE ON SCHEMA concord TO stranger;
+	SET ROLE stranger; CREATE SERVER theirs FOREIGN DATA WRAPPER concord OPTIONS (connector 'webhook', url 'https://example.com/', account 'of us', rate '1/h', quota '1/1d')});
+sql("SELECT concord.ping(s) FROM unnest('{ours,ours_too}'::text[]) s");
+is(sql("SELECT string_agg(server || ' ' || coalesce(rate, '-') || ' ' || coalesce(hint, '-'), ', ' ORDER BY server) FROM concord.system WHERE server IN ('ours', 'ours_too')"),
+	'ours 1000/min -, ours_too 1000/min -', 'a stranger who names an account changes nothing of it');
+is(sql("SELECT count(*) FROM concord.system WHERE server = 'theirs' AND rate = '1000/min'"), '0', 'and has one of his own');
+sql("ALTER SERVER ours_too OPTIONS (SET rate '10/min')");
+like(system_is('ours', 'hint'), qr/ours, ours_too share an account and differ in rate/, 'servers of one owner share it');
+sql("ALTER SERVER ours_too OWNER TO stranger");
+is(system_is('ours', "coalesce(hint, '-')"), '-', 'a server that has another owner leaves it');
+
 # --- a crash leaves nothing taken
 $hang = $erp->rule({ path => '/hook/places/' }, { hang => JSON::PP::true });
 insert('places_a', 201, 210);

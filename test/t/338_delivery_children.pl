@@ -172,5 +172,21 @@ SKIP:
 	Concord::Cluster::stop_child($cap);
 }
 
+# --- an id in the answer that is another row's already: nothing is linked
+sql(qq(CREATE TABLE bill (id int PRIMARY KEY, name text);
+	CREATE TABLE bill_item (id int PRIMARY KEY, bill int, text text);
+	SELECT concord.create_mapping('bills', 'bill', 'erp', 'bills', '{"name": "name"}', options => '{"remote_id": "assigned", "remote_id_path": "id"}');
+	SELECT concord.create_mapping('bill_items', 'bill_item', 'erp', 'bill_items', '{"text": "text", "bill": "concord.remote_id(''bills'', bill)"}',
+		options => '{"remote_id": "assigned", "remote_id_path": "id", "parent": {"bills": {"id": "bill"}}}');
+	SELECT concord.alter_mapping('bills', fields => '{"items": {"children": "bill_items"}}')));
+$erp->rule({ path => '/rest/api/bills', method => 'POST' }, { status => 201, body => qq({"id": "B-$_", "items": [{"id": "P-1", "text": "$_"}]}) }, 1) for 1, 2;
+sql("BEGIN; INSERT INTO bill VALUES (1, 'one'); INSERT INTO bill_item VALUES (1, 1, '1'); COMMIT");
+is(delivered('bills') . delivered('bill_items'), 'tt', 'ids: the first is delivered');
+sql("BEGIN; INSERT INTO bill VALUES (2, 'two'); INSERT INTO bill_item VALUES (2, 2, '2'); COMMIT");
+is(delivered('bills'), 't', 'ids: the second has ended');
+like(sql("SELECT rule || ': ' || error FROM concord.dead_letter WHERE mapping = 'bills'"), qr/^id in use: .*id "P-1", which is linked to \{"id": 1\}/, 'ids: one that is in use is not linked, and the dead letter names it');
+is(sql("SELECT string_agg(mapping || ' ' || (local_key->>'id') || ' ' || remote_id, ', ' ORDER BY mapping) FROM concord.link WHERE mapping IN ('bills', 'bill_items')"),
+	'bill_items 1 P-1, bills 1 B-1', 'ids: the first row keeps its record, the others have none');
+
 $node->stop;
 done_testing();
