@@ -132,6 +132,14 @@
 							  keys, NULL, NIL, private)
 #endif
 
+/* 16 keeps updated columns beside the range table. */
+#if PG_VERSION_NUM < 160000
+#define concord_updated_columns(root, rti, rte)	((rte)->updatedCols)
+#else
+#define concord_updated_columns(root, rti, rte) \
+	get_rel_all_updated_cols(root, find_base_rel(root, rti))
+#endif
+
 /* 16 tells tables from outer joins among what a foreign scan reads. */
 #if PG_VERSION_NUM < 160000
 #define concord_scan_table(plan)	bms_next_member((plan)->fs_relids, -1)

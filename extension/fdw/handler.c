@@ -50,5 +50,20 @@ concord_fdw_handler(PG_FUNCTION_ARGS)
 	routine->ForeignAsyncConfigureWait = concord_fdw_async_wait;
 	routine->ForeignAsyncNotify = concord_fdw_async_notify;
 
+	/* modify.c */
+	routine->AddForeignUpdateTargets = concord_fdw_add_targets;
+	routine->PlanForeignModify = concord_fdw_plan_modify;
+	routine->BeginForeignModify = concord_fdw_begin_modify;
+	routine->BeginForeignInsert = concord_fdw_begin_insert;
+	routine->ExecForeignInsert = concord_fdw_insert;
+	routine->ExecForeignBatchInsert = concord_fdw_batch_insert;
+	routine->GetForeignModifyBatchSize = concord_fdw_batch_size;
+	routine->ExecForeignUpdate = concord_fdw_update;
+	routine->ExecForeignDelete = concord_fdw_delete;
+	routine->EndForeignModify = concord_fdw_end_modify;
+	routine->EndForeignInsert = concord_fdw_end_modify;
+	routine->IsForeignRelUpdatable = concord_fdw_updatable;
+	routine->ExecForeignTruncate = concord_fdw_truncate;
+
 	PG_RETURN_POINTER(routine);
 }

@@ -43,7 +43,7 @@ for my $i (1 .. 100)
 
 my $node = Concord::Cluster->create('capforeign');
 $node->safe_psql('postgres', 'CREATE EXTENSION pg_concord');
-sub sql { return $node->safe_psql('postgres', $_[0]); }
+sub sql { my $query = $_[0]; utf8::encode($query); return $node->safe_psql('postgres', $query); }
 
 my $columns = q{(id text OPTIONS (name 'ID', key 'true') NOT NULL, name text OPTIONS (name 'Name'), city varchar(100) OPTIONS (name 'City'),
 	credit numeric(15,2) OPTIONS (name 'CreditLimit'), rating int OPTIONS (name 'Rating'), turnover bigint OPTIONS (name 'Turnover'), score float8 OPTIONS (name 'Score'),
@@ -89,7 +89,7 @@ my @clauses = (
 	(map { my $op = $_; sub { "changed $op '" . one('2024-05-01 10:00:00Z', '2024-05-01 10:00:00.123Z', '2024-05-01 10:00:01Z', '2025-01-01Z', '1969-12-31 23:59:59.999Z') . "'" } } qw(= <> < <= > >=)),
 	(map { my $op = $_; sub { my $n = one(grep { defined } @names); $n =~ s/'/''/g; "name $op '$n'" } } qw(= <> < <= > >=)),
 	sub { "city = '" . one('Rome', 'rome', 'Paris') . "'" },
-	sub { "name LIKE '" . one('A%', 'a%', '%e', '%i%', 'O''%', '%a_b%', 'Ada', '_da', '%', 'x\\%y', '% %') . "'" },
+	sub { "name LIKE '" . one('A%', 'a%', '%e', '%i%', "O''%", '%a_b%', 'Ada', '_da', '%', 'x\\%y', '% %') . "'" },
 	sub { "name NOT LIKE '" . one('A%', '%e', '%i%') . "'" },
 	sub { one('name', 'rating', 'since', 'blocked', 'credit', 'changed') . one(' IS NULL', ' IS NOT NULL') },
 	sub { one('blocked', 'NOT blocked', 'blocked IS TRUE', 'blocked IS NOT TRUE', 'blocked = false', 'blocked <> true') },
