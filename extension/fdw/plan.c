@@ -20,6 +20,7 @@
 
 #include <math.h>
 
+#include "access/sysattr.h"
 #include "access/table.h"
 #include "fdw/filter.h"
 #include "fdw/reader.h"

@@ -15,6 +15,7 @@
  */
 #include "fdw/plan.h"
 
+#include "catalog/pg_type.h"
 #include "fdw/routine.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/clauses.h"
