@@ -83,7 +83,7 @@ wrt_mapping(ConcordWriter *writer, List *columns)
 		mapping->key = lappend(mapping->key,
 							   wrt_field(&table->columns[table->keys[i] - 1]));
 	if (concord_mapping_defaults_hook != NULL)
-		concord_mapping_defaults_hook(mapping);
+		concord_mapping_defaults_hook(list_make1(mapping));
 	writer->fields = palloc0(sizeof(AttrNumber) * (table->ncolumns + 1));
 	foreach(lc, columns)
 	{
