@@ -59,7 +59,7 @@ concord_reader_url(const ConcordServer *server,
 	const char *parts[2];
 	const char *keep = "/!$&'()*+,;=:@";
 	StringInfoData buf;
-	char	   *place;
+	const char *place;
 
 	parts[0] = table->service != NULL ? table->service : server->service;
 	parts[1] = table->object;

@@ -606,18 +606,18 @@ val_quick(ConcordConverter *c, ConcordSlice slice, Datum *value)
 bool
 concord_convert(ConcordConverter *c, const ConcordSlice *slices, Datum *value)
 {
-	ConcordSlice slice = slices[c->column->attnum - 1];
+	const ConcordSlice *slice = &slices[c->column->attnum - 1];
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
 	bool		forgive = c->column->on_bad_value == CONCORD_BAD_NULL;
 	volatile bool inside = false;
 	ErrorData  *volatile error = NULL;
 
-	if (slice.start == NULL)
+	if (slice->start == NULL)
 		return val_missing(c, slices);
-	if (*slice.start == 'n')
+	if (*slice->start == 'n')
 		return false;
-	if (val_quick(c, slice, value))
+	if (val_quick(c, *slice, value))
 		return true;
 
 	PG_TRY();
@@ -628,7 +628,7 @@ concord_convert(ConcordConverter *c, const ConcordSlice *slices, Datum *value)
 			inside = true;
 			MemoryContextSwitchTo(context);
 		}
-		*value = val_convert(c, slice);
+		*value = val_convert(c, *slice);
 		if (inside)
 		{
 			ReleaseCurrentSubTransaction();
