@@ -310,10 +310,7 @@ ses_take(ConcordLiveRequest *live, int64 now)
 		ses_refuse(live, CONCORD_ERRCODE_LIMIT, live->limit);
 }
 
-/*
- * ses_places asks for places, in order.  asked: the latch was set, so that also
- * those come who wait for a place to be given back.
- */
+/* ses_places asks for places, in order; who waits for one asks each time. */
 static void
 ses_places(void)
 {
@@ -532,25 +529,4 @@ concord_live_exchange(ConcordLiveRequest *live, int timeout_ms, bool statuses)
 	concord_live_wait(live);
 	concord_live_check(live, statuses);
 	return &live->http->response;
-}
-
-/* concord_live_count says how many requests there are. */
-int
-concord_live_count(void)
-{
-	dlist_iter	iter;
-	int			n = 0;
-
-	dlist_foreach(iter, &ses_requests)
-		n++;
-	return n;
-}
-
-PG_FUNCTION_INFO_V1(concord_live_requests);
-
-/* concord_live_requests is concord_live_count for SQL, made by tests. */
-Datum
-concord_live_requests(PG_FUNCTION_ARGS)
-{
-	PG_RETURN_INT32(concord_live_count());
 }

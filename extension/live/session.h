@@ -124,9 +124,6 @@ extern const ConcordResponse *concord_live_exchange(ConcordLiveRequest *live,
 /* concord_live_free ends a request, at once if it is under way. */
 extern void concord_live_free(ConcordLiveRequest *live);
 
-/* concord_live_in_use says how many requests there are; for tests. */
-extern int	concord_live_count(void);
-
 /* --- report.c --- */
 
 /*

@@ -193,9 +193,11 @@ $erp->drop_rules;
 is($s->ask(q(SELECT status FROM concord.call('shop', 'GET', 'things/1'))), '200', 'usable afterwards');
 
 # --- two hundred sessions ---
-$erp->rule({ path => '/rest/shop/many' }, { latency_ms => 20, status => 200, body => '[]' });
-sql(qq(CREATE SERVER many FOREIGN DATA WRAPPER concord OPTIONS (connector 'rest', url '$url', concurrency '16', timeout '60s')));
-$erp->clear_log;
+# a system of their own: what was cancelled above may still hang in the other
+my $crowded = Concord::Sandbox->new;
+my $crowded_url = $crowded->url('/rest/shop/');
+$crowded->rule({ path => '/rest/shop/many' }, { latency_ms => 20, status => 200, body => '[]' });
+sql(qq(CREATE SERVER many FOREIGN DATA WRAPPER concord OPTIONS (connector 'rest', url '$crowded_url', concurrency '16', timeout '60s')));
 my $start = time;
 my @runs = map {
 	my ($o, $e) = ('', '');
@@ -205,11 +207,9 @@ my @runs = map {
 $_->{run}->finish for @runs;
 is((scalar grep { ${ $_->{out} } eq "10\n" } @runs), 200, sprintf('two hundred sessions, each ten calls, in %.1f s', time - $start))
   or diag((grep { $_ } map { ${ $_->{err} } } @runs)[0]);
-# the sandbox counts an answer out a moment after the caller has it
-cmp_ok($erp->stats->{in_flight_max}, '<=', 20, 'within option concurrency');
-is($erp->stats->{requests}, 2000, 'each asked once');
+cmp_ok($crowded->stats->{in_flight_max}, '<=', 16, 'within option concurrency');
+is($crowded->stats->{requests}, 2000, 'each asked once');
 is(sql(q(SELECT sum(in_flight) FROM concord.system)), '0', 'no place is taken');
-$erp->drop_rules;
 
 # --- HTTP/2, where the server offers it ---
 SKIP:
