@@ -279,6 +279,8 @@ rdr_send(ConcordReader *reader, const char *url)
 	concord_live_submit(reader->live, 0);
 }
 
+static void rdr_close(ConcordReader *reader);
+
 /* concord_reader_send sends the next request if one is due. */
 void
 concord_reader_send(ConcordReader *reader)
@@ -286,6 +288,9 @@ concord_reader_send(ConcordReader *reader)
 	uint64		hash;
 	bool		found;
 
+	/* a page that was read to its end gives way to the next one */
+	if (reader->open && reader->url != NULL && concord_page_ended(&reader->page))
+		rdr_close(reader);
 	if (reader->live != NULL || reader->url == NULL)
 		return;
 	hash = hash_bytes_extended((unsigned char *) reader->url,

@@ -101,6 +101,8 @@ like(sql("EXPLAIN SELECT * FROM slow_1 UNION ALL SELECT * FROM slow_2"), qr/Asyn
 cmp_ok($together, '<', $one_by_one - 0.4, sprintf('together in %.1f s, one by one in %.1f s', $together, $one_by_one));
 is(sql("SELECT count(*) FROM (SELECT id FROM slow_1 WHERE id % 2 = 0 UNION ALL SELECT id FROM slow_2 WHERE id < 0) x"), '150', 'rows that are thrown away here');
 is(sql("SELECT count(*) FROM (SELECT id FROM slow_1 UNION ALL SELECT id FROM slow_2 LIMIT 5) x"), '5', 'ended early');
+sql("ALTER FOREIGN TABLE slow_1 OPTIONS (ADD page_size '200'); ALTER FOREIGN TABLE slow_2 OPTIONS (ADD page_size '100')");
+is(sql("SET statement_timeout = '30s'; SELECT count(*), sum(id) FROM (SELECT id FROM slow_1 UNION ALL SELECT id FROM slow_2) x WHERE id > 0"), '600|90300', 'over pages');
 $erp->drop_rules;
 
 # ---- counts and estimates
