@@ -32,7 +32,7 @@ sub fails
 }
 
 sql(qq{
-	CREATE FUNCTION concord.live_requests() RETURNS int LANGUAGE c AS '\$libdir/pg_concord', 'concord_live_requests';
+	CREATE FUNCTION concord.live_requests() RETURNS int LANGUAGE sql SECURITY DEFINER AS 'SELECT coalesce(sum(in_flight), 0)::int FROM concord.system';
 	INSERT INTO concord.connector (name, protocol, definition) VALUES
 	('by_offset', 'rest', '{"extends": "rest", "read": {"paging": "offset", "offset": "offset", "size": "limit", "total": "total", "items": "records"}}'),
 	('by_page', 'rest', '{"extends": "rest", "read": {"paging": "page", "page": "page", "size": "per_page"}}'),
