@@ -59,6 +59,10 @@ typedef struct JsType
 /* A one in each of eight bytes. */
 #define JS_EACH_BYTE	UINT64CONST(0x0101010101010101)
 
+/* How values are written. */
+#define JS_QUOTED		0x01	/* numeric and bigint as strings */
+#define JS_ANYTHING		0x02	/* NaN and infinities as strings */
+
 /* What the settings that canonical text depends on were before. */
 typedef struct JsSettings
 {
@@ -74,7 +78,7 @@ typedef struct JsSettings
 static HTAB *js_types = NULL;
 
 static void js_value(StringInfo buf, Oid typid, const char *text, Size len,
-					 bool numbers_as_strings);
+					 int flags);
 
 /* js_invalidate forgets all types: they are few and quickly found again. */
 static void
@@ -350,10 +354,15 @@ concord_json_quote(StringInfo buf, const char *utf8, Size len)
 	js_escape(buf, utf8, len);
 }
 
-/* js_refuse raises the error for what JSON has no form of. */
+/* js_infinite takes what JSON has no form of: an error, or a string. */
 static void
-js_refuse(const char *text, Size len)
+js_infinite(StringInfo buf, const char *text, Size len, int flags)
 {
+	if (flags & JS_ANYTHING)
+	{
+		concord_json_string(buf, text, len);
+		return;
+	}
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("value \"%.*s\" has no form in JSON", (int) len, text),
@@ -362,11 +371,16 @@ js_refuse(const char *text, Size len)
 
 /* js_number appends digits as they are. */
 static void
-js_number(StringInfo buf, const char *text, Size len, bool quoted)
+js_number(StringInfo buf, const char *text, Size len, int flags)
 {
+	bool		quoted = (flags & JS_QUOTED) != 0;
+
 	/* NaN, Infinity and -Infinity are the only ones with these letters */
 	if (len > 0 && (memchr(text, 'N', len) || memchr(text, 'I', len)))
-		js_refuse(text, len);
+	{
+		js_infinite(buf, text, len, flags);
+		return;
+	}
 	if (quoted)
 		appendStringInfoCharMacro(buf, '"');
 	appendBinaryStringInfo(buf, text, len);
@@ -379,13 +393,16 @@ js_number(StringInfo buf, const char *text, Size len, bool quoted)
  * zone; a year before Christ stays as it is.
  */
 static void
-js_timestamp(StringInfo buf, const char *text, Size len, bool zone)
+js_timestamp(StringInfo buf, const char *text, Size len, bool zone, int flags)
 {
 	const char *space = memchr(text, ' ', len);
 	Size		rest;
 
 	if (len == 0 || !strchr("0123456789", text[0]))
-		js_refuse(text, len);	/* infinity */
+	{
+		js_infinite(buf, text, len, flags);
+		return;
+	}
 	if (space == NULL || text[len - 1] == 'C')
 	{
 		concord_json_string(buf, text, len);
@@ -440,7 +457,7 @@ js_restore(const JsSettings *saved)
 
 /* js_interval appends an interval in ISO 8601, such as "P1Y2M-3DT4H". */
 static void
-js_interval(StringInfo buf, const char *text, Size len)
+js_interval(StringInfo buf, const char *text, Size len, int flags)
 {
 	char	   *copy = pnstrdup(text, len);
 	char		iso[MAXDATELEN + 1];
@@ -449,7 +466,10 @@ js_interval(StringInfo buf, const char *text, Size len)
 	JsSettings	saved;
 
 	if (strstr(copy, "infinity") != NULL)
-		js_refuse(text, len);
+	{
+		js_infinite(buf, text, len, flags);
+		return;
+	}
 	js_canonical(&saved);
 	PG_TRY();
 	{
@@ -493,7 +513,7 @@ js_bytea(StringInfo buf, const char *text, Size len)
  */
 static void
 js_element(StringInfo buf, const JsType *type, const char **p, const char *end,
-		   bool numbers_as_strings)
+		   int flags)
 {
 	StringInfoData item;
 	bool		quoted = *p < end && **p == '"';
@@ -513,7 +533,7 @@ js_element(StringInfo buf, const JsType *type, const char **p, const char *end,
 	if (!quoted && strcmp(item.data, "NULL") == 0)
 		appendBinaryStringInfo(buf, "null", 4);
 	else
-		js_value(buf, type->element, item.data, item.len, numbers_as_strings);
+		js_value(buf, type->element, item.data, item.len, flags);
 	pfree(item.data);
 	*p = c;
 }
@@ -523,8 +543,7 @@ js_element(StringInfo buf, const JsType *type, const char **p, const char *end,
  * other than 1 ("[0:1]={...}") have no form in JSON and are left out.
  */
 static void
-js_array(StringInfo buf, Oid typid, const char *text, Size len,
-		 bool numbers_as_strings)
+js_array(StringInfo buf, Oid typid, const char *text, Size len, int flags)
 {
 	JsType		type = *js_type(typid, false);	/* the cache may be emptied */
 	const char *end = text + len;
@@ -550,14 +569,13 @@ js_array(StringInfo buf, Oid typid, const char *text, Size len,
 			p++;
 		}
 		else
-			js_element(buf, &type, &p, end, numbers_as_strings);
+			js_element(buf, &type, &p, end, flags);
 	}
 }
 
 /* js_value appends one value of any type. */
 static void
-js_value(StringInfo buf, Oid typid, const char *text, Size len,
-		 bool numbers_as_strings)
+js_value(StringInfo buf, Oid typid, const char *text, Size len, int flags)
 {
 	JsKind		kind;
 
@@ -570,24 +588,25 @@ js_value(StringInfo buf, Oid typid, const char *text, Size len,
 			appendStringInfoString(buf, text[0] == 't' ? "true" : "false");
 			break;
 		case JS_NUMBER:
-			js_number(buf, text, len, false);
+			js_number(buf, text, len, flags & ~JS_QUOTED);
 			break;
 		case JS_BIG_NUMBER:
-			js_number(buf, text, len, numbers_as_strings);
+			js_number(buf, text, len, flags);
 			break;
 		case JS_TIMESTAMP:
-			js_timestamp(buf, text, len, false);
+			js_timestamp(buf, text, len, false, flags);
 			break;
 		case JS_TIMESTAMPTZ:
-			js_timestamp(buf, text, len, true);
+			js_timestamp(buf, text, len, true, flags);
 			break;
 		case JS_DATE:
 			if (len == 0 || !strchr("0123456789", text[0]))
-				js_refuse(text, len);
-			concord_json_string(buf, text, len);
+				js_infinite(buf, text, len, flags);
+			else
+				concord_json_string(buf, text, len);
 			break;
 		case JS_INTERVAL:
-			js_interval(buf, text, len);
+			js_interval(buf, text, len, flags);
 			break;
 		case JS_BYTEA:
 			js_bytea(buf, text, len);
@@ -597,7 +616,7 @@ js_value(StringInfo buf, Oid typid, const char *text, Size len,
 			appendBinaryStringInfo(buf, text, len);
 			break;
 		case JS_ARRAY:
-			js_array(buf, typid, text, len, numbers_as_strings);
+			js_array(buf, typid, text, len, flags);
 			break;
 		case JS_STRING:
 			concord_json_string(buf, text, len);
@@ -610,7 +629,14 @@ void
 concord_json_value(StringInfo buf, Oid typid, const char *text, Size len,
 				   bool numbers_as_strings)
 {
-	js_value(buf, typid, text, len, numbers_as_strings);
+	js_value(buf, typid, text, len, numbers_as_strings ? JS_QUOTED : 0);
+}
+
+/* concord_json_key appends a value of a local key, whatever it is. */
+void
+concord_json_key(StringInfo buf, Oid typid, const char *text, Size len)
+{
+	js_value(buf, typid, text, len, JS_ANYTHING);
 }
 
 /*

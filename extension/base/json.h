@@ -38,6 +38,13 @@ extern char *concord_json_server(char *json);
 extern void concord_json_value(StringInfo buf, Oid typid, const char *text,
 							   Size len, bool numbers_as_strings);
 
+/*
+ * concord_json_key appends a value of a local key, as concord_json_value does;
+ * NaN and infinities, which identify a row as well as others, are strings.
+ */
+extern void concord_json_key(StringInfo buf, Oid typid, const char *text,
+							 Size len);
+
 /* concord_value_text gives a Datum's canonical text (palloc'd). */
 extern char *concord_value_text(Oid typid, Datum value);
 

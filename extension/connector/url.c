@@ -75,7 +75,8 @@ concord_key_problem(const ConcordMapping *mapping, const ConcordValue *keys)
 
 		if (keys[i].isnull)
 			return psprintf("key \"%s\" is null", name);
-		if (keys[i].len == 0)
+		/* bytes are "\\x" and digits here, and base64 in an address */
+		if (keys[i].len == 0 || (keys[i].typid == BYTEAOID && keys[i].len == 2))
 			return psprintf("key \"%s\" is empty", name);
 	}
 	if (n == 1 && strspn(keys[0].text, ".") == keys[0].len && keys[0].len <= 2)

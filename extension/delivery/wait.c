@@ -80,7 +80,8 @@ static const char wait_held[] =
 static const char wait_pending[] =
 "SELECT m.name FROM concord.mapping m"
 " WHERE ($1 IS NULL OR m.name = $1::pg_catalog.name)"
-"   AND ($1 IS NOT NULL OR m.state = 'active')"
+"   AND ($1 IS NOT NULL OR m.state = 'active'"
+"        OR (SELECT s.pending > 0 FROM concord.pending_summary(m.id) s))"
 "   AND (NOT EXISTS (SELECT FROM concord.lane l WHERE l.mapping = m.id)"
 "        OR EXISTS (SELECT FROM concord.lane l WHERE l.mapping = m.id AND l.cursor < $2)"
 "        OR EXISTS (SELECT FROM concord.exception e WHERE e.mapping = m.id AND e.seq <= $2"

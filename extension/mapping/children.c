@@ -493,8 +493,8 @@ concord_children_linked(ConcordCompiled *compiled, ConcordRow *row,
 			appendStringInfoString(&buf, buf.len == 0 ? "{" : ", ");
 			concord_json_string(&buf, name, strlen(name));
 			appendStringInfoString(&buf, ": ");
-			concord_json_value(&buf, getBaseType(get_atttype(m->source, attnum)),
-							   text, strlen(text), false);
+			concord_json_key(&buf, getBaseType(get_atttype(m->source, attnum)),
+							 text, strlen(text));
 		}
 	}
 	appendStringInfoChar(&buf, '}');

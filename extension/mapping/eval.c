@@ -603,10 +603,10 @@ ev_local_key(EvalBatch *batch, ConcordRow *row)
 		appendStringInfoString(&buf, i == 0 ? "{" : ", ");
 		concord_json_string(&buf, name, strlen(name));
 		appendStringInfoString(&buf, ": ");
-		concord_json_value(&buf,
-						   getBaseType(TupleDescAttr(compiled->names->desc,
-													 attnum - 1)->atttypid),
-						   text, strlen(text), false);
+		concord_json_key(&buf,
+						 getBaseType(TupleDescAttr(compiled->names->desc,
+												   attnum - 1)->atttypid),
+						 text, strlen(text));
 	}
 	appendStringInfoChar(&buf, '}');
 	return concord_json_server(buf.data);

@@ -86,7 +86,7 @@ key_json(FunctionCallInfo fcinfo, KeyCache *cache)
 	appendStringInfoChar(&buf, '{');
 	concord_json_string(&buf, cache->column, strlen(cache->column));
 	appendStringInfoString(&buf, ": ");
-	concord_json_value(&buf, getBaseType(type), text, strlen(text), false);
+	concord_json_key(&buf, getBaseType(type), text, strlen(text));
 	appendStringInfoChar(&buf, '}');
 	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in,
 											  CStringGetDatum(concord_json_server(buf.data))));

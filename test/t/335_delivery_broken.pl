@@ -59,6 +59,28 @@ is(delivered('topic'), 't', 'the topic is delivered');
 is(sql("SELECT rule || ' ' || count(*) FROM concord.dead_letter WHERE mapping = 'topic' GROUP BY rule"), 'key 1',
 	'the long key is a dead letter');
 
+# keys that JSON, or an address, has no form of
+sql(<<"SQL");
+CREATE TABLE endless (id float8, at timestamptz, PRIMARY KEY (id, at));
+CREATE TABLE bytes (id bytea PRIMARY KEY, name text);
+CREATE SERVER plain FOREIGN DATA WRAPPER concord OPTIONS (connector 'rest', url '@{[ $erp->url('/rest/') ]}');
+SELECT concord.create_mapping('endless', 'endless', 'erp', 'Endless', '{"Id": "id::text"}', key => '{"ID": "id::text || at"}');
+SELECT concord.create_mapping('numbers', 'endless', 'erp', 'Numbers', '{"Id": "id"}');
+SELECT concord.create_mapping('bytes', 'bytes', 'plain', 'bytes', '{"name": "name"}');
+INSERT INTO endless VALUES ('NaN', 'infinity'), ('-Infinity', '-infinity'), (1, '2026-11-20');
+INSERT INTO bytes VALUES ('', 'none'), ('\\x00', 'one');
+SQL
+is(delivered($_), 't', "$_ is delivered") foreach qw(endless numbers bytes);
+is(sql("SELECT state FROM concord.mapping WHERE state <> 'active'"), '', 'no mapping is broken');
+is(sql("SELECT string_agg(local_key->>'id', ' ' ORDER BY local_key->>'id') FROM concord.link WHERE mapping = 'endless'"),
+	'-Infinity 1 NaN', 'an expression may give them a form');
+is(sql("SELECT rule, count(*) FROM concord.dead_letter WHERE mapping = 'numbers' GROUP BY 1"), 'number|2', 'or they are dead letters');
+is(sql("SELECT rule, error FROM concord.dead_letter WHERE mapping = 'bytes'"), 'key|key "id" is empty',
+	'no bytes name no record');
+sql("DELETE FROM bytes");
+is(delivered('bytes'), 't', 'their rows are deleted');
+is(scalar(grep { $_->{path} eq '/rest/bytes/' } $erp->log_entries), 0, 'nothing was asked of the collection');
+
 # a drop that somebody has not committed yet
 sql("BEGIN; SELECT concord.drop_mapping('topic'); PREPARE TRANSACTION 'drop'");
 sql("SELECT concord.emit('topic', '{}', 'while it is dropped'); INSERT INTO good VALUES (4, 'four')");
