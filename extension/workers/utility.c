@@ -196,6 +196,11 @@ utl_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 			QueryEnvironment *queryEnv, DestReceiver *dest,
 			QueryCompletion *qc)
 {
+	/* after ROLLBACK and its like the statement may be gone */
+	bool		made = context == PROCESS_UTILITY_SUBCOMMAND &&
+		IsA(pstmt->utilityStmt, CreateForeignTableStmt);
+	bool		imported = IsA(pstmt->utilityStmt, ImportForeignSchemaStmt);
+
 	if (IsTransactionState() && !IsAbortedTransactionBlockState())
 	{
 		utl_make_room(pstmt->utilityStmt);
@@ -211,10 +216,9 @@ utl_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 		standard_ProcessUtility(pstmt, queryString, readOnlyTree, context,
 								params, queryEnv, dest, qc);
 
-	if (context == PROCESS_UTILITY_SUBCOMMAND &&
-		IsA(pstmt->utilityStmt, CreateForeignTableStmt))
+	if (made)
 		concord_import_created((CreateForeignTableStmt *) pstmt->utilityStmt);
-	else if (IsA(pstmt->utilityStmt, ImportForeignSchemaStmt))
+	else if (imported)
 		concord_import_ended();
 
 	if (utl_reset_wanted)
