@@ -15,6 +15,7 @@
 #include "access/genam.h"
 #include "access/table.h"
 #include "access/tableam.h"
+#include "access/brin_internal.h"
 #include "access/xact.h"
 #include "catalog/index.h"
 #include "catalog/namespace.h"
@@ -22,6 +23,7 @@
 #include "catalog/pg_type.h"
 #include "delivery/insert.h"
 #include "executor/executor.h"
+#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
@@ -48,7 +50,10 @@ ins_predicate(ConcordInsert *insert, const IndexInfo *info)
 	return ExecPrepareQual(info->ii_Predicate, insert->estate);
 }
 
-/* ins_sums: an index keeps no more of a block than bounds of integers. */
+/*
+ * ins_sums: an index keeps no more of a block than bounds of integers.  One that
+ * somebody has made beside ours may keep more (bloom, several intervals).
+ */
 static bool
 ins_sums(Relation index, const IndexInfo *info)
 {
@@ -57,6 +62,7 @@ ins_sums(Relation index, const IndexInfo *info)
 	for (int i = 0; i < info->ii_NumIndexKeyAttrs; i++)
 	{
 		if (info->ii_IndexAttrNumbers[i] <= 0 ||
+			index_getprocid(index, i + 1, BRIN_PROCNUM_OPCINFO) != F_BRIN_MINMAX_OPCINFO ||
 			(TupleDescAttr(RelationGetDescr(index), i)->atttypid != INT8OID &&
 			 TupleDescAttr(RelationGetDescr(index), i)->atttypid != TIMESTAMPTZOID))
 			return false;
