@@ -17,6 +17,7 @@
  */
 #include "base/compat.h"
 
+#include "base/json.h"
 #include "connector/batch.h"
 #include "delivery/group.h"
 #include "delivery/unit.h"
@@ -224,20 +225,41 @@ concord_unit_refer_order(ConcordDelivery **members, ConcordBatchItem *items,
 	return true;
 }
 
-/* ref_value writes what a mark of a member stands for; NULL: nothing does. */
+/*
+ * ref_id gives an id as it stands within a JSON text, in UTF-8 as bodies are: a
+ * system may give any text as an id.
+ */
+static const char *
+ref_id(const char *id)
+{
+	StringInfoData buf;
+
+	if (id == NULL)
+		return NULL;
+	initStringInfo(&buf);
+	concord_json_string(&buf, id, strlen(id));
+	return pnstrdup(buf.data + 1, buf.len - 2);
+}
+
+/*
+ * ref_value writes what a mark of a member stands for; NULL: nothing does.  An
+ * item that updates what a look has found need not answer with the id.
+ */
 static const char *
 ref_value(const ConcordBatchForm *form, ConcordDelivery **members, int member,
 		  const int *places, int nitems)
 {
 	const ConcordDelivery *d = members[member];
+	const ConcordExchange *x = d->exchange;
+	const char *id = x != NULL && x->remote_id != NULL ? x->remote_id :
+		d->link.remote_id;
 
+	if (id != NULL && x != NULL && x->verb == CONCORD_VERB_UPDATE)
+		return ref_id(id);
 	for (int j = 0; j < nitems; j++)
-		if (places[j] == member &&
-			!(d->link.exists && d->link.remote_id != NULL))
+		if (places[j] == member)
 			return concord_batch_reference(form, j);
-	if (d->exchange != NULL && d->exchange->remote_id != NULL)
-		return d->exchange->remote_id;
-	return d->link.remote_id;
+	return ref_id(id);
 }
 
 bool

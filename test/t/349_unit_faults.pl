@@ -197,4 +197,16 @@ is(there('m1') . ', ' . there('m2'), '0 0, 1 0', 'nothing of it is sent, and the
 like(sql(q{SELECT error FROM concord.dead_letter WHERE mapping = 'c_mute'}), qr/a record that the same transaction creates.*connector "mute" cannot say that/, 'it says why');
 is_deeply($systems->wrong('salesforce') // [], [ grep { /REQUIRED_FIELD_MISSING/ } @{ $systems->wrong('salesforce') } ], 'the system refused what it had to');
 
+# --- an id is any text: it stands in the change set as a text of JSON
+$systems->calm('salesforce');
+fault(match => 'composite$', drop => 0);
+fault(match => 'query$', status => 200, body => { records => [ { Id => '0"\\1' } ] }, times => 2);
+my $sent = composites();
+sql(q{BEGIN; INSERT INTO account VALUES ('q1-1', 'Acme', 'assigned'); INSERT INTO contact VALUES ('q1-1', 'q1-1', 'One', 'assigned'); COMMIT});
+settle('an id with a quote');
+my @after = composites();
+ok(@after > $sent + 1, 'what was in doubt is sent again') or diag(scalar(@after) . " of $sent");
+my @ids = map { my $set = eval { JSON::PP->new->utf8->decode($_->{body}) }; $set ? map { $_->{body}{AccountId} // () } @{ $set->{compositeRequest} } : "no JSON: $_->{body}" } @after[ $sent .. $#after ];
+is(join(' ', grep { !/^\@\{r\d+\.id\}$/ } @ids), '0"\\1', 'the id that was found, whole') or diag(join "\n", map { "$_->{path} $_->{body}" } ($systems->journal('salesforce'))[-8 .. -1]);
+
 done_testing();
