@@ -420,12 +420,13 @@ cho_review(ConcordCourier *courier)
 	return true;
 }
 
-/* cho_first does what one courier does for all. */
+/*
+ * cho_first does what one courier does for all.  generation is from before the
+ * transaction, whose snapshot need not have what a later one stands for.
+ */
 static void
-cho_first(ConcordCourier *courier, bool review)
+cho_first(ConcordCourier *courier, bool review, uint64 generation)
 {
-	uint64		generation = pg_atomic_read_u64(&courier->db->catalog_generation);
-
 	if (review || courier->clean_again || courier->cleaned != generation)
 	{
 		courier->clean_again = cho_clean();
@@ -442,6 +443,7 @@ concord_chores(ConcordCourier *courier)
 {
 	bool		review = false;
 	bool		started;
+	uint64		generation = pg_atomic_read_u64(&courier->db->catalog_generation);
 
 	if (courier->now < courier->chores_at && !courier->look_for_starts)
 		return;
@@ -460,7 +462,7 @@ concord_chores(ConcordCourier *courier)
 		if (review)
 			concord_access_review(courier);
 		if (courier->index == 0)
-			cho_first(courier, review);
+			cho_first(courier, review, generation);
 	}
 	concord_bookkeeping_commit(started);
 	if (started)
