@@ -723,14 +723,24 @@ static void
 loop_timer_make(ConcordHttp *http)
 {
 	struct epoll_event event = {.events = EPOLLIN};
+	int			fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	int			error;
 
-	http->timerfd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-	event.data.fd = http->timerfd;
-	if (http->timerfd < 0 ||
-		epoll_ctl(http->epfd, EPOLL_CTL_ADD, http->timerfd, &event) != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
-				 errmsg("could not create a timer: %m")));
+	event.data.fd = fd;
+	if (fd >= 0 && epoll_ctl(http->epfd, EPOLL_CTL_ADD, fd, &event) == 0)
+	{
+		http->timerfd = fd;
+		return;
+	}
+	/* one that is not in the set would wake nobody, now or the next time */
+	error = errno;
+	if (fd >= 0)
+		close(fd);
+	errno = error;
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+			 errmsg("could not create a timer: %m"),
+			 errhint("Raise the limits of open files of the server's processes.")));
 }
 
 /*
