@@ -42,6 +42,10 @@ INSERT INTO concord.connector (name, protocol, definition)
 INSERT INTO concord.connector (name, protocol, definition)
   VALUES ('shape_bad', 'rest', '{"create": {"path": "./{object}"}}');
 INSERT INTO concord.connector (name, protocol, definition)
+  VALUES ('shape_bad', 'rest', '{"create": {"path": "{object}/%2E%2e/{key}"}}');
+INSERT INTO concord.connector (name, protocol, definition)
+  VALUES ('shape_bad', 'rest', '{"create": {"path": "{object}/.#{key}"}}');
+INSERT INTO concord.connector (name, protocol, definition)
   VALUES ('shape_bad', 'rest', E'{"idempotency_header": "X\\r\\nY"}');
 INSERT INTO concord.connector (name, protocol, definition)
   VALUES ('shape_bad', 'rest', '{"idempotency_header": "Content-Length"}');

@@ -204,15 +204,33 @@ concord_entity_name(const char *object)
 	return pnstrdup(object, len > 1 && object[len - 1] == 's' ? len - 1 : len);
 }
 
+/* url_dots gives the length of the dots, plain or encoded, that a text begins with. */
+static Size
+url_dots(const char *text, int *ndots)
+{
+	const char *p = text;
+
+	for (*ndots = 0;; (*ndots)++)
+	{
+		if (*p == '.')
+			p++;
+		else if (pg_strncasecmp(p, "%2e", 3) == 0)
+			p += 3;
+		else
+			return p - text;
+	}
+}
+
 /* concord_path_climbs says whether a path has a segment of dots alone. */
 bool
 concord_path_climbs(const char *path)
 {
 	while (true)
 	{
-		Size		len = strcspn(path, "/?");
+		Size		len = strcspn(path, "/?#");
+		int			ndots;
 
-		if ((len == 1 || len == 2) && strspn(path, ".") == len)
+		if (url_dots(path, &ndots) == len && (ndots == 1 || ndots == 2))
 			return true;
 		if (path[len] != '/')
 			return false;
