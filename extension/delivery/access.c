@@ -6,8 +6,8 @@
  * A mapping acts as its definer: with that role's user mapping, as long as the
  * role has USAGE on the server and owns (or is a member of the owner of) the
  * source.  Rights are looked at when a lane is loaded and whenever something
- * changes that they depend on (chores.c); a lane without them rests as "denied" and goes on by itself once they are
- * given again.
+ * changes that they depend on (chores.c); a lane without them rests as "denied"
+ * and goes on by itself once they are given again.
  *
  *-------------------------------------------------------------------------
  */

@@ -70,7 +70,8 @@ extern void concord_message_load_key(void);
 
 /*
  * concord_message_parse checks the HMAC and splits the content; false where
- * the message is forged or damaged.  xid: InvalidTransactionId of a note.  The parts point into content.
+ * the message is forged or damaged.  xid: InvalidTransactionId of a note.  The
+ * parts point into content.
  */
 extern bool concord_message_parse(const char *prefix, TransactionId xid,
 								  const char *content, uint32 len,
