@@ -80,13 +80,24 @@ concord_insert_open(ConcordInsert *insert, const char *name, int ncolumns)
 	memset(insert, 0, sizeof(ConcordInsert));
 	insert->rel = table_open(concord_insert_relation(name), RowExclusiveLock);
 	indexes = RelationGetIndexList(insert->rel);
-	if (list_length(indexes) > CONCORD_INSERT_INDEXES ||
-		RelationGetDescr(insert->rel)->natts != ncolumns)
+	if (RelationGetDescr(insert->rel)->natts != ncolumns)
 		elog(ERROR, "table concord.%s is not as it was made", name);
 	foreach(lc, indexes)
 	{
 		Relation	index = index_open(lfirst_oid(lc), RowExclusiveLock);
 
+		/* one that is being made concurrently takes its rows later */
+		if (!index->rd_index->indisready)
+		{
+			index_close(index, NoLock);
+			continue;
+		}
+		if (insert->nindexes == CONCORD_INSERT_INDEXES)
+			ereport(ERROR,
+					(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+					 errmsg("table concord.%s has more than %d indexes", name,
+							CONCORD_INSERT_INDEXES),
+					 errhint("Drop those that are not the extension's.")));
 		insert->indexes[insert->nindexes] = index;
 		insert->infos[insert->nindexes] = BuildIndexInfo(index);
 		insert->predicates[insert->nindexes] =

@@ -16,7 +16,7 @@
 #include "utils/relcache.h"
 
 #define CONCORD_INSERT_ROWS		128 /* in one flush */
-#define CONCORD_INSERT_INDEXES	4
+#define CONCORD_INSERT_INDEXES	16
 
 /* A table that is being written. */
 typedef struct ConcordInsert

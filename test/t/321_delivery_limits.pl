@@ -10,7 +10,7 @@ use Test::More;
 use Time::HiRes qw(usleep);
 
 my $erp = Concord::Sandbox->new;
-my $node = Concord::Cluster->create('limits', conf => "pg_concord.outbox_retention = 0\npg_concord.hold_limit = ''");
+my $node = Concord::Cluster->create('limits', conf => "pg_concord.outbox_retention = 0\npg_concord.hold_limit = ''\nmax_prepared_transactions = 2");
 
 ok($node->ready, 'capture runs');
 
@@ -149,6 +149,15 @@ is(join(' ', map { sql("BEGIN; UPDATE pg_index SET indisvalid = false WHERE indr
 	SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off; SET LOCAL enable_seqscan = off; SET LOCAL enable_material = off;
 	SELECT count(*) FROM (SELECT seq FROM concord.delivery_log_$_ OFFSET 0) o WHERE NOT EXISTS (SELECT FROM concord.delivery_log_$_ l WHERE l.seq = o.seq); ROLLBACK") } 0 .. 3),
 	'0 0 0 0', 'a bloom index has every one');
+
+# --- one whose making was given up is no reason not to deliver
+sql("BEGIN; " . join(' ', map { "LOCK TABLE concord.delivery_log_$_ IN ROW EXCLUSIVE MODE;" } 0 .. 3) . " PREPARE TRANSACTION 'busy'");
+$node->psql('postgres', "SET statement_timeout = '300ms'; CREATE INDEX CONCURRENTLY given_up_$_ ON concord.delivery_log_$_ (seq)", stderr => \my $given_up) for 0 .. 3;
+sql("ROLLBACK PREPARED 'busy'");
+is(sql("SELECT count(*) FROM pg_index WHERE NOT indisready AND indrelid::regclass::text LIKE 'concord.delivery_log%'"), '4', 'indexes that are not ready');
+sql("INSERT INTO other SELECT i, 'not ready' FROM generate_series(61, 70) i");
+is(delivered('other'), 't', 'their tables are written');
+is(sql("SELECT count(*) - $before FROM concord.delivery"), '69', 'all rows are there');
 
 $node->stop;
 done_testing();
