@@ -7,8 +7,10 @@
  * by the connector's rules, as theirs is, except that what may be one role's
  * doing tells nothing about the system: credentials that could not be had or
  * were refused, an address that the policy does not allow, a request that
- * libcurl would not take.  Otherwise whoever may use a server could stop its
- * deliveries with a wrong password.
+ * libcurl would not take, a time to connect that was too short, a path that
+ * fails.  Otherwise whoever may use a server could stop its deliveries with a
+ * wrong password, or with a few addresses that answer 500.  No connection
+ * opens the breaker; 503 and 429 ask for time.
  *
  * Texts from outside are redacted with the role's secrets before they become
  * part of an error.
@@ -17,7 +19,6 @@
  */
 #include "live/session.h"
 
-#include "common/hashfn.h"
 #include "connector/limits.h"
 #include "utils/memutils.h"
 
@@ -26,16 +27,26 @@
 /* What is shown of what a system says. */
 #define RPT_MAX_DETAIL		500
 
+/* rpt_hasty: the caller left less time to connect than the server's option. */
+static bool
+rpt_hasty(const ConcordLiveRequest *live)
+{
+	return live->http->response.timed_out &&
+		live->http->connect_timeout_ms < live->peer->server->connect_timeout_ms;
+}
+
 /* rpt_role_only: what became of it may be the role's doing. */
 static bool
-rpt_role_only(const ConcordResponse *response)
+rpt_role_only(const ConcordLiveRequest *live)
 {
+	const ConcordResponse *response = &live->http->response;
+
 	return response->gate_refused || response->address_refused ||
 		response->status == 401 || response->status == 403 ||
 		response->status == 407 ||
 		response->transfer == CONCORD_TRANSFER_TOO_LARGE ||
 		(response->transfer == CONCORD_TRANSFER_NOT_SENT &&
-		 !response->system_down);
+		 (!response->system_down || rpt_hasty(live)));
 }
 
 /* rpt_exchange judges an answer by the connector's rules. */
@@ -54,13 +65,16 @@ rpt_exchange(ConcordLiveRequest *live, const ConcordResponse *response)
 	return x;
 }
 
-/* rpt_record tells requests apart, for the breaker. */
-static uint64
-rpt_record(const ConcordLiveRequest *live)
+/*
+ * rpt_path_only: what became of it may be the doing of the path, which the
+ * caller has chosen: a failure of the system's, a gateway without this backend,
+ * a redirect, an answer that breaks off.
+ */
+static bool
+rpt_path_only(const ConcordExchange *x, const ConcordResponse *response)
 {
-	const char *url = live->http->url;
-
-	return hash_bytes_extended((const unsigned char *) url, strlen(url), 0);
+	return response->transfer == CONCORD_TRANSFER_UNKNOWN ||
+		response->status >= 500 || x->outcome == CONCORD_OUTCOME_DOWN;
 }
 
 /* rpt_account tells the account. */
@@ -74,7 +88,7 @@ rpt_account(ConcordLiveRequest *live)
 
 	if (concord_limits_read(live->peer->server->connector, response, &budget))
 		concord_account_told(account, &budget);
-	if (live->eager || rpt_role_only(response))
+	if (live->eager || rpt_role_only(live))
 		return;
 	if (response->status == RPT_NOT_MODIFIED)
 	{
@@ -83,16 +97,12 @@ rpt_account(ConcordLiveRequest *live)
 		return;
 	}
 	x = rpt_exchange(live, response);
-	if (x->outcome == CONCORD_OUTCOME_DOWN)
-		concord_account_down(account, x->error, x->retry_after_ms,
-							 response->status == RPT_OVERLOADED, true);
-	else if (x->outcome == CONCORD_OUTCOME_THROTTLE)
+	if (response->transfer == CONCORD_TRANSFER_NOT_SENT)
+		concord_account_down(account, x->error, x->retry_after_ms, false, true);
+	else if (x->outcome == CONCORD_OUTCOME_THROTTLE ||
+			 response->status == RPT_OVERLOADED)
 		concord_account_throttled(account, x->retry_after_ms, true);
-	else if (response->transfer == CONCORD_TRANSFER_UNKNOWN ||
-			 response->status >= 500)
-		(void) concord_account_failed(account, rpt_record(live), x->error,
-									  x->retry_after_ms, true);
-	else
+	else if (!rpt_path_only(x, response))
 		concord_account_answered(account, true);
 }
 

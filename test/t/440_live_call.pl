@@ -219,6 +219,27 @@ during({ status => 401, body => '{"message": "no p4ssw0rd for you, dTpwNHNzdzByZ
 });
 is(sql(q(SELECT breaker FROM concord.system WHERE server = 'shop')), 'closed', 'a wrong password opens no breaker');
 
+# --- what a session's caller chooses does not stop deliveries ---
+my $fragile = Concord::Sandbox->new;
+my $fragile_url = $fragile->url('/rest/fragile/');
+sql(qq(CREATE SERVER fragile FOREIGN DATA WRAPPER concord OPTIONS (connector 'rest', url '$fragile_url', breaker_failures '2', breaker_cooldown '1min')));
+my $breaker = q(SELECT breaker FROM concord.system WHERE server = 'fragile');
+for my $status (500, 502, 504, 302)
+{
+	my $rule = $fragile->rule({}, { status => $status });
+	is(sql(q(SELECT count(*) FROM generate_series(1, 5) i, LATERAL concord.call('fragile', 'GET', 'broken/' || i) c WHERE c.status = ) . $status), '5', "five paths answer $status");
+	is(sql($breaker), 'closed', "$status: the breaker stays closed");
+	$fragile->drop_rules;
+}
+$fragile->rule({}, { status => 503, headers => { 'Retry-After' => '1' } });
+is(sql(q(SELECT status FROM concord.call('fragile', 'GET', 'x'))), '503', '503');
+$fragile->drop_rules;
+is(sql($breaker), 'closed', '503: the breaker stays closed');
+fails(q(SELECT concord.call('fragile', 'GET', 'x', timeout => '100 ms')), '53400', '503: the system asks for time', qr/asks for time/);
+sql(q(CREATE SERVER nowhere FOREIGN DATA WRAPPER concord OPTIONS (connector 'rest', url 'http://127.0.0.1:1/', breaker_failures '2', breaker_cooldown '1min')));
+fails(q(SELECT concord.call('nowhere', 'GET', 'x')), '08001', 'no connection');
+is(sql(q(SELECT breaker FROM concord.system WHERE server = 'nowhere')), 'open', 'no connection: the breaker opens');
+
 # --- what is refused before anything is sent ---
 $erp->clear_log;
 for my $path ('../x', 'a/../../x', '%2e%2e/x', 'a/%2E./x', '..%2fx', 'x/..;/y', '..\\x', '//evil.example/x', 'https://evil.example/x',
