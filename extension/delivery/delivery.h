@@ -532,7 +532,7 @@ extern void concord_delivery_become(ConcordDelivery *d,
 extern const char *concord_end_name(ConcordEnd end);
 
 /* window.c */
-extern ConcordBatch *concord_batch_create(MemoryContext parent);
+extern ConcordBatch *concord_batch_create(MemoryContext parent, int n);
 extern ConcordBatch *concord_batch_create_small(MemoryContext parent);
 extern void concord_batch_release(ConcordBatch *batch);
 extern void concord_delivery_share(ConcordDelivery *d, ConcordBatch *batch);
@@ -641,11 +641,13 @@ extern void concord_chores(ConcordCourier *courier);
 
 /* take.c */
 extern void concord_take_events(ConcordCourier *courier);
-extern void concord_take_map(ConcordCourier *courier);
-extern bool concord_take_fresh(const ConcordCourier *courier,
-							   const ConcordDelivery *d);
 extern const ConcordRelation *concord_take_relation(ConcordCourier *courier,
 													const ConcordRelation *relation);
+
+/* map.c */
+extern void concord_map(ConcordCourier *courier);
+extern bool concord_map_fresh(const ConcordCourier *courier,
+							  const ConcordDelivery *d);
 
 /* depends.c */
 extern const ConcordDepend *concord_depends_find(const ConcordMapping *mapping,

@@ -331,7 +331,7 @@ eng_steps(ConcordCourier *courier)
 	concord_take_events(courier);
 	concord_barriers_check(courier);
 	concord_parked_activate(courier);
-	concord_take_map(courier);
+	concord_map(courier);
 	eng_send(courier);
 	concord_http_drive(courier->http);
 	concord_clock_read(courier);

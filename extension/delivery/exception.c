@@ -422,7 +422,7 @@ concord_parked_activate(ConcordCourier *courier)
 		Datum		event = SPI_getbinval(SPI_tuptable->vals[i],
 										  SPI_tuptable->tupdesc, 2, &isnull);
 		ConcordParked *p = picked[position - 1];
-		ConcordBatch *batch = concord_batch_create(p->lane->memory);
+		ConcordBatch *batch = concord_batch_create(p->lane->memory, 1);
 
 		park_activate(courier, p, batch, DatumGetByteaPP(event));
 		if (p->leaving)

@@ -47,7 +47,7 @@ typedef struct KeyEntry
 void
 concord_keys_create(ConcordLane *lane)
 {
-	lane->keys = keys_create(lane->memory, 256, NULL);
+	lane->keys = keys_create(lane->memory, 16, NULL);
 	dlist_init(&lane->idle_keys);
 }
 

@@ -580,7 +580,7 @@ send_choose(ConcordCourier *courier, ConcordRoute *route, SendRound *round,
 
 	if (d == NULL)
 		return SEND_NOTHING;
-	if (!concord_take_fresh(courier, d) || d->mapped->verdict != CONCORD_SEND)
+	if (!concord_map_fresh(courier, d) || d->mapped->verdict != CONCORD_SEND)
 	{
 		if (!concord_lane_single(route->lane))
 			concord_delivery_forget_exchange(d);	/* it may go elsewhere */

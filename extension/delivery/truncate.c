@@ -4,7 +4,7 @@
  *	  A table was truncated, and the mapping says delete: one delete for each
  *	  record that the links know.
  *
- * The truncate waits until it is the first of its lane's window (take.c), so
+ * The truncate waits until it is the first of its lane's window (map.c), so
  * every earlier event has come to its end.  Then each present link becomes a
  * live exception with an event of its own, a delete with the local key as the
  * old row, at the truncate's position: later events of that key stand behind

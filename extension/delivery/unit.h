@@ -48,11 +48,11 @@ extern bool concord_unit_refer_write(const ConcordBatchForm *form,
 									 StringInfo buf);
 
 /*
- * concord_take_again (take.c) maps a delivery once more, now, with marks of
+ * concord_map_again (map.c) maps a delivery once more, now, with marks of
  * references; false: it has to be mapped later.
  */
-extern bool concord_take_again(ConcordCourier *courier, ConcordDelivery *d,
-							   List *references);
+extern bool concord_map_again(ConcordCourier *courier, ConcordDelivery *d,
+							  List *references);
 
 /*
  * concord_unit_die (unit.c) makes n deliveries dead letters, as the exchange of

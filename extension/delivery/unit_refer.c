@@ -103,7 +103,7 @@ ref_one(ConcordCourier *courier, ConcordDelivery *d, ConcordDelivery **ds, int n
 
 	if (known == NIL)
 		return CONCORD_REFER_WAITS;
-	if (!concord_take_again(courier, d, known))
+	if (!concord_map_again(courier, d, known))
 		return CONCORD_REFER_LATER;
 	if (d->mapped->verdict == CONCORD_WAIT)
 		return CONCORD_REFER_WAITS;

@@ -25,6 +25,8 @@
 /* The largest block of a batch of exchanges. */
 #define WIN_BLOCK_BYTES		(64 * 1024)
 
+#define WIN_FEW_EVENTS		4
+
 /* win_batch makes a batch of a context. */
 static ConcordBatch *
 win_batch(MemoryContext context)
@@ -36,11 +38,18 @@ win_batch(MemoryContext context)
 	return batch;
 }
 
-/* concord_batch_create makes a counted context with one reference. */
+/*
+ * concord_batch_create makes a counted context with one reference, for what n
+ * events need.  Of a few events in each of a thousand lanes it must not take a
+ * large block each.
+ */
 ConcordBatch *
-concord_batch_create(MemoryContext parent)
+concord_batch_create(MemoryContext parent, int n)
 {
-	return win_batch(AllocSetContextCreate(parent, "concord batch",
+	return win_batch(n <= WIN_FEW_EVENTS ?
+					 AllocSetContextCreate(parent, "concord batch",
+										   ALLOCSET_START_SMALL_SIZES) :
+					 AllocSetContextCreate(parent, "concord batch",
 										   ALLOCSET_DEFAULT_SIZES));
 }
 

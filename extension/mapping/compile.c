@@ -373,6 +373,7 @@ cmp_build(ConcordCompiled *compiled)
 	}
 	cmp_sets(compiled);
 	compiled->row_desc = concord_statement_desc(compiled->names);
+	compiled->plain = concord_transaction_is_plain(compiled);
 	compiled->built = true;
 	MemoryContextSwitchTo(old);
 }

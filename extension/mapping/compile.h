@@ -138,6 +138,7 @@ struct ConcordCompiled
 	dlist_node	node;			/* in the list of the invalidation callback */
 	bool		valid;			/* cleared by the invalidation callback */
 	bool		built;			/* all below is there */
+	bool		plain;			/* runs no SQL and reads nothing but events */
 
 	ConcordNames *names;
 	TupleDesc	row_desc;		/* of the statements' relation */
@@ -265,6 +266,20 @@ extern void concord_run_nothing(ConcordCompiled *compiled,
 extern char *concord_run_describe(const ConcordExpression *expression);
 
 /* ---------- eval.c ---------- */
+
+/*
+ * concord_mapping_evaluate_here evaluates events where all that is needed
+ * stands: transaction, SPI, snapshot, the mapping's environment, and a lock of
+ * its table.  The result is in the current context and has no children.
+ */
+extern ConcordMapped *concord_mapping_evaluate_here(ConcordCompiled *compiled,
+													const ConcordEvent *const *events,
+													int nevents);
+
+/* ---------- transaction.c ---------- */
+
+/* concord_transaction_is_plain finds out what compiled->plain says. */
+extern bool concord_transaction_is_plain(const ConcordCompiled *compiled);
 
 /*
  * concord_mapping_evaluate is concord_mapping_eval inside the caller's

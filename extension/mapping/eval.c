@@ -736,26 +736,18 @@ ev_open(EvalBatch *batch, const ConcordEvent *const *events,
 	}
 }
 
-/* concord_mapping_evaluate evaluates events in the caller's transaction. */
+/* concord_mapping_evaluate_here evaluates events in the environment that stands. */
 ConcordMapped *
-concord_mapping_evaluate(ConcordCompiled *compiled,
-						 const ConcordEvent *const *events, int nevents,
-						 MemoryContext context)
+concord_mapping_evaluate_here(ConcordCompiled *compiled,
+							  const ConcordEvent *const *events, int nevents)
 {
-	MemoryContext old = MemoryContextSwitchTo(context);
 	ConcordMapped *mapped = palloc0(sizeof(ConcordMapped) * Max(nevents, 1));
-	ConcordEnvironment environment;
 	EvalBatch	batch = {compiled, compiled->mapping};
 	bool		outer = concord_mapping_evaluating;
 
-	concord_environment_enter(&environment, compiled->mapping->definer,
-							  compiled->mapping->search_path);
 	concord_mapping_evaluating = true;
 	PG_TRY();
 	{
-		/* no ALTER TABLE until the end of the transaction */
-		if (OidIsValid(compiled->mapping->source))
-			LockRelationOid(compiled->mapping->source, AccessShareLock);
 		concord_compile_refresh(compiled);
 		batch.nitems = nevents;
 		ev_open(&batch, events, mapped);
@@ -766,32 +758,5 @@ concord_mapping_evaluate(ConcordCompiled *compiled,
 		concord_mapping_evaluating = outer;
 	}
 	PG_END_TRY();
-	concord_environment_leave(&environment);
-	concord_children_evaluate(compiled, events, nevents, mapped);
-	MemoryContextSwitchTo(old);
-	return mapped;
-}
-
-/* concord_mapping_eval evaluates events in a transaction of its own. */
-ConcordMapped *
-concord_mapping_eval(ConcordCompiled *compiled,
-					 const ConcordEvent *const *events, int nevents,
-					 MemoryContext context)
-{
-	MemoryContext old = CurrentMemoryContext;
-	ConcordMapped *mapped;
-
-	Assert(!IsTransactionState());
-	SetCurrentStatementStartTimestamp();
-	StartTransactionCommand();
-	XactReadOnly = true;
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-	PushActiveSnapshot(GetTransactionSnapshot());
-	mapped = concord_mapping_evaluate(compiled, events, nevents, context);
-	PopActiveSnapshot();
-	SPI_finish();
-	CommitTransactionCommand();
-	MemoryContextSwitchTo(old);
 	return mapped;
 }

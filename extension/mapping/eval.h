@@ -154,6 +154,33 @@ extern ConcordMapped *concord_mapping_eval(ConcordCompiled *compiled,
 										   const ConcordEvent *const *events,
 										   int nevents, MemoryContext context);
 
+/*
+ * concord_mapping_is_plain says whether nothing of a mapping is evaluated as
+ * SQL and nothing but the events is read for it; concord_mapping_is_plain_event
+ * whether an event has all that such a mapping copies.
+ */
+extern bool concord_mapping_is_plain(const ConcordCompiled *compiled);
+extern bool concord_mapping_is_plain_event(const ConcordEvent *event);
+
+/* Events of a mapping, to be evaluated together with those of others. */
+typedef struct ConcordEvaluation
+{
+	ConcordCompiled *compiled;
+	const ConcordEvent *const *events;
+	int			nevents;
+	MemoryContext context;		/* of the results */
+	ConcordMapped *mapped;		/* the results, as of concord_mapping_eval;
+								 * NULL: it must be called */
+} ConcordEvaluation;
+
+/*
+ * concord_mapping_eval_plain evaluates plain events of plain mappings in one
+ * read-only transaction, as concord_mapping_eval does.  What cannot be at once,
+ * or is not plain any more, is left out.  An error is of any of them, and of
+ * none there is a result then.
+ */
+extern void concord_mapping_eval_plain(ConcordEvaluation *evaluations, int n);
+
 extern void concord_mapping_free(ConcordCompiled *compiled);
 
 /* Whether expressions are being evaluated now: see remote_id(), emit(). */
