@@ -82,10 +82,11 @@ typedef enum ConcordVerb
 	CONCORD_VERB_DELETE,
 	CONCORD_VERB_PROBE,			/* to look whether a record exists */
 	CONCORD_VERB_FIND,			/* to look by our key where ids are theirs */
+	CONCORD_VERB_LOOKUP,		/* to get a whole record, for a session */
 	CONCORD_VERB_SEND,			/* tells of an event; has no row of its own */
 } ConcordVerb;
 
-#define CONCORD_VERBS	(CONCORD_VERB_FIND + 1)
+#define CONCORD_VERBS	(CONCORD_VERB_LOOKUP + 1)
 
 struct ConcordTemplate;			/* connector/template.h */
 typedef struct ConcordShape ConcordShape;
@@ -228,10 +229,11 @@ typedef struct ConcordProtocol
 	bool		looks;			/* for a record before a create is repeated */
 
 	/*
-	 * look makes a request that reads: CONCORD_VERB_PROBE by key,
-	 * CONCORD_VERB_FIND by our key where the system gives ids.  NULL where
-	 * there is nothing to read.  finds says where the answer to FIND has the
-	 * id, or gives NULL.
+	 * look makes a request that reads: CONCORD_VERB_PROBE or
+	 * CONCORD_VERB_LOOKUP by key, CONCORD_VERB_FIND by our key where the
+	 * system gives ids.  LOOKUP may have no row of its own: then it is PROBE
+	 * that is asked for.  NULL where there is nothing to read.  finds says
+	 * where the answer to FIND has the id, or gives NULL.
 	 */
 	ConcordRequest *(*look) (ConcordExchange *exchange, ConcordVerb verb,
 							 const ConcordValue *keys);

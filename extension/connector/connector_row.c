@@ -60,6 +60,7 @@ static const ConcordMember row_members[] = {
 	{"delete", concord_member_request, AT(verbs[CONCORD_VERB_DELETE])},
 	{"probe", concord_member_request, AT(verbs[CONCORD_VERB_PROBE])},
 	{"find", concord_member_request, AT(verbs[CONCORD_VERB_FIND])},
+	{"lookup", concord_member_request, AT(verbs[CONCORD_VERB_LOOKUP])},
 	{"create_repeats", concord_member_choice, AT(create_repeats), "no|yes"},
 	{"key_change", concord_member_choice, AT(key_is_fixed), "update|recreate"},
 	{"find_path", concord_member_path, AT(find_path)},
@@ -89,6 +90,7 @@ static const char *const row_methods[CONCORD_VERBS] = {
 	[CONCORD_VERB_DELETE] = "DELETE",
 	[CONCORD_VERB_PROBE] = "GET",
 	[CONCORD_VERB_FIND] = "GET",
+	[CONCORD_VERB_LOOKUP] = "GET",
 };
 
 static const char *const row_names[CONCORD_VERBS] = {
@@ -97,6 +99,7 @@ static const char *const row_names[CONCORD_VERBS] = {
 	[CONCORD_VERB_DELETE] = "delete",
 	[CONCORD_VERB_PROBE] = "probe",
 	[CONCORD_VERB_FIND] = "find",
+	[CONCORD_VERB_LOOKUP] = "lookup",
 };
 
 /* Paths of protocol "rest"; the others address records in their own way. */
@@ -106,6 +109,7 @@ static const char *const row_paths[CONCORD_VERBS] = {
 	[CONCORD_VERB_DELETE] = "{object}/{key}",
 	[CONCORD_VERB_PROBE] = "{object}/{key}",
 	/* find: where a row has none, the system cannot be asked by our key */
+	/* lookup: where a row has none, it is as probe */
 };
 
 PG_FUNCTION_INFO_V1(concord_connector_check);

@@ -295,6 +295,7 @@ odata_request(ConcordExchange *exchange, ConcordVerb verb,
 			break;
 		case CONCORD_VERB_DELETE:
 		case CONCORD_VERB_PROBE:
+		case CONCORD_VERB_LOOKUP:
 		case CONCORD_VERB_SEND:
 			break;
 	}

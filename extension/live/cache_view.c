@@ -83,19 +83,20 @@ view_flush_all(void)
 {
 	ConcordCacheRow *rows;
 	int			n = concord_cache_rows(&rows);
-	Oid			last = InvalidOid;
+	List	   *seen = NIL;		/* answers of servers stand in any order */
 	int64		flushed = 0;
 
 	for (int i = 0; i < n; i++)
 	{
 		Oid			serverid = rows[i].facts.serverid;
 
+		if (list_member_oid(seen, serverid))
+			continue;
+		seen = lappend_oid(seen, serverid);
 		/* of one that was dropped nobody can have use */
-		if (serverid != last &&
-			(GetForeignServerExtended(serverid, FSV_MISSING_OK) == NULL ||
-			 concord_server_aclcheck(serverid, GetUserId()) == ACLCHECK_OK))
+		if (GetForeignServerExtended(serverid, FSV_MISSING_OK) == NULL ||
+			concord_server_aclcheck(serverid, GetUserId()) == ACLCHECK_OK)
 			flushed += concord_cache_flush(serverid);
-		last = serverid;
 	}
 	return flushed;
 }

@@ -4,7 +4,7 @@
  *	  concord.lookup(): one record of a system by its key.
  *
  * The request is the connector's own for looking at a record: OData's key
- * syntax, a path, or what its definition says for "read" (or else "probe").  A
+ * syntax, a path, or what its definition says for "lookup" (or else "probe").  A
  * key that is one value is the record's id at the system.  One with names, at a
  * system that gives ids itself, is what the record is found by, where the
  * connector has "find".
@@ -152,6 +152,14 @@ lkp_finds(const ConcordExchange *x)
 		 strcmp(connector->protocol->name, "odata") == 0);
 }
 
+/* lkp_verb says how the connector gets a record that is addressed. */
+static ConcordVerb
+lkp_verb(const ConcordConnector *connector)
+{
+	return connector->verbs[CONCORD_VERB_LOOKUP].path != NULL ?
+		CONCORD_VERB_LOOKUP : CONCORD_VERB_PROBE;
+}
+
 /*
  * lkp_exchange makes what a connector needs to write a request: a mapping with
  * this object and key and nothing else.
@@ -192,8 +200,8 @@ lkp_request(ConcordExchange *x, bool *find)
 	*find = lkp_finds(x);
 	if (!*find && x->mapping->options.remote_id_assigned)
 		x->link.remote_id = concord_key_text(x->mapping, x->mapped->keys);
-	request = protocol->look(x, *find ? CONCORD_VERB_FIND : CONCORD_VERB_PROBE,
-							 x->mapped->keys);
+	request = protocol->look(x, *find ? CONCORD_VERB_FIND :
+							 lkp_verb(x->server->connector), x->mapped->keys);
 	concord_exchange_headers(x, request);
 	return request;
 }

@@ -40,6 +40,7 @@ INSERT INTO concord.connector (name, protocol, description, definition, builtin)
 	   "update": {"method": "POST", "path": "json/2/{object}/write", "body": {"ids": ["{key:json}"], "vals": "{body}"}},
 	   "delete": {"method": "POST", "path": "json/2/{object}/unlink", "body": {"ids": ["{key:json}"]}},
 	   "probe": {"method": "POST", "path": "json/2/{object}/read", "body": {"ids": ["{key:json}"], "fields": ["id"]}},
+	   "lookup": {"method": "POST", "path": "json/2/{object}/read", "body": {"ids": ["{key:json}"]}},
 	   "find": {"method": "POST", "path": "json/2/{object}/search_read",
 		 "body": {"domain": [["{key.name}", "=", "{key}"]], "fields": ["id", "{key.name}"], "limit": 2}}, "find_path": "0.id",
 	   "remote_id": "assigned", "remote_id_path": "0", "idempotency_header": "",

@@ -103,6 +103,7 @@ INSERT INTO concord.connector (name, protocol, description, definition, builtin)
 	   "update": {"method": "PATCH", "path": "api/now/table/{object}/{key}", "query": {"sysparm_fields": "sys_id"}, "body": "{body}"},
 	   "delete": {"path": "api/now/table/{object}/{key}"},
 	   "probe": {"path": "api/now/table/{object}/{key}", "query": {"sysparm_fields": "sys_id"}},
+	   "lookup": {"path": "api/now/table/{object}/{key}"},
 	   "find": {"path": "api/now/table/{object}", "query": {"sysparm_query": "{key.name}={key:encoded_query}", "sysparm_fields": "sys_id,{key.name}", "sysparm_limit": "2"}},
 	   "find_path": "result.0.sys_id",
 	   "remote_id": "assigned", "remote_id_path": "result.sys_id", "idempotency_header": "",

@@ -231,4 +231,6 @@ class ServiceNow(Dialect):
             return Answer(204)
         if request.method == "PATCH":
             record.update(request.json())
-        return Answer(200, {"result": {"sys_id": request.segments[4]}})
+        whole = dict({f: str(v) for f, v in record.items()}, sys_id=request.segments[4])
+        fields = request.query.get("sysparm_fields")
+        return Answer(200, {"result": whole if fields is None else {f: whole.get(f, "") for f in fields.split(",")}})

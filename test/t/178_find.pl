@@ -18,14 +18,14 @@ sub sql { return $node->safe_psql('postgres', $_[0]); }
 # other: keys that would name the record "victim" if they were read as more than
 # a value; ends as [rule of the dead letter, or undef: a record of its own]
 my %systems = (
-	servicenow => { user_mapping => "auth 'basic', username 'concord', password 'secret'", object => 'u_customer', name => 'u_name', key => 'u_ref',
+	servicenow => { user_mapping => "auth 'basic', username 'concord', password 'secret'", object => 'u_customer', name => 'u_name', key => 'u_ref', whole => 'result,u_name',
 		other => { 'nobody^ORu_ref=victim' => qr/cannot stand in the request/, 'nobody^NQu_ref=victim' => qr/cannot stand in the request/,
 			'javascript:"victim"' => qr/cannot stand in the request/, ' JavaScript:x' => qr/cannot stand in the request/,
 			'VICTIM' => qr/that record's key is another one/, 'a,victim' => undef, "it's" => undef } },
 	bigcommerce_customers => { url => '/stores/abc/', user_mapping => "auth 'header', header_name 'X-Auth-Token', token 'bc_token'",
 		object => 'customers', name => 'first_name', key => 'email',
 		other => { 'nobody,victim' => qr/cannot stand in the request/, 'a&email:in=victim' => undef, 'VICTIM' => undef } },
-	odoo => { user_mapping => "auth 'bearer', token '6578616d706c65206a736f6e20617069206b6579'", object => 'res.partner', name => 'name', key => 'ref',
+	odoo => { user_mapping => "auth 'bearer', token '6578616d706c65206a736f6e20617069206b6579'", object => 'res.partner', name => 'name', key => 'ref', whole => 'name',
 		other => { '"], "|", ["ref", "=", "victim' => undef, '%' => undef, 'VICTIM' => undef } },
 	sage_intacct => { url => '/ia/api/v1/', user_mapping => "auth 'bearer', token 'intacct_token'", object => 'accounts-receivable/customer', collection => 'customer',
 		name => 'name', key => 'id', other => { '"}}, {"$eq": {"id": "victim' => undef, 'a,victim' => undef } },
@@ -50,6 +50,14 @@ foreach my $name (sort keys %systems)
 		SELECT concord.create_mapping('$name', '$name', '$name', '$s->{object}', '{"$s->{name}": "name"}', '{"$s->{key}": "id"}');
 		INSERT INTO $name VALUES ('victim', 'untouched')});
 	is(sql("SELECT concord.wait_for_delivery('$name', '30s')"), 't', "$name: a record is there");
+	if ($s->{whole})
+	{
+		# a session gets the record by its id, not only what delivery asks for
+		my ($id) = keys %{ $systems->data($name)->{ $s->{object} } };
+		is(sql("SELECT (concord.lookup('$name', '$s->{object}', '$id') #>> '{$s->{whole}}')"), 'untouched', "$name: lookup has all fields");
+		(my $none = $id) =~ tr/0-9a-f/9/;
+		is(sql("SELECT concord.lookup('$name', '$s->{object}', '$none') IS NULL"), 't', "$name: lookup of none");
+	}
 	foreach my $key (sort keys %{ $s->{other} })
 	{
 		my $error = $s->{other}{$key};
