@@ -333,9 +333,13 @@ unit_refers(ConcordCourier *courier, ConcordDelivery **ds, int n)
 {
 	int			blocked = 0;
 
-	/* whether a record has a link is known when its turn has come */
+	/*
+	 * whether a record has a link is known when its turn has come, which it
+	 * has not for who stands behind another one of these
+	 */
 	for (int i = 0; i < n; i++)
-		if (ds[i]->mapped->verdict == CONCORD_SEND && !ds[i]->link_known)
+		if (ds[i]->mapped->verdict == CONCORD_SEND && !ds[i]->link_known &&
+			!unit_behind(ds[i], ds, n))
 			return false;
 	switch (concord_unit_refer(courier, ds, n))
 	{

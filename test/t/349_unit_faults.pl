@@ -209,4 +209,9 @@ ok(@after > $sent + 1, 'what was in doubt is sent again') or diag(scalar(@after)
 my @ids = map { my $set = eval { JSON::PP->new->utf8->decode($_->{body}) }; $set ? map { $_->{body}{AccountId} // () } @{ $set->{compositeRequest} } : "no JSON: $_->{body}" } @after[ $sent .. $#after ];
 is(join(' ', grep { !/^\@\{r\d+\.id\}$/ } @ids), '0"\\1', 'the id that was found, whole') or diag(join "\n", map { "$_->{path} $_->{body}" } ($systems->journal('salesforce'))[-8 .. -1]);
 
+# --- what refers is deleted by the transaction that creates it: done or dead, nobody waits for it
+sql("BEGIN; INSERT INTO account VALUES ('gone', 'Gone', 'assigned'); INSERT INTO contact VALUES ('gone-1', 'gone', 'Gone', 'assigned');"
+	. " DELETE FROM contact WHERE id = 'gone-1'; COMMIT");
+is(sql('SELECT concord.wait_for_delivery(timeout => $$20s$$)'), 't', 'created and deleted at once');
+
 done_testing();
