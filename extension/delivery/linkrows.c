@@ -15,8 +15,8 @@
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "delivery/book.h"
-#include "delivery/insert.h"
 #include "delivery/linkread.h"
+#include "outbox/insert.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
@@ -160,7 +160,8 @@ lkr_new(LkrWriter *writer, const LkrRow *row)
 	Datum	   *values;
 
 	if (writer->insert.rel == NULL)
-		concord_insert_open(&writer->insert, "link_item", CONCORD_LINK_NCOLUMNS);
+		concord_insert_open(&writer->insert, concord_insert_relation("link_item"),
+							CONCORD_LINK_NCOLUMNS);
 	if (writer->insert.n == CONCORD_INSERT_ROWS)
 		lkr_flush(writer);
 	writer->fresh[writer->insert.n] = *row;

@@ -18,9 +18,9 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "commands/sequence.h"
-#include "delivery/insert.h"
 #include "delivery/log.h"
 #include "executor/spi.h"
+#include "outbox/insert.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -176,7 +176,7 @@ concord_log_write(ConcordCourier *courier)
 		if (outcome == 0)
 			continue;
 		if (log.rel == NULL)
-			concord_insert_open(&log, name, LOG_NCOLUMNS);
+			concord_insert_open(&log, concord_insert_relation(name), LOG_NCOLUMNS);
 		if (log.n == CONCORD_INSERT_ROWS)
 			concord_insert_flush(&log, NULL);
 		log_add(&log, d, outcome, d->parked ? d->parked->delivery :

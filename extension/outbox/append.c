@@ -3,8 +3,7 @@
  * append.c
  *	  Append chunks to the outbox.
  *
- * Rows go in with table_multi_insert and an index entry each, past the
- * executor: half the CPU of an INSERT.  The ring turns here, in the
+ * Rows go in past the executor (insert.c).  The ring turns here, in the
  * transaction that finds it due, because then nobody but the one writer
  * decides which table is the current one; the clerk only empties closed
  * tables and marks them free (retain.c).
@@ -13,26 +12,17 @@
  */
 #include "base/compat.h"
 
-#include "access/genam.h"
-#include "access/heapam.h"
-#include "access/table.h"
-#include "access/tableam.h"
 #include "access/xact.h"
 #include "base/settings.h"
-#include "catalog/index.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "executor/tuptable.h"
 #include "outbox/append.h"
+#include "outbox/insert.h"
 #include "outbox/tables.h"
 #include "utils/array.h"
 #include "utils/pg_lsn.h"
-#include "utils/rel.h"
-#include "utils/relcache.h"
 #include "utils/timestamp.h"
-
-/* Rows for one call of table_multi_insert. */
-#define APP_BATCH	200
 
 /* The shortest time between two turns of the ring. */
 #define APP_MIN_TURN_MS	1000
@@ -133,8 +123,6 @@ app_fill(TupleTableSlot *slot, const ConcordChunk *chunk)
 
 	for (int i = 0; i < chunk->nsources; i++)
 		oids[i] = ObjectIdGetDatum(chunk->sources[i]);
-	ExecClearTuple(slot);
-	memset(slot->tts_isnull, 0, sizeof(bool) * CONCORD_OUTBOX_NCOLUMNS);
 	slot->tts_values[CONCORD_OUTBOX_SEQ - 1] = Int64GetDatum(chunk->seq);
 	slot->tts_values[CONCORD_OUTBOX_LAST_SEQ - 1] = Int64GetDatum(chunk->last_seq);
 	slot->tts_values[CONCORD_OUTBOX_NEVENTS - 1] = Int32GetDatum(chunk->nevents);
@@ -153,40 +141,17 @@ app_fill(TupleTableSlot *slot, const ConcordChunk *chunk)
 static void
 app_insert(Oid relid, ConcordChunk **chunks, int nchunks)
 {
-	Relation	rel = table_open(relid, RowExclusiveLock);
-	Relation	index = index_open(concord_primary_key(rel),
-								   RowExclusiveLock);
-	IndexInfo  *info = BuildIndexInfo(index);
-	BulkInsertState bistate = GetBulkInsertState();
-	CommandId	cid = GetCurrentCommandId(true);
-	TupleTableSlot *slots[APP_BATCH];
-	int			nslots = Min(nchunks, APP_BATCH);
+	ConcordInsert insert;
 
-	for (int i = 0; i < nslots; i++)
-		slots[i] = MakeSingleTupleTableSlot(RelationGetDescr(rel),
-											table_slot_callbacks(rel));
-	for (int done = 0; done < nchunks; done += nslots)
+	concord_insert_open(&insert, relid, CONCORD_OUTBOX_NCOLUMNS);
+	for (int i = 0; i < nchunks; i++)
 	{
-		int			n = Min(nchunks - done, nslots);
-
-		for (int i = 0; i < n; i++)
-			app_fill(slots[i], chunks[done + i]);
-		table_multi_insert(rel, slots, n, cid, 0, bistate);
-		for (int i = 0; i < n; i++)
-		{
-			Datum		value = Int64GetDatum(chunks[done + i]->last_seq);
-			bool		isnull = false;
-
-			(void) index_insert(index, &value, &isnull, &slots[i]->tts_tid,
-								rel, UNIQUE_CHECK_YES, false, info);
-		}
+		if (insert.n == CONCORD_INSERT_ROWS)
+			concord_insert_flush(&insert, NULL);
+		app_fill(concord_insert_slot(&insert), chunks[i]);
 	}
-	table_finish_bulk_insert(rel, 0);
-	for (int i = 0; i < nslots; i++)
-		ExecDropSingleTupleTableSlot(slots[i]);
-	FreeBulkInsertState(bistate);
-	index_close(index, RowExclusiveLock);
-	table_close(rel, RowExclusiveLock);
+	concord_insert_flush(&insert, NULL);
+	concord_insert_close(&insert);
 }
 
 /* concord_outbox_append stores chunks, in order, in the current table. */

@@ -119,6 +119,23 @@ while (time < $end)
 ok($moved, 'idle: WAL is given back');
 is($node->safe_psql('postgres', 'SELECT events FROM concord.capture'), $events, 'idle: nothing was captured');
 
+# --- all indexes of the outbox get its rows: one's own, and one that takes the
+# place of the primary key while rows arrive
+my @outbox = map { "concord.outbox_$_" } 0 .. 7;
+$node->safe_psql('postgres', "CREATE INDEX ON $_ (nevents, last_seq)") for @outbox;
+my $writer = Concord::Cluster::start_child('psql', '-X', '-q', '-d', $node->connstr('postgres'),
+	'-c', q(DO $$ BEGIN FOR i IN 1 .. 3000 LOOP INSERT INTO t VALUES (1000000 + i, 'index'); COMMIT; END LOOP; END $$));
+while (waitpid($writer, POSIX::WNOHANG()) == 0)
+{
+	$node->safe_psql('postgres', "REINDEX TABLE CONCURRENTLY $_") for @outbox;
+}
+is($node->safe_psql('postgres', q(SELECT concord.wait_for_capture('60s'))), 't', 'indexes: all is captured');
+sub chunks { return $node->safe_psql('postgres', join ';', $_[0], map { "SELECT count(*), max(last_seq) FROM $_ WHERE $_[1]" } @outbox); }
+my $heap = chunks('SET enable_indexscan = off; SET enable_bitmapscan = off; SET enable_indexonlyscan = off', 'nevents > 0');
+like($heap, qr/^[1-9]/m, 'indexes: there are chunks');
+is(chunks('SET enable_seqscan = off', 'nevents > 0'), $heap, 'indexes: one\'s own has them all');
+is(chunks('SET enable_seqscan = off', 'last_seq > 0'), $heap, 'indexes: so has the one that was made anew');
+
 # --- an asynchronous commit is captured without another one
 $node->safe_psql('postgres', q(SET synchronous_commit = off; INSERT INTO t VALUES (-2, 'async')));
 ok($node->poll(q(SELECT EXISTS (SELECT FROM concord.outbox WHERE new ->> 'note' = 'async'))), 'asynchronous commit');

@@ -1,12 +1,14 @@
 /*-------------------------------------------------------------------------
  *
  * insert.c
- *	  Rows of a bookkeeping transaction that go in past the executor.
+ *	  Rows that go in past the executor.
  *
- * One row for each delivery goes to the log, and one for each new record to
- * the links: with table_multi_insert and an index entry each they cost a
- * quarter of an INSERT of the same batch.  For our own tables only: no
- * triggers, constraints or defaults are looked at.
+ * Chunks go to the outbox, a row for each delivery to the log, and one for
+ * each new record to the links: with table_multi_insert and an index entry each
+ * they cost a quarter to a half of an INSERT of the same batch.  For our own
+ * tables only: no triggers, constraints or defaults are looked at.  But all
+ * indexes are: one may be somebody's own, or about to take the place of ours
+ * (REINDEX CONCURRENTLY).
  *
  *-------------------------------------------------------------------------
  */
@@ -21,7 +23,7 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_type.h"
-#include "delivery/insert.h"
+#include "outbox/insert.h"
 #include "executor/executor.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
@@ -70,18 +72,19 @@ ins_sums(Relation index, const IndexInfo *info)
 	return true;
 }
 
-/* concord_insert_open opens a table of so many columns. */
+/* concord_insert_open opens one of our tables, which has so many columns. */
 void
-concord_insert_open(ConcordInsert *insert, const char *name, int ncolumns)
+concord_insert_open(ConcordInsert *insert, Oid relid, int ncolumns)
 {
 	List	   *indexes;
 	ListCell   *lc;
 
 	memset(insert, 0, sizeof(ConcordInsert));
-	insert->rel = table_open(concord_insert_relation(name), RowExclusiveLock);
+	insert->rel = table_open(relid, RowExclusiveLock);
 	indexes = RelationGetIndexList(insert->rel);
 	if (RelationGetDescr(insert->rel)->natts != ncolumns)
-		elog(ERROR, "table concord.%s is not as it was made", name);
+		elog(ERROR, "table concord.%s is not as it was made",
+			 RelationGetRelationName(insert->rel));
 	foreach(lc, indexes)
 	{
 		Relation	index = index_open(lfirst_oid(lc), RowExclusiveLock);
@@ -95,7 +98,8 @@ concord_insert_open(ConcordInsert *insert, const char *name, int ncolumns)
 		if (insert->nindexes == CONCORD_INSERT_INDEXES)
 			ereport(ERROR,
 					(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-					 errmsg("table concord.%s has more than %d indexes", name,
+					 errmsg("table concord.%s has more than %d indexes",
+							RelationGetRelationName(insert->rel),
 							CONCORD_INSERT_INDEXES),
 					 errhint("Drop those that are not the extension's.")));
 		insert->indexes[insert->nindexes] = index;

@@ -1,12 +1,12 @@
 /*-------------------------------------------------------------------------
  *
  * insert.h
- *	  Rows of a bookkeeping transaction that go in past the executor.
+ *	  Rows that go in past the executor.
  *
  *-------------------------------------------------------------------------
  */
-#ifndef CONCORD_DELIVERY_INSERT_H
-#define CONCORD_DELIVERY_INSERT_H
+#ifndef CONCORD_OUTBOX_INSERT_H
+#define CONCORD_OUTBOX_INSERT_H
 
 #include "base/compat.h"
 
@@ -36,10 +36,9 @@ typedef struct ConcordInsert
 
 /* insert.c */
 extern Oid	concord_insert_relation(const char *name);
-extern void concord_insert_open(ConcordInsert *insert, const char *name,
-								int ncolumns);
+extern void concord_insert_open(ConcordInsert *insert, Oid relid, int ncolumns);
 extern TupleTableSlot *concord_insert_slot(ConcordInsert *insert);
 extern void concord_insert_flush(ConcordInsert *insert, bool *taken);
 extern void concord_insert_close(ConcordInsert *insert);
 
-#endif							/* CONCORD_DELIVERY_INSERT_H */
+#endif							/* CONCORD_OUTBOX_INSERT_H */
