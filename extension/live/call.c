@@ -244,5 +244,6 @@ concord_call(PG_FUNCTION_ARGS)
 		concord_live_check_status(live, fetched.response);
 	result = call_result(&call, &fetched, concord_clock_steady() - start, desc);
 	concord_live_free(live);
+	concord_peer_done(call.peer);
 	PG_RETURN_DATUM(result);
 }

@@ -415,6 +415,7 @@ lkp_result(FunctionCallInfo fcinfo, bool plain)
 		concord_live_ms(PG_GETARG_INTERVAL_P(LKP_MAX_AGE), "max_age", 0);
 	record = lkp_get(peer, x, PG_ARGISNULL(LKP_QUERY) ? NULL :
 					 PG_GETARG_JSONB_P(LKP_QUERY), max_age_ms);
+	concord_peer_done(peer);
 	if (record == NULL)
 		PG_RETURN_NULL();
 	PG_RETURN_JSONB_P(record);

@@ -221,6 +221,7 @@ peer_load(Oid serverid, Oid roleid, uint64 generation)
 	peer->auth = concord_auth_load(serverid, roleid, context);
 	peer->server = concord_server_load(serverid, context);
 	peer->stale = concord_catalog_changing();
+	peer->single = peer->stale;
 	peer_digest(peer);
 
 	/* from here on it is the session's, and freed by peer_sweep */
@@ -291,6 +292,14 @@ concord_peer_get(Oid serverid, Oid roleid)
 				 errdetail("Its option environment is \"%s\", which is not what pg_concord.environment says of this database server.",
 						   peer->server->environment)));
 	return peer;
+}
+
+/* concord_peer_done frees a peer that nobody else can have been given. */
+void
+concord_peer_done(ConcordPeer *peer)
+{
+	if (peer->single && peer->pins == 0)
+		peer_free(peer);
 }
 
 void

@@ -27,6 +27,8 @@ typedef struct ConcordPeer
 	dlist_node	node;
 	MemoryContext context;
 	bool		stale;			/* something it was made of has changed */
+	bool		single;			/* made while definitions change: given to one
+								 * caller only */
 	uint64		generation;		/* of definitions, when it was made */
 	uint64		transaction;	/* that used it last */
 	int			pins;			/* requests */
@@ -44,6 +46,13 @@ extern ConcordPeer *concord_peer_get(Oid serverid, Oid roleid);
 
 /* concord_peer_get_any does without the look at the environment. */
 extern ConcordPeer *concord_peer_get_any(Oid serverid, Oid roleid);
+
+/*
+ * concord_peer_done is for who got a peer and has no use for it any more: one
+ * that was read for this call only, in a transaction that has changed
+ * definitions, is freed at once.
+ */
+extern void concord_peer_done(ConcordPeer *peer);
 
 /* A request needs its peer, and the account, until it has ended. */
 extern void concord_peer_pin(ConcordPeer *peer);
