@@ -132,13 +132,19 @@
 							  keys, NULL, NIL, private)
 #endif
 
-/* 16 keeps updated columns beside the range table. */
-#if PG_VERSION_NUM < 160000
-#define concord_updated_columns(root, rti, rte)	((rte)->updatedCols)
+/* 18 has generated columns that are not stored. */
+#include "catalog/pg_attribute.h"
+#ifdef ATTRIBUTE_GENERATED_VIRTUAL
+#define concord_attribute_virtual(att) \
+	((att)->attgenerated == ATTRIBUTE_GENERATED_VIRTUAL)
 #else
-#define concord_updated_columns(root, rti, rte) \
-	get_rel_all_updated_cols(root, find_base_rel(root, rti))
+#define concord_attribute_virtual(att)	false
 #endif
+
+/* Columns that an UPDATE sets, and generated ones that follow from them. */
+#include "optimizer/inherit.h"
+#define concord_updated_columns(root, rti) \
+	get_rel_all_updated_cols(root, find_base_rel(root, rti))
 
 /* 16 tells tables from outer joins among what a foreign scan reads. */
 #if PG_VERSION_NUM < 160000
@@ -158,7 +164,10 @@
 #define concord_scan_user(node, plan, rti) \
 	(exec_rt_fetch(rti, (node)->ss.ps.state)->checkAsUser)
 #define concord_modify_user(state, info) \
-	(exec_rt_fetch((info)->ri_RangeTableIndex, state)->checkAsUser)
+	(exec_rt_fetch((info)->ri_RangeTableIndex > 0 ? \
+				   (info)->ri_RangeTableIndex : \
+				   (info)->ri_RootResultRelInfo->ri_RangeTableIndex, \
+				   state)->checkAsUser)
 #else
 #define concord_scan_user(node, plan, rti)	((plan)->checkAsUser)
 #define concord_modify_user(state, info) \

@@ -45,7 +45,7 @@ typedef struct ConcordForeignColumn
 	Oid			collation;
 } ConcordForeignColumn;
 
-/* A foreign table; columns[attnum - 1], with attnum 0 where one was dropped. */
+/* A foreign table; columns[attnum - 1], with attnum 0 where one was dropped or is virtual. */
 typedef struct ConcordForeignTable
 {
 	Oid			relid;

@@ -79,6 +79,7 @@ extern bool concord_filter_write(StringInfo buf, List *clauses,
  * concord_filter_list finds the list among clauses: its parameter, or -1, and
  * its column.
  */
-extern int	concord_filter_list(List *clauses, AttrNumber *attnum);
+extern int	concord_filter_list(List *clauses, const ConcordReading *reading,
+								AttrNumber *attnum);
 
 #endif							/* CONCORD_FDW_FILTER_H */

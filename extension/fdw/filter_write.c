@@ -29,10 +29,14 @@ typedef struct FlwWriter
 
 /* concord_filter_list finds the list among clauses. */
 int
-concord_filter_list(List *clauses, AttrNumber *attnum)
+concord_filter_list(List *clauses, const ConcordReading *reading,
+					AttrNumber *attnum)
 {
 	ListCell   *lc;
 	ListCell   *cell;
+
+	if (!reading->odata && reading->templates[CONCORD_OP_IN] == NULL)
+		return -1;
 
 	foreach(lc, clauses)
 	{
@@ -84,6 +88,9 @@ flw_list(const FlwWriter *w, StringInfo buf, int param,
 	bool		in = (w->reading->operators & (1 << CONCORD_OP_IN)) != 0;
 	bool		any;
 
+	/* the connector had one when the query was planned */
+	if (!w->reading->odata && template == NULL)
+		return FLW_ALWAYS;
 	initStringInfo(&name);
 	concord_url_escape(&name, column->name, "/");
 	if (w->values == NULL)
@@ -108,16 +115,22 @@ flw_list(const FlwWriter *w, StringInfo buf, int param,
 	}
 	else
 	{
-		const char *at = strstr(template, "{name}");
-		const char *to = strstr(template, "{values}");
-
-		if (at > to)
-			return FLW_ALWAYS;
-		appendBinaryStringInfo(buf, template, at - template);
-		appendStringInfoString(buf, name.data);
-		appendBinaryStringInfo(buf, at + 6, to - at - 6);
-		any = flw_values(w, buf, column, "", ",");
-		appendStringInfoString(buf, to + 8);
+		any = false;
+		for (const char *p = template; *p;)
+		{
+			if (strncmp(p, "{name}", 6) == 0)
+			{
+				appendStringInfoString(buf, name.data);
+				p += 6;
+			}
+			else if (strncmp(p, "{values}", 8) == 0)
+			{
+				any = flw_values(w, buf, column, "", ",");
+				p += 8;
+			}
+			else
+				appendStringInfoChar(buf, *p++);
+		}
 	}
 	return any ? FLW_WRITTEN : FLW_NEVER;
 }

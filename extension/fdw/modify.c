@@ -49,11 +49,15 @@ typedef struct ModState
 	MemoryContext context;		/* of one row or batch */
 } ModState;
 
-/* mod_key_name names the junk column of a key column. */
+/*
+ * mod_key_name names the junk column of a key column.  Partitions of one table
+ * share those of the same name, so it tells all that may differ.
+ */
 static char *
-mod_key_name(AttrNumber attnum)
+mod_key_name(const ConcordForeignColumn *column)
 {
-	return psprintf("concord_key_%d", attnum);
+	return psprintf("concord_key_%d_%u_%d_%u", column->attnum, column->typid,
+					column->typmod, column->collation);
 }
 
 /* concord_fdw_add_targets adds the junk columns of an UPDATE or DELETE. */
@@ -76,14 +80,16 @@ concord_fdw_add_targets(PlannerInfo *root, Index rtindex,
 		add_row_identity_var(root, makeVar(rtindex, column->attnum,
 										   column->typid, column->typmod,
 										   column->collation, 0),
-							 rtindex, mod_key_name(column->attnum));
+							 rtindex, mod_key_name(column));
 	}
 	add_row_identity_var(root, makeVar(rtindex, SelfItemPointerAttributeNumber,
 									   TIDOID, -1, InvalidOid, 0),
 						 rtindex, "ctid");
+	/* as core has it for triggers: of no type of its own, so shared */
 	if (root->parse->commandType == CMD_DELETE &&
 		root->parse->returningList != NIL)
-		add_row_identity_var(root, makeWholeRowVar(rte, rtindex, 0, false),
+		add_row_identity_var(root, makeVar(rtindex, InvalidAttrNumber, RECORDOID,
+										   -1, InvalidOid, 0),
 							 rtindex, MOD_WHOLE_ROW);
 }
 
@@ -115,6 +121,20 @@ mod_check(const ConcordForeignTable *table, CmdType operation, List *columns)
 	}
 }
 
+/* mod_all lists all columns; write.c leaves out what is not written. */
+static List *
+mod_all(const ConcordForeignTable *table)
+{
+	List	   *columns = NIL;
+
+	for (int i = 0; i < table->ncolumns; i++)
+	{
+		if (table->columns[i].attnum != 0)
+			columns = lappend_int(columns, i + 1);
+	}
+	return columns;
+}
+
 /* concord_fdw_plan_modify says which columns are written. */
 List *
 concord_fdw_plan_modify(PlannerInfo *root, ModifyTable *plan, Index rtindex,
@@ -125,29 +145,28 @@ concord_fdw_plan_modify(PlannerInfo *root, ModifyTable *plan, Index rtindex,
 	Relation	rel = table_open(rte->relid, NoLock);
 	ConcordForeignTable *table = concord_fdw_table(rel);
 	List	   *columns = NIL;
+	bool		triggers;
 
 	if (operation == CMD_INSERT)
-	{
-		for (int i = 0; i < table->ncolumns; i++)
-		{
-			if (table->columns[i].attnum != 0 &&
-				!TupleDescAttr(RelationGetDescr(rel), i)->attgenerated)
-				columns = lappend_int(columns, i + 1);
-		}
-	}
+		columns = mod_all(table);
 	else if (operation == CMD_UPDATE)
 	{
-		Bitmapset  *updated = concord_updated_columns(root, rtindex, rte);
+		Bitmapset  *updated = concord_updated_columns(root, rtindex);
 		int			col = -1;
 
 		while ((col = bms_next_member(updated, col)) >= 0)
 		{
 			AttrNumber	attnum = col + FirstLowInvalidHeapAttributeNumber;
 
-			if (attnum > 0)
+			/* what follows from others is sent if the system takes it */
+			if (attnum > 0 && table->columns[attnum - 1].attnum != 0 &&
+				!(TupleDescAttr(RelationGetDescr(rel), attnum - 1)->attgenerated &&
+				  table->columns[attnum - 1].read_only))
 				columns = lappend_int(columns, attnum);
 		}
 	}
+	triggers = operation == CMD_UPDATE && rel->trigdesc != NULL &&
+		rel->trigdesc->trig_update_before_row;
 	table_close(rel, NoLock);
 	if (plan->onConflictAction != ONCONFLICT_NONE)
 		ereport(ERROR,
@@ -155,6 +174,9 @@ concord_fdw_plan_modify(PlannerInfo *root, ModifyTable *plan, Index rtindex,
 				 errmsg("foreign table \"%s\" does not take ON CONFLICT",
 						table->relname)));
 	mod_check(table, operation, columns);
+	/* a trigger may set other columns than the statement does */
+	if (triggers)
+		columns = mod_all(table);
 	return list_make1(columns);
 }
 
@@ -210,7 +232,7 @@ concord_fdw_begin_modify(ModifyTableState *mtstate, ResultRelInfo *info,
 	{
 		state->keys[i] =
 			ExecFindJunkAttributeInTlist(plan->targetlist,
-										 mod_key_name(state->table->keys[i]));
+										 mod_key_name(&state->table->columns[state->table->keys[i] - 1]));
 		if (!AttributeNumberIsValid(state->keys[i]))
 			elog(ERROR, "could not find junk column of key column %d",
 				 state->table->keys[i]);
@@ -225,18 +247,13 @@ void
 concord_fdw_begin_insert(ModifyTableState *mtstate, ResultRelInfo *info)
 {
 	ConcordForeignTable *table = concord_fdw_table(info->ri_RelationDesc);
-	List	   *columns = NIL;
+	List	   *columns = mod_all(table);
 
 	if (info->ri_FdwState != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("rows cannot be moved into foreign table \"%s\", which the statement updates, too",
 						table->relname)));
-	for (int i = 0; i < table->ncolumns; i++)
-	{
-		if (table->columns[i].attnum != 0)
-			columns = lappend_int(columns, i + 1);
-	}
 	mod_check(table, CMD_INSERT, columns);
 	mod_begin(mtstate->ps.state, info, CMD_INSERT, columns,
 			  info->ri_projectReturning != NULL);
@@ -299,13 +316,23 @@ mod_returned(ModState *state, ConcordWrite *write, TupleTableSlot *slot)
 					 errmsg("a row of foreign table \"%s\" was written and cannot be read for RETURNING",
 							state->table->relname)));
 	}
+	old = MemoryContextSwitchTo(state->context);
 	values = palloc(sizeof(Datum) * (state->table->ncolumns + 1));
 	nulls = palloc(sizeof(bool) * (state->table->ncolumns + 1));
-	old = MemoryContextSwitchTo(state->context);
 	concord_scan_take(state->reading, record, -1, values, nulls);
 	MemoryContextSwitchTo(old);
 	ExecForceStoreHeapTuple(heap_form_tuple(slot->tts_tupleDescriptor, values,
 											nulls), slot, true);
+}
+
+/* mod_send sends rows; what that takes is gone with the next. */
+static void
+mod_send(ModState *state, ConcordWrite **writes, int n)
+{
+	MemoryContext old = MemoryContextSwitchTo(state->context);
+
+	concord_writer_send(state->writer, writes, n);
+	MemoryContextSwitchTo(old);
 }
 
 /* concord_fdw_insert writes one row. */
@@ -320,7 +347,7 @@ concord_fdw_insert(EState *estate, ResultRelInfo *info, TupleTableSlot *slot,
 	slot_getallattrs(slot);
 	write = concord_writer_begin(state->writer, slot->tts_values,
 								 slot->tts_isnull, NULL, NULL, state->context);
-	concord_writer_send(state->writer, &write, 1);
+	mod_send(state, &write, 1);
 	if (state->returning)
 		mod_returned(state, write, slot);
 	concord_write_free(write);
@@ -345,7 +372,7 @@ concord_fdw_batch_insert(EState *estate, ResultRelInfo *info,
 										 slots[i]->tts_isnull, NULL, NULL,
 										 state->context);
 	}
-	concord_writer_send(state->writer, writes, *n);
+	mod_send(state, writes, *n);
 	for (int i = 0; i < *n; i++)
 		concord_write_free(writes[i]);
 	return slots;
@@ -438,7 +465,7 @@ concord_fdw_update(EState *estate, ResultRelInfo *info, TupleTableSlot *slot,
 	write = concord_writer_begin(state->writer, slot->tts_values,
 								 slot->tts_isnull, keys,
 								 mod_tag(state, planslot), state->context);
-	concord_writer_send(state->writer, &write, 1);
+	mod_send(state, &write, 1);
 	if (state->returning)
 		mod_returned(state, write, slot);
 	concord_write_free(write);
@@ -460,7 +487,7 @@ concord_fdw_delete(EState *estate, ResultRelInfo *info, TupleTableSlot *slot,
 	write = concord_writer_begin(state->writer, NULL, NULL,
 								 mod_keys(state, planslot),
 								 mod_tag(state, planslot), state->context);
-	concord_writer_send(state->writer, &write, 1);
+	mod_send(state, &write, 1);
 	gone = write->gone;
 	concord_write_free(write);
 	if (gone)

@@ -20,6 +20,7 @@
 #include "catalog/pg_type.h"
 #include "commands/explain.h"
 #include "executor/executor.h"
+#include "fdw/filter_parts.h"
 #include "fdw/plan.h"
 #include "fdw/routine.h"
 #include "miscadmin.h"
@@ -27,11 +28,15 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
+#include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/sortsupport.h"
 #include "utils/typcache.h"
+
+/* Of a query string with a list in it; systems take 8 kB and more. */
+#define SCN_MAX_LENGTH	6000
 
 /* scn_expand writes $expand of the navigations that wanted columns are in. */
 static void
@@ -260,7 +265,8 @@ concord_fdw_begin_scan(ForeignScanState *node, int eflags)
 		scan->query.single = true;
 	}
 	scn_output(scan, plan);
-	scan->list_param = concord_filter_list(scan->clauses, &scan->list_column);
+	scan->list_param = concord_filter_list(scan->clauses, scan->reading,
+										   &scan->list_column);
 
 	scan->nparams = list_length(plan->fdw_exprs);
 	scan->params = palloc(sizeof(ExprState *) * (scan->nparams + 1));
@@ -346,11 +352,21 @@ scn_start(ConcordScan *scan)
 	else if (scan->list_at++ > 0)
 		return false;
 	initStringInfo(&buf);
-	if (!scan->count && scan->select != NULL)
-		appendStringInfoString(&buf, scan->select);
-	possible = concord_filter_write(&buf, scan->clauses, scan->table,
-									scan->reading, scan->odata2, &scan->values,
-									&whole);
+	for (;;)
+	{
+		resetStringInfo(&buf);
+		if (!scan->count && scan->select != NULL)
+			appendStringInfoString(&buf, scan->select);
+		possible = concord_filter_write(&buf, scan->clauses, scan->table,
+										scan->reading, scan->odata2,
+										&scan->values, &whole);
+		/* long values: fewer of them at a time */
+		if (scan->list_param < 0 || scan->values.nlist < 2 ||
+			buf.len <= SCN_MAX_LENGTH)
+			break;
+		scan->list_at -= scan->values.nlist - scan->values.nlist / 2;
+		scan->values.nlist /= 2;
+	}
 	if (!possible)
 		return scan->list_param >= 0 ? scn_start(scan) : false;
 	Assert(whole || scan->query.limit < 0);
@@ -392,21 +408,42 @@ scn_begin(ForeignScanState *node)
 	MemoryContextSwitchTo(old);
 }
 
+/* scn_numeric makes a numeric of a number. */
+static Datum
+scn_numeric(Oid type, Datum value)
+{
+	switch (getBaseType(type))
+	{
+		case INT2OID:
+			return DirectFunctionCall1(int2_numeric, value);
+		case INT4OID:
+			return DirectFunctionCall1(int4_numeric, value);
+		case INT8OID:
+			return DirectFunctionCall1(int8_numeric, value);
+		default:
+			return value;
+	}
+}
+
 /*
  * scn_strange says whether a record does not belong to the part of the list
  * that was asked for.  A system that does not mind case gives a record for each
- * of two values in two parts, and it would come twice.
+ * of two values in two parts, one that ignores the filter gives it in every
+ * part, and it would come more than once.
  */
 static bool
 scn_strange(ConcordScan *scan, const Datum *values, const bool *nulls)
 {
 	int			place = -1;
 	Oid			type = scan->values.list_type;
+	Oid			own;
+	Datum		value;
+	bool		numbers;
+	bool		convert;
 	int16		len;
 	bool		byval;
 
-	if (scan->list_param < 0 || scan->list_length <= scan->list_size ||
-		(type != TEXTOID && type != VARCHAROID))
+	if (scan->list_param < 0 || scan->values.nlist >= scan->list_length)
 		return false;
 	for (int i = 0; i < scan->noutput; i++)
 	{
@@ -415,11 +452,16 @@ scn_strange(ConcordScan *scan, const Datum *values, const bool *nulls)
 	}
 	if (place < 0 || nulls[place])
 		return true;
+	own = scan->table->columns[scan->list_column - 1].typid;
+	numbers = concord_flt_local(type) == CONCORD_TYPE_NUMBER;
+	convert = numbers && (type != own || type == NUMERICOID);
+	value = convert ? scn_numeric(own, values[place]) : values[place];
 	get_typlenbyval(type, &len, &byval);
 	for (int i = 0; i < scan->values.nlist; i++)
 	{
-		if (datumIsEqual(scan->values.list[i], values[place], byval, len) ||
-			datum_image_eq(scan->values.list[i], values[place], byval, len))
+		if (convert ? DatumGetBool(DirectFunctionCall2(numeric_eq, value,
+													   scn_numeric(type, scan->values.list[i]))) :
+			datum_image_eq(scan->values.list[i], value, byval, len))
 			return false;
 	}
 	return true;

@@ -182,7 +182,8 @@ concord_fdw_table(Relation rel)
 	{
 		Form_pg_attribute att = TupleDescAttr(desc, i);
 
-		if (!att->attisdropped)
+		/* one that is computed when it is read is not the system's */
+		if (!att->attisdropped && !concord_attribute_virtual(att))
 			tbl_column(table, options, att);
 	}
 	return table;

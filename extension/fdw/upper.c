@@ -15,6 +15,7 @@
  */
 #include "fdw/plan.h"
 
+#include "access/sysattr.h"
 #include "catalog/pg_type.h"
 #include "fdw/routine.h"
 #include "nodes/nodeFuncs.h"
@@ -104,6 +105,7 @@ upp_final(PlannerInfo *root, RelOptInfo *output)
 	ConcordPlanned *planned;
 	ConcordPathInfo info = {.limit = -1};
 	PathTarget *target = root->upper_targets[UPPERREL_FINAL];
+	Bitmapset  *used = NULL;
 	Path	   *all;
 	double		rows;
 
@@ -123,6 +125,10 @@ upp_final(PlannerInfo *root, RelOptInfo *output)
 	}
 	/* every column that the result needs must be one of ours */
 	if (target == NULL || contain_subplans((Node *) target->exprs))
+		return;
+	pull_varattnos((Node *) target->exprs, base->relid, &used);
+	if (bms_next_member(used, -1) >= 0 &&
+		bms_next_member(used, -1) <= 0 - FirstLowInvalidHeapAttributeNumber)
 		return;
 	all = base->cheapest_total_path;
 	rows = info.limit >= 0 ? info.limit : Max(1, base->rows - info.skip);
