@@ -16,7 +16,7 @@
  * What one lane reads of another's row may not be on disk yet, so it is flushed
  * before the lane goes on: after a crash no lane stands before a barrier that
  * another has left.  Lanes look at each other's rows, at first every few
- * milliseconds, and ever less often while nothing becomes of it: the system of
+ * milliseconds, and the less often the longer they have waited: the system of
  * another may be down for hours.  A mapping whose keys change all the time is not
  * one to divide.
  *
@@ -34,8 +34,9 @@
 #include "executor/spi.h"
 #include "utils/timestamp.h"
 
-#define BAR_LOOK_US		INT64CONST(5000)	/* between two looks, at first */
-#define BAR_LOOK_MOST_US	INT64CONST(320000)	/* ... in the end */
+#define BAR_LOOK_US		INT64CONST(5000)	/* between two looks, at least */
+#define BAR_LOOK_MOST_US	INT64CONST(320000)	/* ... at most */
+#define BAR_LOOK_PART	8		/* ... this part of what was waited already */
 
 /* concord_barrier_reach notes that the next event concerns other lanes, too. */
 void
@@ -48,6 +49,7 @@ concord_barrier_reach(ConcordLane *lane, const ConcordEvent *event, bool ours)
 	lane->barrier = event->seq;
 	lane->barrier_ours = ours;
 	lane->barrier_open = false;
+	lane->barrier_since = 0;
 	lane->barrier_look_us = BAR_LOOK_US;
 	lane->barrier_truncate = event->op == CONCORD_OP_TRUNCATE;
 	concord_event_hashes(lane->definition->mapping, event, &hash, &old_hash);
@@ -152,7 +154,6 @@ concord_barriers_check(ConcordCourier *courier)
 	dlist_iter	iter;
 
 	courier->barred = false;
-	courier->barred_until = courier->now + BAR_LOOK_MOST_US;
 	dlist_foreach(iter, &courier->watched)
 	{
 		ConcordLane *lane = dlist_container(ConcordLane, watched.node, iter.cur);
@@ -174,16 +175,39 @@ concord_barriers_check(ConcordCourier *courier)
 				  courier->now - lane->barrier_at >= lane->barrier_look_us))
 		{
 			lane->barrier_at = courier->now;
+			if (lane->barrier_since == 0)
+				lane->barrier_since = courier->now;
 			bar_look(courier, lane);
-			lane->barrier_look_us = Min(2 * lane->barrier_look_us,
-										BAR_LOOK_MOST_US);
+			lane->barrier_look_us =
+				Max(BAR_LOOK_US, Min((courier->now - lane->barrier_since) / BAR_LOOK_PART,
+									 BAR_LOOK_MOST_US));
 		}
-		if (lane->barrier == 0)
-			continue;
-		courier->barred = true;
-		courier->barred_until = Min(courier->barred_until,
-									bar_next(courier, lane));
+		if (lane->barrier != 0)
+			courier->barred = true;
 	}
+}
+
+/*
+ * concord_barriers_next says when to look at the lanes that stand at a barrier.
+ * To be asked at the end of a turn: what was written down in it may have been
+ * all that was waited for.
+ */
+TimestampTz
+concord_barriers_next(ConcordCourier *courier)
+{
+	TimestampTz next = courier->now + BAR_LOOK_MOST_US;
+	dlist_iter	iter;
+
+	if (!courier->barred)
+		return next;
+	dlist_foreach(iter, &courier->watched)
+	{
+		ConcordLane *lane = dlist_container(ConcordLane, watched.node, iter.cur);
+
+		if (lane->state == CONCORD_LANE_OPEN && lane->barrier != 0)
+			next = Min(next, bar_next(courier, lane));
+	}
+	return next;
 }
 
 /* concord_barrier_takes: the lane may take an event at or before a barrier. */

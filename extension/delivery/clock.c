@@ -65,6 +65,7 @@ clk_lane(ConcordLane *lane, int64 by)
 	clk_move(&lane->heal_at, by);
 	clk_move(&lane->hold_until, by);
 	clk_move(&lane->barrier_at, by);
+	clk_move(&lane->barrier_since, by);
 	dlist_foreach(iter, &lane->routes)
 	{
 		ConcordRoute *route = dlist_container(ConcordRoute, node, iter.cur);
@@ -94,7 +95,6 @@ clk_jumped(ConcordCourier *courier, int64 by)
 		clk_lane(dlist_container(ConcordLane, node, iter.cur), by);
 	clk_move(&courier->ended_since, by);
 	clk_move(&courier->booked_at, by);
-	clk_move(&courier->barred_until, by);
 	clk_move(&courier->swept_at, by);
 	for (int i = 0; i < CONCORD_MAX_COURIERS; i++)
 		clk_move(&courier->missed[i], by);

@@ -423,6 +423,7 @@ typedef struct ConcordLane
 	bool		barrier_open;	/* its turn has come */
 	bool		barrier_truncate;
 	int32		barrier_hash[2];	/* of its keys */
+	TimestampTz barrier_since;	/* of the first look; 0: none yet */
 	TimestampTz barrier_at;		/* of the last look */
 	int64		barrier_look_us;	/* until the next one */
 	struct ConcordAhead *ahead; /* what is newer than they are; ahead.c */
@@ -470,7 +471,6 @@ typedef struct ConcordCourier
 	TimestampTz missed[CONCORD_MAX_COURIERS];	/* since when one does not; 0:
 												 * it does */
 	bool		barred;			/* a lane stands at a barrier */
-	TimestampTz barred_until;	/* ... and is looked at again */
 	ConcordHttp *http;
 	struct ResourceOwnerData *owner;	/* for what protocols need outside of
 										 * transactions */
@@ -670,6 +670,7 @@ extern void concord_barrier_reach(ConcordLane *lane, const ConcordEvent *event,
 extern bool concord_barrier_settled(const ConcordLane *lane);
 extern bool concord_barrier_takes(const ConcordLane *lane);
 extern void concord_barriers_check(ConcordCourier *courier);
+extern TimestampTz concord_barriers_next(ConcordCourier *courier);
 
 /* ahead.c */
 extern const ConcordRelation *concord_row_relation(const ConcordMapping *mapping);

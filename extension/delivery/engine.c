@@ -283,7 +283,7 @@ eng_wait_ms(ConcordCourier *courier)
 	if (courier->nended > 0)
 		eng_sooner(&until, now + ENG_BOOK_WAIT_MS * INT64CONST(1000));
 	if (courier->barred)
-		eng_sooner(&until, courier->barred_until);
+		eng_sooner(&until, concord_barriers_next(courier));
 	eng_sooner(&until, courier->chores_at);
 	dlist_foreach(iter, &courier->systems)
 	{
