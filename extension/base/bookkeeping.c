@@ -91,3 +91,28 @@ concord_bookkeeping_reset(void)
 	replorigin_session_origin = InvalidRepOriginId;
 	bk_active = false;
 }
+
+/* concord_error_caught takes an error, but one that ends the process. */
+ErrorData *
+concord_error_caught(MemoryContext context)
+{
+	ErrorData  *error;
+
+	MemoryContextSwitchTo(context);
+	error = CopyErrorData();
+	if (error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN)
+		PG_RE_THROW();
+	FlushErrorState();
+	return error;
+}
+
+/* concord_bookkeeping_caught is the same, and ends transactions. */
+ErrorData *
+concord_bookkeeping_caught(MemoryContext context)
+{
+	ErrorData  *error = concord_error_caught(context);
+
+	AbortOutOfAnyTransaction();
+	concord_bookkeeping_reset();
+	return error;
+}

@@ -40,4 +40,17 @@ extern bool concord_bookkeeping_active(void);
  */
 extern void concord_bookkeeping_reset(void);
 
+/*
+ * concord_error_caught, in a worker's PG_CATCH: the error, copied into context,
+ * which is the current one then, and no longer pending.  One that ends the
+ * process is raised again.
+ */
+extern ErrorData *concord_error_caught(MemoryContext context);
+
+/*
+ * concord_bookkeeping_caught is the same where the PG_TRY had transactions of
+ * its own, in the bracket or not: they are aborted.
+ */
+extern ErrorData *concord_bookkeeping_caught(MemoryContext context);
+
 #endif							/* CONCORD_BOOKKEEPING_H */

@@ -169,15 +169,8 @@ concord_access_get(ConcordCourier *courier, List **known,
 	}
 	PG_CATCH();
 	{
-		ErrorData  *error;
+		ErrorData  *error = concord_bookkeeping_caught(courier->turn);
 
-		MemoryContextSwitchTo(courier->turn);
-		error = CopyErrorData();
-		if (error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN)
-			PG_RE_THROW();
-		FlushErrorState();
-		AbortOutOfAnyTransaction();
-		concord_bookkeeping_reset();
 		if (error->sqlerrcode == ERRCODE_INSUFFICIENT_PRIVILEGE)
 			*denial = error->message;
 		else

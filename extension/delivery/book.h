@@ -46,6 +46,7 @@ extern void concord_book_run(ConcordBookRows *rows);
 
 /* linkrows.c */
 extern bool concord_link_write(ConcordCourier *courier);
+extern int	concord_child_rows(const ConcordDelivery *d);
 
 /* bookrows.c: exceptions and systems */
 extern void concord_book_exceptions(ConcordCourier *courier);

@@ -115,14 +115,7 @@ cho_usable(ConcordCourier *courier, ConcordMapping *m)
 	}
 	PG_CATCH();
 	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(courier->turn);
-		error = CopyErrorData();
-		if (error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN)
-			PG_RE_THROW();
-		FlushErrorState();
-		AbortOutOfAnyTransaction();
+		(void) concord_bookkeeping_caught(courier->turn);
 		usable = false;
 	}
 	PG_END_TRY();

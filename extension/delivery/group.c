@@ -26,6 +26,7 @@
  */
 #include "base/compat.h"
 
+#include "base/bookkeeping.h"
 #include "connector/batch.h"
 #include "delivery/group.h"
 #include "utils/memutils.h"
@@ -248,11 +249,7 @@ grp_pack(ConcordCourier *courier, ConcordGroup *group, ErrorData **error)
 	}
 	PG_CATCH();
 	{
-		MemoryContextSwitchTo(group->members[0]->context);
-		*error = CopyErrorData();
-		if ((*error)->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN)
-			PG_RE_THROW();
-		FlushErrorState();
+		*error = concord_error_caught(group->members[0]->context);
 	}
 	PG_END_TRY();
 	CurrentResourceOwner = NULL;
@@ -310,13 +307,7 @@ grp_unpack(ConcordCourier *courier, ConcordGroup *group,
 	}
 	PG_CATCH();
 	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(group->context);
-		error = CopyErrorData();
-		if (error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN)
-			PG_RE_THROW();
-		FlushErrorState();
+		(void) concord_error_caught(group->context);
 	}
 	PG_END_TRY();
 	CurrentResourceOwner = NULL;

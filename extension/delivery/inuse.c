@@ -99,20 +99,6 @@ inu_die(ConcordCourier *courier, ConcordDelivery *d, const char *id,
 	d->end = CONCORD_END_DEAD;
 }
 
-/* inu_children counts the rows that went along with a delivery. */
-static int
-inu_children(const ConcordDelivery *d)
-{
-	int			n = 0;
-
-	if (d->end != CONCORD_END_DONE || d->exchange == NULL ||
-		d->exchange->children == NULL || d->lane->gone)
-		return 0;
-	for (int i = 0; i < d->exchange->mapped->nchildren; i++)
-		n += d->exchange->mapped->children[i].n;
-	return n;
-}
-
 /* inu_put adds one id, or (NULL) a record that is gone. */
 static void
 inu_put(ConcordBookRows *rows, int32 mapping, const ConcordMapped *m,
@@ -135,7 +121,7 @@ inu_put_children(ConcordBookRows *rows, ConcordDelivery *d, ConcordDelivery **ds
 	const ConcordExchange *x = d->exchange;
 	bool		any = false;
 
-	if (inu_children(d) == 0)
+	if (concord_child_rows(d) == 0)
 		return false;
 	for (int i = 0; i < x->mapped->nchildren; i++)
 	{
@@ -175,7 +161,7 @@ concord_link_in_use(ConcordCourier *courier)
 	if (courier->nended == 0)
 		return false;
 	dlist_foreach(iter, &courier->ended)
-		max += 1 + inu_children(dlist_container(ConcordDelivery, list_node, iter.cur));
+		max += 1 + concord_child_rows(dlist_container(ConcordDelivery, list_node, iter.cur));
 	ds = palloc(sizeof(ConcordDelivery *) * max);
 	concord_book_begin(&rows, &inu_find, max);
 	dlist_foreach(iter, &courier->ended)

@@ -255,9 +255,9 @@ lkr_is_leave(const ConcordDelivery *d)
 	return d->parked != NULL && d->parked->leaving;
 }
 
-/* lkr_child_rows counts the rows that went along with a delivery. */
-static int
-lkr_child_rows(const ConcordDelivery *d)
+/* concord_child_rows counts the rows that went along with a delivery. */
+int
+concord_child_rows(const ConcordDelivery *d)
 {
 	int			n = 0;
 
@@ -279,7 +279,7 @@ lkr_children(ConcordCourier *courier)
 	int			n = 0;
 
 	dlist_foreach(iter, &courier->ended)
-		n += lkr_child_rows(dlist_container(ConcordDelivery, list_node, iter.cur));
+		n += concord_child_rows(dlist_container(ConcordDelivery, list_node, iter.cur));
 	if (n == 0)
 		return false;
 	concord_book_begin(&rows, &lkr_child, n);
@@ -289,7 +289,7 @@ lkr_children(ConcordCourier *courier)
 											 iter.cur);
 		const ConcordExchange *x = d->exchange;
 
-		if (lkr_child_rows(d) == 0)
+		if (concord_child_rows(d) == 0)
 			continue;
 		for (int i = 0; i < x->mapped->nchildren; i++)
 		{

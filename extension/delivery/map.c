@@ -213,25 +213,6 @@ map_alone(ConcordDefinition *definition, const ConcordEvent *const *events, int 
 	return concord_mapping_eval(definition->compiled, events, n, context);
 }
 
-/*
- * map_caught takes an error, in a PG_CATCH of what had transactions of its own;
- * but one that ends the process.
- */
-static ErrorData *
-map_caught(ConcordCourier *courier)
-{
-	ErrorData  *error;
-
-	MemoryContextSwitchTo(courier->turn);
-	error = CopyErrorData();
-	if (error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN)
-		PG_RE_THROW();
-	FlushErrorState();
-	AbortOutOfAnyTransaction();
-	concord_bookkeeping_reset();
-	return error;
-}
-
 /* map_events lists the events of deliveries. */
 static const ConcordEvent **
 map_events(ConcordCourier *courier, ConcordDelivery **ds, int n)
@@ -278,7 +259,7 @@ map_eval(ConcordCourier *courier, ConcordLane *lane, ConcordDelivery **ds, int n
 	}
 	PG_CATCH();
 	{
-		failure = map_caught(courier);
+		failure = concord_bookkeeping_caught(courier->turn);
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(caller);
@@ -459,7 +440,7 @@ map_together(ConcordCourier *courier, MapLane *lanes, int nlanes)
 	}
 	PG_CATCH();
 	{
-		map_caught(courier);
+		concord_bookkeeping_caught(courier->turn);
 		failed = true;
 	}
 	PG_END_TRY();

@@ -140,16 +140,7 @@ rt_admit(ConcordCourier *courier, const ConcordLane *lane,
 	}
 	PG_CATCH();
 	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(courier->turn);
-		error = CopyErrorData();
-		if (error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN)
-			PG_RE_THROW();
-		FlushErrorState();
-		AbortOutOfAnyTransaction();
-		concord_bookkeeping_reset();
-		failure = error->message;
+		failure = concord_bookkeeping_caught(courier->turn)->message;
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(courier->turn);

@@ -19,6 +19,7 @@
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "auth/auth.h"
+#include "base/bookkeeping.h"
 #include "common/hashfn.h"
 #include "delivery/group.h"
 #include "delivery/log.h"
@@ -354,11 +355,7 @@ concord_send_ask(ConcordCourier *courier, ConcordDelivery *d, ConcordSendAsk ask
 	}
 	PG_CATCH();
 	{
-		MemoryContextSwitchTo(d->context);
-		error = CopyErrorData();
-		if (error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN)
-			PG_RE_THROW();
-		FlushErrorState();
+		error = concord_error_caught(d->context);
 		/* a look-up in the catalogs has one of its own */
 		if (IsTransactionState())
 			AbortCurrentTransaction();

@@ -19,6 +19,7 @@
 #include "base/compat.h"
 
 #include "access/xlog.h"
+#include "base/bookkeeping.h"
 #include "connector/batch.h"
 #include "delivery/group.h"
 #include "delivery/log.h"
@@ -369,11 +370,7 @@ unit_pack(ConcordCourier *courier, ConcordUnit *unit)
 	}
 	PG_CATCH();
 	{
-		MemoryContextSwitchTo(unit->context);
-		error = CopyErrorData();
-		if (error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN)
-			PG_RE_THROW();
-		FlushErrorState();
+		error = concord_error_caught(unit->context);
 	}
 	PG_END_TRY();
 	CurrentResourceOwner = NULL;
@@ -549,13 +546,7 @@ unit_unpack(ConcordCourier *courier, ConcordUnit *unit,
 	}
 	PG_CATCH();
 	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(unit->context);
-		error = CopyErrorData();
-		if (error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN)
-			PG_RE_THROW();
-		FlushErrorState();
+		(void) concord_error_caught(unit->context);
 	}
 	PG_END_TRY();
 	CurrentResourceOwner = NULL;
