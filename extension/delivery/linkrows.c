@@ -184,6 +184,8 @@ lkr_new(LkrWriter *writer, const LkrRow *row)
 	slot->tts_isnull[CONCORD_LINK_FIELDS] = row->fields == NULL;
 	values[CONCORD_LINK_ROUTE] = Int32GetDatum(row->route);
 	slot->tts_isnull[CONCORD_LINK_ROUTE] = row->route == 0;
+	slot->tts_isnull[CONCORD_LINK_BASE] = true;
+	slot->tts_isnull[CONCORD_LINK_REMOTE_CHANGED] = true;
 	values[CONCORD_LINK_CHANGED_AT] =
 		TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
 	ExecStoreVirtualTuple(slot);

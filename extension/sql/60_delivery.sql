@@ -130,7 +130,9 @@ CREATE TABLE concord.link_item (
 	assigned		bool NOT NULL DEFAULT false,	-- remote_id is one that the system gave
 	covered			pg_snapshot,		-- went along with its parent's create: what was seen then
 	fields			bytea,				-- 8 bytes for each field of that image (patch 'changed')
-	route			int					-- where the record is, in concord.route; NULL: the mapping's server
+	route			int,				-- where the record is, in concord.route; NULL: the mapping's server
+	base			jsonb,				-- of shared fields: what both sides had last, as text
+	remote_changed	timestamptz			-- of the newest record that came from there
 ) WITH (fillfactor = 80);
 -- what is stored plainly is compared where it lies, in the index, too; keys are short
 ALTER TABLE concord.link_item ALTER local_key SET STORAGE PLAIN;
