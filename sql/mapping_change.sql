@@ -28,7 +28,7 @@ SELECT concord.alter_mapping('change', fields => '{"Total": "totl"}');
 SELECT concord.alter_mapping('change', fields => '{"Total": null, "ID": null}');
 SELECT concord.alter_mapping('change', options => '{"nuls": "omit"}');
 SELECT concord.alter_mapping('change', fields => '[]');
-SELECT concord.alter_mapping('change', push => 'off');
+SELECT concord.alter_mapping('change', push => 'batch');
 SELECT concord.alter_mapping('nothing', fields => '{}');
 SELECT concord.alter_mapping(NULL, fields => '{}');
 SELECT concord.revert_mapping('change', 99);

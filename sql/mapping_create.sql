@@ -60,7 +60,7 @@ SELECT try(fields => '"note"');
 -- fields
 SELECT try('{"A": 5}');
 SELECT try('{"A": null}');
-SELECT try('{"A": {"value": "note", "owner": "create_erp"}}');
+SELECT try('{"A": {"value": "note", "owner": "create_er"}}');
 SELECT try('{"A": {"value": "note", "children": "items"}}');
 SELECT try('{"A": {"valu": "note"}}');
 SELECT try('{"A": {"on": "create"}}');

@@ -23,6 +23,7 @@
 #include "catalog/indexing.h"
 #include "catalog/mapping_definition.h"
 #include "catalog/namespace.h"
+#include "catalog/ownership.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_index.h"
 #include "catalog/pg_type.h"
@@ -448,6 +449,7 @@ map_row(HeapTuple tuple, TupleDesc desc)
 		map_broken(mapping, "the table is gone");
 	else if (!concord_mapping_source_key(mapping, CurrentMemoryContext))
 		map_broken(mapping, "the table has no primary key any more");
+	concord_ownership_resolve(mapping);
 	return mapping;
 }
 

@@ -37,6 +37,21 @@ typedef enum ConcordFieldOn
 	CONCORD_ON_UPDATE,
 } ConcordFieldOn;
 
+/* Who wins where both sides have changed a shared column. */
+typedef enum ConcordPolicy
+{
+	CONCORD_POLICY_NONE,		/* not shared: its owner does */
+	CONCORD_POLICY_NEWEST,		/* the later change */
+	CONCORD_POLICY_ADDITIVE,	/* both: the difference is applied */
+	CONCORD_POLICY_MANUAL,		/* a person decides */
+	CONCORD_POLICY_LOCAL,
+	CONCORD_POLICY_REMOTE,
+} ConcordPolicy;
+
+/* Names of owners that are no servers. */
+#define CONCORD_OWNER_LOCAL		"local"
+#define CONCORD_OWNER_SHARED	"shared"
+
 /* One remote field, or one part of the remote key. */
 typedef struct ConcordField
 {
@@ -44,6 +59,19 @@ typedef struct ConcordField
 	char	   *expression;		/* SQL text */
 	ConcordFieldOn on;
 	char	   *children;		/* a mapping whose rows go along; NULL: none */
+	char	   *column;			/* the local column it is bound to; NULL: none */
+	bool		column_given;	/* or else the expression is that column */
+	char	   *apply;			/* expression over remote that gives the
+								 * column's value; NULL: the remote value */
+	char	   *owner_name;		/* as given: local, shared, a server; NULL */
+	ConcordPolicy policy_given;
+
+	/* who owns the column, and what follows: catalog/ownership.h */
+	Oid			owner;			/* a server; InvalidOid: this database */
+	bool		shared;			/* several systems and this database may */
+	ConcordPolicy policy;		/* of a shared one */
+	bool		pushed;			/* it is sent to the mapping's server */
+	bool		pulled;			/* it is taken from there */
 } ConcordField;
 
 /* A check: its name is what a dead letter says. */
@@ -67,6 +95,49 @@ typedef struct ConcordDepend
 	Oid			relid;			/* InvalidOid: it is gone, or not looked up */
 	List	   *columns;		/* of ConcordDependColumn * */
 } ConcordDepend;
+
+typedef enum ConcordPullMethod
+{
+	CONCORD_PULL_DEFAULT,		/* the best that the connector has */
+	CONCORD_PULL_DELTA,			/* the system's own feed of changes */
+	CONCORD_PULL_SINCE,			/* what has changed since a time */
+	CONCORD_PULL_FULL,			/* all, compared */
+} ConcordPullMethod;
+
+/* Option pull: how records are fetched. */
+typedef struct ConcordPullOptions
+{
+	ConcordPullMethod method;
+	char	   *changed;		/* remote field that says when; NULL: the
+								 * connector's */
+	int			every_ms;		/* 0: only concord.pull() */
+	int			overlap_ms;		/* read again before since; -1: default */
+	bool		insert;			/* records without a row make one */
+	bool		remove;			/* records that are gone delete theirs */
+	char	   *filter;			/* in the connector's own words, or NULL */
+} ConcordPullOptions;
+
+/* Option receive: what is where in a message.  Paths are dotted. */
+typedef struct ConcordReceiveOptions
+{
+	bool		fetch;			/* it only names the record: read that */
+	char	   *record;			/* path of the record; NULL: the body is it */
+	char	   *id;				/* path of the record's id; NULL: by its key */
+	char	   *kind;			/* path of what happened, or NULL */
+	List	   *deleted;		/* of char *: values of kind that say it is
+								 * gone */
+	char	   *changed;		/* path of when it changed, or NULL */
+} ConcordReceiveOptions;
+
+/* A rule of option match; they are tried in order. */
+typedef struct ConcordMatchRule
+{
+	char	   *name;			/* as a match tells it */
+	char	   *remote;			/* a remote field that equals local */
+	char	   *local;			/* expression over the row */
+	char	   *expression;		/* or a condition over the row and remote;
+								 * NULL where the two above are given */
+} ConcordMatchRule;
 
 /* Delivery options of CONTRACT.md, parsed; text where a connector decides. */
 typedef struct ConcordMappingOptions
@@ -126,6 +197,9 @@ typedef struct ConcordMappingOptions
 	int			batch_size;		/* events in a request; 0: the server's */
 	int			batch_bytes;	/* 0: the connector's */
 	int			linger_ms;		/* how long to wait for more events */
+	ConcordPullOptions *pull;	/* NULL: nothing is fetched */
+	ConcordReceiveOptions *receive; /* NULL: nothing is received */
+	List	   *match;			/* of ConcordMatchRule * */
 } ConcordMappingOptions;
 
 typedef struct ConcordMapping
@@ -142,7 +216,9 @@ typedef struct ConcordMapping
 	Oid			definer;		/* InvalidOid where the role does not exist */
 	char	   *definer_name;
 	char	   *search_path;	/* stored at creation */
-	char	   *push;			/* event; later issues add batch, off */
+	char	   *push;			/* event, off; later issues add batch */
+	bool		push_off;		/* nothing is sent */
+	bool		pulls;			/* a field is pulled */
 
 	int32		version;
 	List	   *fields;			/* of ConcordField * */

@@ -15,11 +15,21 @@
  */
 #include "catalog/mapping_definition.h"
 
+#include "nodes/parsenodes.h"
+#include "parser/parser.h"
 #include "utils/builtins.h"
 
-/* Members of a field's object that exist in later versions only. */
-static const char *const def_later_members[] = {
-	"apply", "policy",
+static const char *const def_members[] = {
+	"apply", "children", "column", "on", "owner", "policy", "value",
+};
+
+static const char *const def_policies[] = {
+	[CONCORD_POLICY_NONE] = NULL,
+	[CONCORD_POLICY_NEWEST] = "newest",
+	[CONCORD_POLICY_ADDITIVE] = "additive",
+	[CONCORD_POLICY_MANUAL] = "manual",
+	[CONCORD_POLICY_LOCAL] = "local",
+	[CONCORD_POLICY_REMOTE] = "remote",
 };
 
 /* concord_definition_members lists an object's members. */
@@ -84,24 +94,40 @@ def_require_text(const JsonbValue *value, const char *member, const char *what,
 	return concord_definition_text(value);
 }
 
-/* def_refuse_member raises for a member of a field that is not known here. */
+/* concord_definition_policy_name names a policy; NULL for none. */
+const char *
+concord_definition_policy_name(ConcordPolicy policy)
+{
+	return def_policies[policy];
+}
+
+/* concord_definition_policy reads the name of a policy, or raises. */
+ConcordPolicy
+concord_definition_policy(const char *name)
+{
+	for (int i = CONCORD_POLICY_NONE + 1; i < lengthof(def_policies); i++)
+	{
+		if (strcmp(name, def_policies[i]) == 0)
+			return i;
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("unrecognized conflict policy \"%s\"", name),
+			 errhint("%s", concord_definition_hint(name, def_policies + 1,
+												   lengthof(def_policies) - 1))));
+	return CONCORD_POLICY_NONE; /* keep compiler quiet */
+}
+
+/* def_refuse_member raises for a member of a field that is not known. */
 static void
 def_refuse_member(const char *member, const char *what, const char *name)
 {
-	for (int i = 0; i < lengthof(def_later_members); i++)
-	{
-		if (strcmp(member, def_later_members[i]) == 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("member \"%s\" of %s \"%s\" is not available in this version",
-							member, what, name),
-					 errhint("Available members are value, column, on, owner and children.")));
-	}
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("unrecognized member \"%s\" of %s \"%s\"",
 					member, what, name),
-			 errhint("Valid members are value, column, on, owner and children.")));
+			 errhint("%s", concord_definition_hint(member, def_members,
+												   lengthof(def_members)))));
 }
 
 /* def_field_on reads when a field is sent. */
@@ -122,60 +148,159 @@ def_field_on(const char *text, const char *name)
 	return CONCORD_ON_ALWAYS;	/* keep compiler quiet */
 }
 
+/*
+ * def_bare_column returns the column that an expression is and no more, or
+ * NULL.  Whether the table has it is not known here; with a qualifier it is
+ * found when the expression is compiled.
+ */
+static char *
+def_bare_column(const char *expression)
+{
+	static const char *const letters = "_abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+	MemoryContext context = CurrentMemoryContext;
+	List	   *volatile raw = NIL;
+	char	   *text;
+	Node	   *node;
+	SelectStmt *select;
+
+	/* what holds anything but one word is none: most need no parser */
+	text = pstrdup(expression + strspn(expression, " \t\r\n\f("));
+	if (text[0] == '\0' ||
+		(text[0] != '"' && !IS_HIGHBIT_SET(text[0]) &&
+		 strchr(letters, text[0]) == NULL) ||
+		(text[0] != '"' && strpbrk(text, "'|+*/<>=:,;-.[\"") != NULL))
+		return NULL;
+	/* the parser takes no lock or resource */
+	PG_TRY();
+	{
+		raw = raw_parser(psprintf("SELECT (%s\n)", expression),
+						 RAW_PARSE_DEFAULT);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		FlushErrorState();
+	}
+	PG_END_TRY();
+	if (list_length(raw) != 1 ||
+		!IsA(linitial_node(RawStmt, raw)->stmt, SelectStmt))
+		return NULL;
+	select = (SelectStmt *) linitial_node(RawStmt, raw)->stmt;
+	if (list_length(select->targetList) != 1)
+		return NULL;
+	node = linitial_node(ResTarget, select->targetList)->val;
+	if (!IsA(node, ColumnRef) || list_length(((ColumnRef *) node)->fields) != 1 ||
+		!IsA(linitial(((ColumnRef *) node)->fields), String))
+		return NULL;
+	return pstrdup(strVal(linitial(((ColumnRef *) node)->fields)));
+}
+
+/* def_field_incomplete raises for a field that lacks a column. */
+static void
+def_field_incomplete(const ConcordField *field, const char *what,
+					 const char *member)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("%s \"%s\" has \"%s\" but is bound to no column",
+					what, field->name, member),
+			 errdetail("What comes from a system goes into a column of the table."),
+			 errhint("Name it, as in {\"column\": \"credit_limit\"}.")));
+}
+
+/* def_field_owner raises where owner and policy contradict each other. */
+static void
+def_field_owner(const ConcordField *field, const char *what)
+{
+	bool		shared = field->owner_name != NULL &&
+		strcmp(field->owner_name, CONCORD_OWNER_SHARED) == 0;
+
+	if (shared && field->policy_given == CONCORD_POLICY_NONE)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s \"%s\" is shared and has no policy",
+						what, field->name),
+				 errhint("Say what holds where both sides change it: %s.",
+						 "newest, additive, manual, local or remote")));
+	if (!shared && field->policy_given != CONCORD_POLICY_NONE)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s \"%s\" has policy \"%s\" but is not shared",
+						what, field->name,
+						def_policies[field->policy_given]),
+				 errdetail("A column with one owner has no conflicts to decide."),
+				 errhint("Set its \"owner\" to \"shared\", or leave the policy out.")));
+	if (field->column == NULL && field->owner_name != NULL &&
+		strcmp(field->owner_name, CONCORD_OWNER_LOCAL) != 0)
+		def_field_incomplete(field, what, "owner");
+	if (field->column == NULL && field->apply != NULL)
+		def_field_incomplete(field, what, "apply");
+}
+
+/* def_field_children makes a field of children, which is nothing else. */
+static void
+def_field_children(ConcordField *field, const JsonbValue *value,
+				   const char *what)
+{
+	if (list_length(concord_definition_members(value->val.binary.data, what)) > 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s \"%s\" has children and other members",
+						what, field->name),
+				 errhint("Children go along when the record is created: {\"%s\": {\"children\": \"mapping\"}}.",
+						 field->name)));
+	field->expression = pstrdup("NULL");
+	field->on = CONCORD_ON_CREATE;
+}
+
 /* def_field_object reads a field that is an object. */
 static void
 def_field_object(ConcordField *field, const JsonbValue *value, const char *what)
 {
 	ListCell   *lc;
-	char	   *column = NULL;
 
 	foreach(lc, concord_definition_members(value->val.binary.data, what))
 	{
 		ConcordJsonMember *member = lfirst(lc);
+		bool		known = false;
 		char	   *text;
 
-		if (strcmp(member->name, "value") != 0 &&
-			strcmp(member->name, "column") != 0 &&
-			strcmp(member->name, "on") != 0 &&
-			strcmp(member->name, "children") != 0 &&
-			strcmp(member->name, "owner") != 0)
+		for (int i = 0; i < lengthof(def_members) && !known; i++)
+			known = strcmp(member->name, def_members[i]) == 0;
+		if (!known)
 			def_refuse_member(member->name, what, field->name);
 
 		text = def_require_text(&member->value, member->name, what, field->name);
 		if (strcmp(member->name, "value") == 0)
 			field->expression = text;
 		else if (strcmp(member->name, "column") == 0)
-			column = text;
+		{
+			field->column = text;
+			field->column_given = true;
+		}
 		else if (strcmp(member->name, "on") == 0)
 			field->on = def_field_on(text, field->name);
 		else if (strcmp(member->name, "children") == 0)
 			field->children = text;
-		else if (strcmp(text, "local") != 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("owner \"%s\" of field \"%s\" is not available in this version",
-							text, field->name),
-					 errhint("The only owner available is \"local\": fields are pushed.")));
+		else if (strcmp(member->name, "apply") == 0)
+			field->apply = text;
+		else if (strcmp(member->name, "policy") == 0)
+			field->policy_given = concord_definition_policy(text);
+		else
+			field->owner_name = text;
 	}
 	if (field->children != NULL)
-	{
-		if (list_length(concord_definition_members(value->val.binary.data, what)) > 1)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("%s \"%s\" has children and other members",
-							what, field->name),
-					 errhint("Children go along when the record is created: {\"%s\": {\"children\": \"mapping\"}}.",
-							 field->name)));
-		field->expression = pstrdup("NULL");
-		field->on = CONCORD_ON_CREATE;
-	}
-	if (field->expression == NULL && column != NULL)
-		field->expression = pstrdup(quote_identifier(column));
+		def_field_children(field, value, what);
+	else if (field->expression == NULL && field->column != NULL)
+		field->expression = pstrdup(quote_identifier(field->column));
 	if (field->expression == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("%s \"%s\" has neither a value nor a column",
 						what, field->name)));
+	if (field->column == NULL)
+		field->column = def_bare_column(field->expression);
+	def_field_owner(field, what);
 }
 
 /* def_check_name raises for names that cannot be written as JSON members. */
@@ -237,7 +362,10 @@ concord_definition_fields(JsonbContainer *container, const char *what,
 		field->name = member->name;
 		field->on = CONCORD_ON_ALWAYS;
 		if (member->value.type == jbvString)
+		{
 			field->expression = concord_definition_text(&member->value);
+			field->column = def_bare_column(field->expression);
+		}
 		else if (!plain && def_is_object(&member->value))
 			def_field_object(field, &member->value, what);
 		else
@@ -365,6 +493,7 @@ concord_definition_parse(ConcordMapping *mapping, Jsonb *definition)
 	mapping->push = def_text_member(definition, "push");
 	if (mapping->push == NULL)
 		mapping->push = pstrdup("event");
+	mapping->push_off = strcmp(mapping->push, "off") == 0;
 
 	container = def_object_member(definition, "fields");
 	mapping->fields = container == NULL ? NIL :

@@ -39,6 +39,35 @@ extern List *concord_definition_fields(JsonbContainer *container,
 /* concord_mapping_option_known says whether an option is one of a mapping. */
 extern bool concord_mapping_option_known(const char *name);
 
+/* concord_definition_policy reads the name of a conflict policy, or raises. */
+extern ConcordPolicy concord_definition_policy(const char *name);
+
+extern const char *concord_definition_policy_name(ConcordPolicy policy);
+
+/*
+ * concord_definition_closest returns the candidate that a mistyped name is
+ * closest to, or NULL; of those that are NULL none.
+ */
+extern const char *concord_definition_closest(const char *name,
+											  const char *const *candidates,
+											  int ncandidates);
+
+/* concord_definition_hint lists what there is, the closest one first. */
+extern char *concord_definition_hint(const char *name,
+									 const char *const *candidates,
+									 int ncandidates);
+
+/*
+ * concord_definition_duration reads an interval into milliseconds; false
+ * where a value is none.
+ */
+extern bool concord_definition_duration(const JsonbValue *value, double *ms);
+
+/* sync_options.c: options pull, receive and match, each raising by name. */
+extern ConcordPullOptions *concord_definition_pull(const JsonbValue *value);
+extern ConcordReceiveOptions *concord_definition_receive(const JsonbValue *value);
+extern List *concord_definition_match(const JsonbValue *value);
+
 /* concord_definition_options reads options over their defaults. */
 extern void concord_definition_options(JsonbContainer *container,
 									   ConcordMappingOptions *options);

@@ -63,6 +63,8 @@ static void mop_service(const MopOption *option, const JsonbValue *value,
 						ConcordMappingOptions *options);
 static void mop_route(const MopOption *option, const JsonbValue *value,
 					  ConcordMappingOptions *options);
+static void mop_sync(const MopOption *option, const JsonbValue *value,
+					 ConcordMappingOptions *options);
 
 /* Words: the position is the value of an enum, or false and true. */
 static const char *const mop_unchanged[] = {"send", "suppress", NULL};
@@ -94,6 +96,7 @@ static const MopOption mop_options[] = {
 	{"depends", mop_depends, 0, NULL, 0},
 	{"if_match", mop_text_word, MOP_AT(if_match), mop_if_match, 0},
 	{"linger", mop_duration, MOP_AT(linger_ms), NULL, 0},
+	{"match", mop_sync, MOP_AT(match), NULL, 0},
 	{"nulls", mop_flag, MOP_AT(omit_nulls), mop_nulls, 0},
 	{"numbers", mop_flag, MOP_AT(numbers_as_strings), mop_numbers, 0},
 	{"on_dead", mop_flag, MOP_AT(block_on_dead), mop_on_dead, 0},
@@ -102,6 +105,8 @@ static const MopOption mop_options[] = {
 	{"ordering", mop_ordering, 0, NULL, 0},
 	{"parent", mop_parent, 0, NULL, 0},
 	{"patch", mop_flag, MOP_AT(patch_changed), mop_patch, 0},
+	{"pull", mop_sync, MOP_AT(pull), NULL, 0},
+	{"receive", mop_sync, MOP_AT(receive), NULL, 0},
 	{"remote_id", mop_flag, MOP_AT(remote_id_assigned), mop_remote_id, MOP_AT(remote_id_given)},
 	{"remote_id_path", mop_path, MOP_AT(remote_id_path), NULL, 0},
 	{"remote_id_type", mop_text_word, MOP_AT(remote_id_type), mop_remote_id_type, 0},
@@ -121,7 +126,7 @@ static const MopOption mop_options[] = {
 
 /* Known, but of a later version. */
 static const char *const mop_later[] = {
-	"match", "path", "pull", "receive", "sla",
+	"path", "sla",
 };
 
 /* What belongs to the server. */
@@ -464,18 +469,15 @@ mop_size(const MopOption *option, const JsonbValue *value,
 				   "It is a number of bytes, from 1024 to 67108864.", options);
 }
 
-/* mop_duration reads an interval into milliseconds. */
-static void
-mop_duration(const MopOption *option, const JsonbValue *value,
-			 ConcordMappingOptions *options)
+/* concord_definition_duration reads an interval into milliseconds. */
+bool
+concord_definition_duration(const JsonbValue *value, double *ms)
 {
-	const char *hint = "It is an interval, as \"1s\" or \"5 min\".";
 	MemoryContext context = CurrentMemoryContext;
 	Interval   *volatile interval = NULL;
-	double		ms;
 
 	if (value->type != jbvString)
-		mop_invalid(option, hint);
+		return false;
 	/* interval_in takes no lock or resource, and does not name the option */
 	PG_TRY();
 	{
@@ -491,13 +493,38 @@ mop_duration(const MopOption *option, const JsonbValue *value,
 	}
 	PG_END_TRY();
 	if (interval == NULL)
-		mop_invalid(option, hint);
-	ms = interval->time / 1000.0 +
+		return false;
+	*ms = interval->time / 1000.0 +
 		interval->day * (double) SECS_PER_DAY * 1000.0 +
 		interval->month * 30.0 * SECS_PER_DAY * 1000.0;
+	return true;
+}
+
+/* mop_duration reads an interval. */
+static void
+mop_duration(const MopOption *option, const JsonbValue *value,
+			 ConcordMappingOptions *options)
+{
+	double		ms;
+
+	if (!concord_definition_duration(value, &ms))
+		mop_invalid(option, "It is an interval, as \"1s\" or \"5 min\".");
 	if (ms < 1 || ms > 7 * (double) SECS_PER_DAY * 1000.0)
 		mop_invalid(option, "It is an interval from 1 millisecond to 7 days.");
 	*(int *) ((char *) options + option->offset) = (int) ms;
+}
+
+/* mop_sync reads an option of the way back; it says itself what is wrong. */
+static void
+mop_sync(const MopOption *option, const JsonbValue *value,
+		 ConcordMappingOptions *options)
+{
+	if (option->offset == MOP_AT(pull))
+		options->pull = concord_definition_pull(value);
+	else if (option->offset == MOP_AT(receive))
+		options->receive = concord_definition_receive(value);
+	else
+		options->match = concord_definition_match(value);
 }
 
 /* mop_path reads the dotted path of a value in an answer. */
@@ -575,30 +602,43 @@ mop_list(void)
 	return buf.data;
 }
 
-/* mop_closest returns the option whose name is closest to a mistyped one. */
-static const char *
-mop_closest(const char *name)
+/* concord_definition_closest returns what a mistyped name may stand for. */
+const char *
+concord_definition_closest(const char *name, const char *const *candidates,
+						   int ncandidates)
 {
 	const char *closest = NULL;
 	int			best = Min(MOP_MAX_EDITS, (int) strlen(name) / 2 + 1);
 
 	if (strlen(name) > NAMEDATALEN)
 		return NULL;
-	for (int i = 0; i < lengthof(mop_options); i++)
+	for (int i = 0; i < ncandidates; i++)
 	{
-		const char *candidate = mop_options[i].name;
 		int			edits;
 
-		edits = varstr_levenshtein_less_equal(name, strlen(name), candidate,
-											  strlen(candidate), 1, 1, 1,
+		if (candidates[i] == NULL)
+			continue;
+		edits = varstr_levenshtein_less_equal(name, strlen(name), candidates[i],
+											  strlen(candidates[i]), 1, 1, 1,
 											  best, true);
 		if (edits < best)
 		{
 			best = edits;
-			closest = candidate;
+			closest = candidates[i];
 		}
 	}
 	return closest;
+}
+
+/* mop_closest returns the option whose name is closest to a mistyped one. */
+static const char *
+mop_closest(const char *name)
+{
+	const char *names[lengthof(mop_options)];
+
+	for (int i = 0; i < lengthof(mop_options); i++)
+		names[i] = mop_options[i].name;
+	return concord_definition_closest(name, names, lengthof(names));
 }
 
 /* concord_mapping_option_known says whether an option is one of a mapping. */

@@ -75,6 +75,8 @@ concord_drop_mapping(PG_FUNCTION_ARGS)
 	if (adm_table_exists(mapping))
 		concord_captured_lock(mapping->source);
 	concord_store_delete(mapping->id);
+	if (adm_table_exists(mapping))
+		concord_owner_store(mapping, true);
 	if (OidIsValid(mapping->source))
 		concord_captured_release(mapping->source);
 	concord_depends_release(mapping, NULL);

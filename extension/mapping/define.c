@@ -21,6 +21,7 @@
 #include "catalog/mapping_definition.h"
 #include "executor/spi.h"
 #include "fmgr.h"
+#include "lib/stringinfo.h"
 #include "mapping/compile.h"
 #include "mapping/hooks.h"
 #include "miscadmin.h"
@@ -94,37 +95,60 @@ def_require(const char *value, const char *argument)
 				 errmsg("argument \"%s\" must not be null or empty", argument)));
 }
 
-/* def_word raises where a word is not the one that this version has. */
-static void
-def_word(const char *value, const char *argument, const char *only,
-		 const char *const *later)
+/* A word of an argument, and whether this version has it. */
+typedef struct DefWord
 {
-	if (value == NULL || strcmp(value, only) == 0)
+	const char *word;
+	bool		later;
+} DefWord;
+
+/* def_word raises where a word is none that this version has. */
+static void
+def_word(const char *value, const char *argument, const DefWord *words)
+{
+	StringInfoData valid;
+
+	if (value == NULL)
 		return;
-	for (; *later != NULL; later++)
+	initStringInfo(&valid);
+	for (const DefWord *word = words; word->word != NULL; word++)
 	{
-		if (strcmp(value, *later) == 0)
+		if (strcmp(value, word->word) == 0 && !word->later)
+			return;
+		if (!word->later)
+			appendStringInfo(&valid, "%s\"%s\"", valid.len > 0 ? " and " : "",
+							 word->word);
+	}
+	for (const DefWord *word = words; word->word != NULL; word++)
+	{
+		if (strcmp(value, word->word) == 0)
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 					 errmsg("%s \"%s\" is not available in this version",
 							argument, value),
-					 errhint("The only value available is \"%s\".", only)));
+					 errhint("Values available are %s.", valid.data)));
 	}
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("invalid value \"%s\" for argument \"%s\"", value, argument),
-			 errhint("The only value available is \"%s\".", only)));
+			 errhint("Values available are %s.", valid.data)));
 }
 
 /* def_check_words checks push and initial. */
 static void
 def_check_words(const char *push, const char *initial)
 {
-	static const char *const later_push[] = {"batch", "off", NULL};
-	static const char *const later_initial[] = {"snapshot", "match", NULL};
+	static const DefWord pushes[] = {{"event", false}, {"off", false}, {"batch", true}, {NULL}};
+	static const DefWord initials[] = {{"none", false}, {"match", false}, {"snapshot", true}, {NULL}};
 
-	def_word(push, "push", "event", later_push);
-	def_word(initial, "initial", "none", later_initial);
+	def_word(push, "push", pushes);
+	def_word(initial, "initial", initials);
+	if (initial != NULL && strcmp(initial, "match") == 0 &&
+		concord_mapping_match_hook == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("%s \"%s\" is not available in this version",
+						"initial", "match")));
 }
 
 /* def_push_text writes a text member of a definition. */
@@ -214,6 +238,7 @@ def_parse(ConcordMapping *mapping, Jsonb *definition)
 						get_rel_name(mapping->source)),
 				 errdetail("Without a key its rows cannot be told apart."),
 				 errhint("Add a primary key, or use ALTER TABLE ... REPLICA IDENTITY USING INDEX with a unique index.")));
+	concord_owner_check(mapping);
 	concord_compile_check(mapping);
 	concord_documents_check(mapping);
 	if (concord_mapping_check_hook != NULL)
@@ -316,6 +341,7 @@ def_create(DefRequest *request)
 		mapping->id = concord_store_mapping(mapping, request->comment);
 	mapping->version = concord_store_version(mapping, definition,
 											 request->comment);
+	concord_owner_store(mapping, false);
 	concord_depends_capture(existing, mapping);
 	concord_depends_store(mapping);
 	concord_depends_release(existing, mapping);
@@ -325,6 +351,8 @@ def_create(DefRequest *request)
 			concord_captured_add(request->source);
 		concord_store_start(mapping->id, mapping->version);
 	}
+	if (request->initial != NULL && strcmp(request->initial, "match") == 0)
+		concord_mapping_match_hook(mapping);
 	return mapping->version;
 }
 
@@ -410,6 +438,7 @@ def_new_version(ConcordMapping *mapping, Jsonb *definition,
 	mapping->local_key = NIL;
 	def_parse(mapping, definition);
 	version = concord_store_version(mapping, definition, comment);
+	concord_owner_store(mapping, false);
 	concord_depends_capture(&old, mapping);
 	concord_depends_store(mapping);
 	concord_depends_release(&old, mapping);

@@ -50,6 +50,17 @@ extern void concord_depends_release(const ConcordMapping *old,
 									const ConcordMapping *mapping);
 extern void concord_depends_store(const ConcordMapping *mapping);
 
+/* ---------- owner.c: owners that fields name ---------- */
+
+/*
+ * Checks the columns that fields are bound to and the owners that they name;
+ * sets whether they are pushed or pulled.
+ */
+extern void concord_owner_check(ConcordMapping *mapping);
+
+/* Writes those owners; gone: the mapping is dropped. */
+extern void concord_owner_store(const ConcordMapping *mapping, bool gone);
+
 /* ---------- store.c: rows of definitions ---------- */
 
 /* Returns a version's definition (0: the current one), or raises. */

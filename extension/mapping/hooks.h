@@ -33,6 +33,13 @@ extern ConcordRegisterHook concord_mapping_register_hook;
 typedef void (*ConcordCheckHook) (const ConcordMapping *mapping);
 extern ConcordCheckHook concord_mapping_check_hook;
 
+/*
+ * Matches the rows of a new mapping with records that exist (initial 'match');
+ * called in the transaction that creates it, once it is stored.
+ */
+typedef void (*ConcordMatchHook) (const ConcordMapping *mapping);
+extern ConcordMatchHook concord_mapping_match_hook;
+
 /* What would be sent for an event. */
 typedef struct ConcordPreview
 {

@@ -23,6 +23,7 @@
 ConcordCaptureHook concord_mapping_capture_hook = NULL;
 ConcordRegisterHook concord_mapping_register_hook = NULL;
 ConcordCheckHook concord_mapping_check_hook = NULL;
+ConcordMatchHook concord_mapping_match_hook = NULL;
 ConcordPreviewHook concord_preview_request_hook = NULL;
 ConcordDeliveryHook concord_preview_delivery_hook = NULL;
 
