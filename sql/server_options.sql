@@ -101,6 +101,20 @@ CREATE USER MAPPING FOR CURRENT_USER SERVER server_ok
   OPTIONS (auth 'basic', username 'me', password 'x', client_id 'y');
 CREATE USER MAPPING FOR CURRENT_USER SERVER server_ok
   OPTIONS (auth 'basic', username 'me', pasword 'x');
+-- a user name ends at the first colon (RFC 7617), and may be what is before it
+CREATE USER MAPPING FOR CURRENT_USER SERVER server_ok
+  OPTIONS (auth 'basic', username 'me:too', password 'x');
+CREATE USER MAPPING FOR CURRENT_USER SERVER server_ok
+  OPTIONS (auth 'basic', username E'me\ntoo', password 'x');
+CREATE USER MAPPING FOR CURRENT_USER SERVER server_ok
+  OPTIONS (auth 'basic', username 'me', password E'not\tshown');
+CREATE USER MAPPING FOR CURRENT_USER SERVER server_ok
+  OPTIONS (auth 'session', username 'me:too', password 'x');
+-- options that are another object's, and what this one's are called
+CREATE USER MAPPING FOR CURRENT_USER SERVER server_ok
+  OPTIONS (auth 'sigv4', access_key 'k', secret_key_file '/run/k', region 'eu-central-1', service 'sqs');
+CREATE USER MAPPING FOR CURRENT_USER SERVER server_ok OPTIONS (auth 'none', timeout '1s');
+ALTER SERVER server_ok OPTIONS (ADD object 'x');
 CREATE USER MAPPING FOR CURRENT_USER SERVER server_ok
   OPTIONS (auth 'header', header_name 'X Key', token 'y');
 CREATE USER MAPPING FOR CURRENT_USER SERVER server_ok

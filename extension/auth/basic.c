@@ -11,10 +11,15 @@
 static const char *
 basic_apply(const ConcordAuth *auth, ConcordRequest *request)
 {
-	char	   *coded = concord_encode_basic(auth->username,
-											 concord_secret_text(auth, "password"));
-	char	   *value = psprintf("Basic %s", coded);
+	const char *password = concord_secret_text(auth, "password");
+	const char *bad = concord_encode_basic_bad(auth->username, password);
+	char	   *coded;
+	char	   *value;
 
+	if (bad != NULL)
+		return bad;
+	coded = concord_encode_basic(auth->username, password);
+	value = psprintf("Basic %s", coded);
 	concord_request_header(request, "Authorization", value);
 	explicit_bzero(coded, strlen(coded));
 	explicit_bzero(value, strlen(value));
@@ -29,5 +34,6 @@ static const char *const basic_required[] = {
 static const char *const basic_optional[] = {NULL};
 
 const ConcordAuthScheme concord_auth_basic = {
-	"basic", basic_required, basic_optional, basic_apply
+	"basic", basic_required, basic_optional, basic_apply,
+	.check = concord_encode_basic_check
 };

@@ -12,6 +12,7 @@
 #include "auth/schemes.h"
 
 #include "base/base64.h"
+#include "catalog/server_options.h"
 
 /* Secrets shorter than this are not looked for in texts. */
 #define ENC_HIDE_MIN	4
@@ -48,6 +49,53 @@ concord_encode_form(StringInfo buf, const char *name, const char *value)
 	concord_encode_percent(buf, name);
 	appendStringInfoChar(buf, '=');
 	concord_encode_percent(buf, value);
+}
+
+/* enc_control: a text has a control character. */
+static bool
+enc_control(const char *text)
+{
+	for (; *text != '\0'; text++)
+		if ((unsigned char) *text < ' ' || *text == 0x7F)
+			return true;
+	return false;
+}
+
+/*
+ * concord_encode_basic_bad says why name and password cannot be sent by RFC 7617,
+ * section 2, without showing them; NULL: they can.
+ */
+const char *
+concord_encode_basic_bad(const char *name, const char *password)
+{
+	if (strchr(name, ':') != NULL)
+		return "the user name has a colon, which ends it in basic authentication";
+	if (enc_control(name))
+		return "the user name has a control character, which basic authentication does not allow";
+	if (enc_control(password))
+		return "the password has a control character, which basic authentication does not allow";
+	return NULL;
+}
+
+/*
+ * concord_encode_basic_check raises where the options of a user mapping say a
+ * name or password that cannot be sent so.
+ */
+void
+concord_encode_basic_check(List *options)
+{
+	const char *password = concord_option_get(options, "password");
+	const char *name = concord_option_get(options, "username");
+	const char *bad = concord_encode_basic_bad(name ? name : "",
+											   password ? password : "");
+
+	if (bad != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid value for option \"%s\"",
+						concord_encode_basic_bad(name ? name : "", "") != NULL ?
+						"username" : "password"),
+				 errdetail_internal("%c%s.", pg_toupper((unsigned char) bad[0]), bad + 1)));
 }
 
 /* concord_encode_basic codes name and password as RFC 7617 wants them. */

@@ -88,6 +88,9 @@ extern void concord_encode_percent(StringInfo buf, const char *text);
 extern void concord_encode_form(StringInfo buf, const char *name,
 								const char *value);
 extern char *concord_encode_basic(const char *name, const char *password);
+extern const char *concord_encode_basic_bad(const char *name,
+											const char *password);
+extern void concord_encode_basic_check(List *options);
 extern char *concord_encode_hide(char *text, const char *secret);
 extern bool concord_encode_printable(const char *text);
 extern int	concord_encode_unhex(const char *text, int n);

@@ -17,21 +17,28 @@
 #include "auth/schemes.h"
 
 #include "base/json.h"
+#include "catalog/server_options.h"
 
 /* How long a session is used whose life is not told. */
 #define SESSION_LIFE_S		(25 * 60)
 
-/* session_basic adds user and password. */
-static void
+/* session_basic adds user and password, or says why that cannot be. */
+static const char *
 session_basic(const ConcordAuth *auth, ConcordRequest *request)
 {
-	char	   *coded = concord_encode_basic(auth->username,
-											 concord_secret_text(auth, "password"));
-	char	   *value = psprintf("Basic %s", coded);
+	const char *password = concord_secret_text(auth, "password");
+	const char *bad = concord_encode_basic_bad(auth->username, password);
+	char	   *coded;
+	char	   *value;
 
+	if (bad != NULL)
+		return bad;
+	coded = concord_encode_basic(auth->username, password);
+	value = psprintf("Basic %s", coded);
 	concord_request_header(request, "Authorization", value);
 	explicit_bzero(coded, strlen(coded));
 	explicit_bzero(value, strlen(value));
+	return NULL;
 }
 
 /* session_login makes the body of a login. */
@@ -79,10 +86,9 @@ session_fetch(const ConcordAuth *auth, ConcordRequest *request, void **keep)
 		session_login(auth, request, company);
 		return NULL;
 	}
-	session_basic(auth, request);
 	concord_request_header(request, "x-csrf-token", "Fetch");
 	*keep = request;			/* says that a token is wanted */
-	return NULL;
+	return session_basic(auth, request);
 }
 
 /* session_why says why there is no session. */
@@ -171,9 +177,8 @@ session_apply(const ConcordAuth *auth, ConcordRequest *request)
 	explicit_bzero(cookies, len);
 	if (line == NULL)
 		return NULL;
-	session_basic(auth, request);
 	concord_request_header(request, "x-csrf-token", line + strlen("\ncsrf="));
-	return NULL;
+	return session_basic(auth, request);
 }
 
 /* session_expired says whether an answer speaks of a session that is over. */
@@ -187,6 +192,14 @@ session_expired(const ConcordResponse *response)
 		 pg_strcasecmp(token, "required") == 0);
 }
 
+/* session_check: a login without a company is basic authentication. */
+static void
+session_check(List *options)
+{
+	if (concord_option_get(options, "company") == NULL)
+		concord_encode_basic_check(options);
+}
+
 static const char *const session_required[] = {
 	"username", "password|password_file", NULL
 };
@@ -196,5 +209,5 @@ static const char *const session_optional[] = {
 
 const ConcordAuthScheme concord_auth_session = {
 	"session", session_required, session_optional, session_apply,
-	session_fetch, session_take, session_expired
+	session_fetch, session_take, session_expired, session_check
 };

@@ -14,8 +14,8 @@
  */
 #include "capture/notes.h"
 
-#include "base/bookkeeping.h"
 #include "base/settings.h"
+#include "base/trim.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "utils/builtins.h"
@@ -64,17 +64,18 @@ concord_notes_store(List *notes)
 	}
 }
 
-/* concord_notes_retain forgets old ones. */
-void
+/*
+ * concord_notes_retain forgets old ones.  What began a call is older than its
+ * end, so it goes first.
+ */
+bool
 concord_notes_retain(void)
 {
-	Oid			types[] = {INT4OID};
-	Datum		values[] = {Int32GetDatum(concord_delivery_retention)};
+	static ConcordTrim trim = {
+		"call_record",
+		"at < pg_catalog.now() - pg_catalog.make_interval(mins => $1)",
+		"at"
+	};
 
-	concord_bookkeeping_begin();
-	if (SPI_execute_with_args("DELETE FROM concord.call_record"
-							  " WHERE at < pg_catalog.now() - pg_catalog.make_interval(mins => $1)",
-							  1, types, values, NULL, false, 0) != SPI_OK_DELETE)
-		elog(ERROR, "could not clean concord.call_record");
-	concord_bookkeeping_commit(false);
+	return concord_trim(&trim, concord_delivery_retention);
 }

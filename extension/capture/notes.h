@@ -30,7 +30,10 @@ extern ConcordNote *concord_note_take(const char *prefix, const char *content,
 /* concord_notes_store writes notes into concord.call_record; SPI is connected. */
 extern void concord_notes_store(List *notes);
 
-/* concord_notes_retain forgets old ones; called by the clerk. */
-extern void concord_notes_retain(void);
+/*
+ * concord_notes_retain forgets old ones; called by the clerk, with no
+ * transaction open.  False: there may be more.
+ */
+extern bool concord_notes_retain(void);
 
 #endif							/* CONCORD_CAPTURE_NOTES_H */

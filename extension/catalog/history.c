@@ -11,6 +11,7 @@
  */
 #include "catalog/history.h"
 
+#include "base/trim.h"
 #include "catalog/mapping.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
@@ -55,15 +56,14 @@ concord_history_add(const char *what, const char *mapping, const char *server,
 	concord_catalog_leave(&scope);
 }
 
-/* concord_history_retain forgets what is old. */
-void
+bool
 concord_history_retain(int minutes)
 {
-	Oid			types[] = {INT4OID};
-	Datum		values[] = {Int32GetDatum(minutes)};
+	static ConcordTrim trim = {
+		"operation",
+		"at < pg_catalog.now() - greatest(pg_catalog.make_interval(mins => $1), '90 days')",
+		"at"
+	};
 
-	if (SPI_execute_with_args("DELETE FROM concord.operation WHERE at < pg_catalog.now() -"
-							  " greatest(pg_catalog.make_interval(mins => $1), '90 days')",
-							  1, types, values, NULL, false, 0) != SPI_OK_DELETE)
-		elog(ERROR, "could not clean concord.operation");
+	return concord_trim(&trim, minutes);
 }

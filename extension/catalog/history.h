@@ -20,9 +20,9 @@ extern void concord_history_add(const char *what, const char *mapping,
 								int64 count);
 
 /*
- * concord_history_retain forgets what is older than 90 days and than minutes.
- * Needs SPI and the right to write our tables.
+ * concord_history_retain forgets what is older than 90 days and than minutes;
+ * false: there may be more.  With no transaction open.
  */
-extern void concord_history_retain(int minutes);
+extern bool concord_history_retain(int minutes);
 
 #endif							/* CONCORD_CATALOG_HISTORY_H */

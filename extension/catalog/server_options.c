@@ -22,9 +22,7 @@
 #include "commands/defrem.h"
 #include "nodes/parsenodes.h"
 #include "utils/builtins.h"
-#include "utils/formatting.h"
 #include "utils/guc.h"
-#include "utils/jsonb.h"
 #include "utils/varlena.h"
 
 #define DAY_MS		(24 * 60 * 60 * 1000)
@@ -147,19 +145,6 @@ static const ConcordOption so_options[] = {
 #undef COLUMN
 #undef LATER
 
-/* Names of headers that option headers may not set. */
-static const char *const so_secret_names[] = {
-	"authorization", "cookie", "password", "passwd", "secret", "token",
-	"api-key", "apikey", "api_key", "credential", "signature", "access-key",
-};
-
-/* Headers that say where a request ends; they are libcurl's own. */
-static const char *const so_framing_names[] = {
-	"content-length", "transfer-encoding", "connection", "proxy-connection",
-	"keep-alive", "upgrade", "te", "trailer", "expect", "accept-encoding",
-	"proxy-authorization",
-};
-
 /* so_level_name names a level as messages do. */
 static const char *
 so_level_name(ConcordOptionLevel level)
@@ -249,13 +234,54 @@ so_list(const char *const *names, int n)
 	return buf.data;
 }
 
-/* so_unknown refuses an option that is no row of the table at this level. */
-static void
-so_unknown(ConcordOptionLevel level, const char *name)
+/* so_elsewhere names the kinds of objects that have an option, or NULL. */
+static char *
+so_elsewhere(const char *name)
+{
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	for (int i = 0; i < lengthof(so_options); i++)
+	{
+		if (strcmp(so_options[i].name, name) == 0)
+			appendStringInfo(&buf, "%sa %s", buf.len > 0 ? " and of " : "",
+							 so_level_name(so_options[i].level));
+	}
+	return buf.len > 0 ? buf.data : NULL;
+}
+
+/*
+ * so_longer finds the one option of a level whose name ends with _name, such as
+ * aws_service; NULL where there is none, or several.
+ */
+static const char *
+so_longer(const char *name, const char *const *names, int n)
+{
+	Size		len = strlen(name);
+	const char *found = NULL;
+
+	for (int i = 0; i < n; i++)
+	{
+		Size		all = strlen(names[i]);
+
+		if (all < len + 2 || names[i][all - len - 1] != '_' ||
+			strcmp(names[i] + all - len, name) != 0)
+			continue;
+		if (found != NULL)
+			return NULL;
+		found = names[i];
+	}
+	return found;
+}
+
+/* so_unknown_hint says what may have been meant. */
+static char *
+so_unknown_hint(ConcordOptionLevel level, const char *name)
 {
 	const char *names[lengthof(so_options)];
+	const char *longer;
 	const char *closest;
-	const char *elsewhere = NULL;
+	char	   *elsewhere = so_elsewhere(name);
 	int			n = 0;
 
 	for (int i = 0; i < lengthof(so_options); i++)
@@ -263,26 +289,34 @@ so_unknown(ConcordOptionLevel level, const char *name)
 		if (so_options[i].level == level &&
 			so_options[i].kind != CONCORD_OPTION_LATER)
 			names[n++] = so_options[i].name;
-		else if (strcmp(so_options[i].name, name) == 0)
-			elsewhere = so_level_name(so_options[i].level);
 	}
-	if (elsewhere == NULL && concord_mapping_option_known(name))
-		ereport(ERROR,
-				(errcode(ERRCODE_FDW_INVALID_OPTION_NAME),
-				 errmsg("invalid %s option \"%s\"", so_level_name(level), name),
-				 errhint("\"%s\" is an option of a mapping: see concord.create_mapping() and alter_mapping().",
-						 name)));
-	closest = concord_option_closest(name, names, n);
+	longer = so_longer(name, names, n);
+	closest = longer != NULL ? longer : concord_option_closest(name, names, n);
 
+	if (elsewhere != NULL && longer != NULL)
+		return psprintf("Perhaps you meant the option \"%s\"; \"%s\" is an option of %s.",
+						longer, name, elsewhere);
+	if (elsewhere != NULL)
+		return psprintf("\"%s\" is an option of %s.", name, elsewhere);
+	if (concord_mapping_option_known(name))
+		return psprintf("\"%s\" is an option of a mapping: see concord.create_mapping() and alter_mapping().",
+						name);
+	if (n == 0)
+		return pstrdup("There are no valid options in this context.");
+	if (closest == NULL)
+		return psprintf("Valid options are %s.", so_list(names, n));
+	return psprintf("Perhaps you meant the option \"%s\". Valid options are %s.",
+					closest, so_list(names, n));
+}
+
+/* so_unknown refuses an option that is no row of the table at this level. */
+static void
+so_unknown(ConcordOptionLevel level, const char *name)
+{
 	ereport(ERROR,
 			(errcode(ERRCODE_FDW_INVALID_OPTION_NAME),
 			 errmsg("invalid %s option \"%s\"", so_level_name(level), name),
-			 elsewhere != NULL ?
-			 errhint("\"%s\" is an option of a %s.", name, elsewhere) :
-			 n == 0 ? errhint("There are no valid options in this context.") :
-			 closest == NULL ? errhint("Valid options are %s.", so_list(names, n)) :
-			 errhint("Perhaps you meant the option \"%s\". Valid options are %s.",
-					 closest, so_list(names, n))));
+			 errhint("%s", so_unknown_hint(level, name))));
 }
 
 /* so_bad_value refuses a value, saying what is expected. */
@@ -371,154 +405,6 @@ so_check_url(const ConcordOption *option, const char *value)
 					 errmsg("invalid value for option \"%s\"", option->name),
 					 errhint("%s", hint)));
 		so_bad_value(option, value, hint);
-	}
-}
-
-/* concord_header_name_valid says whether a text is a header's name (RFC 9110). */
-bool
-concord_header_name_valid(const char *name)
-{
-	if (*name == '\0')
-		return false;
-	for (const char *p = name; *p; p++)
-	{
-		if (!((*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') ||
-			  (*p >= '0' && *p <= '9') || strchr("!#$%&'*+-.^_`|~", *p)))
-			return false;
-	}
-	return true;
-}
-
-/*
- * concord_header_is_framing says whether a header is not for users to set: on a
- * connection that several roles share, one who says where his request ends
- * could take the next one for his own.
- */
-bool
-concord_header_is_framing(const char *name)
-{
-	for (int i = 0; i < lengthof(so_framing_names); i++)
-	{
-		if (pg_strcasecmp(name, so_framing_names[i]) == 0)
-			return true;
-	}
-	return false;
-}
-
-/* concord_header_is_secret says whether a header's name speaks of a secret. */
-bool
-concord_header_is_secret(const char *name)
-{
-	char	   *lower = asc_tolower(name, strlen(name));
-
-	for (int i = 0; i < lengthof(so_secret_names); i++)
-	{
-		if (strstr(lower, so_secret_names[i]) != NULL)
-			return true;
-	}
-	return false;
-}
-
-/* so_json parses JSON; NULL where it is none. */
-static Jsonb *
-so_json(const char *json)
-{
-	MemoryContext context = CurrentMemoryContext;
-	Jsonb	   *volatile result = NULL;
-
-	/* jsonb_in takes no lock or resource, and would show what may be secret */
-	PG_TRY();
-	{
-		result = DatumGetJsonbP(DirectFunctionCall1(jsonb_in,
-													CStringGetDatum(json)));
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(context);
-		FlushErrorState();
-	}
-	PG_END_TRY();
-	return result;
-}
-
-/*
- * concord_option_header_list reads the object; raises where it is not one of
- * texts.
- */
-int
-concord_option_header_list(const char *json, char ***names, char ***values)
-{
-	Jsonb	   *jb;
-	JsonbIterator *it;
-	JsonbValue	v;
-	JsonbIteratorToken token;
-	int			n = 0;
-	int			size;
-
-	jb = so_json(json);
-	if (jb == NULL || !JB_ROOT_IS_OBJECT(jb))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("option \"%s\" is not a JSON object", "headers"),
-				 errhint("Write it as {\"Name\": \"value\", ...}.")));
-	size = JB_ROOT_COUNT(jb);
-	*names = palloc0(sizeof(char *) * (size + 1));
-	*values = palloc0(sizeof(char *) * (size + 1));
-
-	it = JsonbIteratorInit(&jb->root);
-	while ((token = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
-	{
-		if (token == WJB_KEY)
-			(*names)[n] = pnstrdup(v.val.string.val, v.val.string.len);
-		else if (token == WJB_VALUE)
-		{
-			if (v.type != jbvString)
-				ereport(ERROR,
-						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						 errmsg("header \"%s\" of option \"%s\" is not a text",
-								(*names)[n], "headers")));
-			(*values)[n++] = pnstrdup(v.val.string.val, v.val.string.len);
-		}
-	}
-	return n;
-}
-
-/* so_check_headers refuses names that bear secrets, and broken ones. */
-static void
-so_check_headers(const ConcordOption *option, const char *value)
-{
-	char	  **names;
-	char	  **values;
-	int			n = concord_option_header_list(value, &names, &values);
-
-	for (int i = 0; i < n; i++)
-	{
-		if (!concord_header_name_valid(names[i]))
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("invalid header name \"%s\" in option \"%s\"",
-							names[i], option->name)));
-		if (concord_header_is_framing(names[i]))
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("header \"%s\" is not allowed in option \"%s\"",
-							names[i], option->name),
-					 errdetail("It belongs to the transfer itself.")));
-		if (concord_header_is_secret(names[i]))
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("header \"%s\" is not allowed in option \"%s\"",
-							names[i], option->name),
-					 errdetail("Options of a server can be read by everyone."),
-					 errhint("Put secrets into the user mapping, for example with auth 'header'.")));
-		for (const char *p = values[i]; *p; p++)
-		{
-			if ((unsigned char) *p < ' ' || *p == 0x7F)
-				ereport(ERROR,
-						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						 errmsg("value of header \"%s\" has a control character",
-								names[i])));
-		}
 	}
 }
 
@@ -613,7 +499,7 @@ so_check_value(const ConcordOption *option, const char *value)
 				so_bad_value(option, value, "The value must be true or false.");
 			break;
 		case CONCORD_OPTION_HEADERS:
-			so_check_headers(option, value);
+			concord_option_check_headers(option->name, value);
 			break;
 		case CONCORD_OPTION_SERVICE:
 			so_check_service(option, value);

@@ -90,6 +90,12 @@ extern int	concord_option_header_list(const char *json, char ***names,
 extern const char *concord_option_closest(const char *name,
 										  const char *const *names, int n);
 
+/*
+ * concord_option_check_headers raises where the JSON of an option of that name
+ * has headers that bear secrets, belong to the transfer or are broken.
+ */
+extern void concord_option_check_headers(const char *name, const char *value);
+
 /* concord_header_name_valid says whether a text is a header's name. */
 extern bool concord_header_name_valid(const char *name);
 

@@ -14,6 +14,7 @@
 
 #include "base/bookkeeping.h"
 #include "base/settings.h"
+#include "base/trim.h"
 #include "catalog/history.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
@@ -227,31 +228,33 @@ log_truncate(int i)
 }
 
 /*
- * concord_delivery_retain gives back the space of old deliveries; called by
- * the clerk, with no transaction open.  Links of records that were deleted
- * long ago go too.
+ * concord_delivery_retain gives back the space of old deliveries.  Links of
+ * records that were deleted long ago go too.
  */
-void
+bool
 concord_delivery_retain(void)
 {
-	Oid			types[] = {INT4OID};
-	Datum		values[] = {Int32GetDatum(concord_delivery_retention)};
+	static ConcordTrim links = {
+		"link_item",
+		"NOT present AND changed_at < pg_catalog.now() - pg_catalog.make_interval(mins => $1)"
+	};
+	static ConcordTrim exceptions = {
+		"exception",
+		"state IN ('superseded', 'discarded')"
+		" AND changed_at < pg_catalog.now() - pg_catalog.make_interval(mins => $1)"
+	};
 	int			current;
+	bool		done;
 
 	concord_bookkeeping_begin();
 	current = concord_log_table(GetCurrentTimestamp());
 	for (int i = 0; i < LOG_TABLES; i++)
 		if (i != current && log_old(i))
 			log_truncate(i);
-	if (SPI_execute_with_args("DELETE FROM concord.link_item WHERE NOT present"
-							  " AND changed_at < pg_catalog.now() - pg_catalog.make_interval(mins => $1)",
-							  1, types, values, NULL, false, 0) != SPI_OK_DELETE)
-		elog(ERROR, "could not clean concord.link_item");
-	if (SPI_execute_with_args("DELETE FROM concord.exception"
-							  " WHERE state IN ('superseded', 'discarded')"
-							  " AND changed_at < pg_catalog.now() - pg_catalog.make_interval(mins => $1)",
-							  1, types, values, NULL, false, 0) != SPI_OK_DELETE)
-		elog(ERROR, "could not clean concord.exception");
-	concord_history_retain(concord_delivery_retention);
 	concord_bookkeeping_commit(false);
+
+	done = concord_trim(&links, concord_delivery_retention);
+	done &= concord_trim(&exceptions, concord_delivery_retention);
+	done &= concord_history_retain(concord_delivery_retention);
+	return done;
 }

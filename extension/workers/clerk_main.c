@@ -37,17 +37,18 @@ void
 concord_clerk_main(Datum main_arg)
 {
 	int64		retained = 0;
+	bool		done = true;
 
 	(void) concord_worker_start(main_arg, CONCORD_WORKER_CLERK, 0);
 	for (;;)
 	{
 		if (!clk_extension_exists())
 			concord_worker_gone();
-		if (concord_clock_passed(retained, CLK_RETENTION_MS))
+		if (!done || concord_clock_passed(retained, CLK_RETENTION_MS))
 		{
 			concord_outbox_retain();
-			concord_delivery_retain();
-			concord_notes_retain();
+			done = concord_delivery_retain();
+			done &= concord_notes_retain();
 			retained = concord_clock_steady();
 		}
 		concord_worker_wait(CLK_TURN_MS);

@@ -139,6 +139,39 @@ is(sql("SELECT count(*) FROM concord.delivery WHERE seq = 0"), '4', 'deliveries 
 retain("count(*) <= 1 FROM concord.delivery WHERE seq = 0", 'go, but for the table in use');
 is(sql("SELECT count(*) FROM concord.delivery WHERE mapping = 'other' AND seq > 0 AND state = 'done'"), '1', 'those of today stay');
 
+# --- what has become too old while nobody cleaned goes in short transactions, and what may not go stays
+my $rows = $ENV{CONCORD_TEST_ROWS} || 200_000;
+my $few = int($rows / 4);
+my %old = (
+	call_record => ["INSERT INTO concord.call_record SELECT gen_random_uuid(), 'begin', now() - interval '30 days', '{}' FROM generate_series(1, $rows)",
+		"INSERT INTO concord.call_record SELECT gen_random_uuid(), 'begin', now(), '{}' FROM generate_series(1, 3)"],
+	operation => ["INSERT INTO concord.operation (at, what, role, session_role) SELECT now() - interval '100 days', 'test', 'x', 'x' FROM generate_series(1, $rows)",
+		"INSERT INTO concord.operation (at, what, role, session_role) SELECT now() - interval '80 days', 'test', 'x', 'x' FROM generate_series(1, 3)"],
+	link_item => ["INSERT INTO concord.link_item (mapping, local_key, seq, present, changed_at) SELECT m.id, jsonb_build_object('id', -i), 1, i <= 3, now() - interval '30 days' FROM concord.mapping m, generate_series(1, $few) i WHERE m.name = 'other'",
+		"INSERT INTO concord.link_item (mapping, local_key, seq, present) SELECT m.id, jsonb_build_object('id', -$few - i), 1, false FROM concord.mapping m, generate_series(1, 3) i WHERE m.name = 'other'"],
+	exception => ["INSERT INTO concord.exception (mapping, version, seq, event_id, op, committed_at, event, state, changed_at) SELECT m.id, 1, 0, gen_random_uuid(), 'I', now(), '', CASE WHEN i <= 3 THEN 'dead' ELSE 'discarded' END, now() - interval '30 days' FROM concord.mapping m, generate_series(1, $few) i WHERE m.name = 'other'",
+		"INSERT INTO concord.exception (mapping, version, seq, event_id, op, committed_at, event, state) SELECT m.id, 1, 0, gen_random_uuid(), 'I', now(), '', 'superseded' FROM concord.mapping m, generate_series(1, 3) i WHERE m.name = 'other'"]);
+my %kept = (call_record => 3, operation => 3, link_item => 6, exception => 6);
+my %mine = (call_record => 'true', operation => "what = 'test'", link_item => "(local_key ->> 'id')::int < 0", exception => 'seq = 0');
+for my $table (sort keys %old)
+{
+	sql("BEGIN; $old{$table}[0]; $old{$table}[1]; COMMIT");
+	sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'concord clerk'");
+	my ($longest, $left, %seen) = (0, -1);
+	my $until = time + 240;
+	while ($left != $kept{$table} && time < $until)
+	{
+		my $line = sql("SELECT (SELECT count(*) FROM concord.$table WHERE $mine{$table}), coalesce((SELECT max(extract(epoch FROM clock_timestamp() - xact_start)) FROM pg_stat_activity WHERE backend_type = 'concord clerk'), 0)");
+		($left, my $age) = split /\|/, $line;
+		$seen{$left} = 1;
+		$longest = $age if $age > $longest;
+		usleep(20_000);
+	}
+	is($left, $kept{$table}, "$table: what is too old is gone, the rest is there");
+	cmp_ok(scalar(keys %seen), '>=', 4, sprintf('%s: in several transactions, the longest of %.2f s', $table, $longest));
+	sql("DELETE FROM concord.$table WHERE $mine{$table}");
+}
+
 # --- an index that somebody has made on them finds all of them
 sql("CREATE INDEX mine_$_ ON concord.delivery_log_$_ USING brin (seq int8_bloom_ops); SELECT brin_summarize_new_values('concord.mine_$_')") for 0 .. 3;
 my $before = sql("SELECT count(*) FROM concord.delivery");

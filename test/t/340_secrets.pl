@@ -57,6 +57,17 @@ for my $kind (sort keys %auth)
 	  . sql("SELECT p::text FROM concord.ping('$kind') p");
 	unlike($kept, qr/\Q$_\E/, "$kind: not kept") for @{ $own{$kind} };
 }
+# a password file with a line end within: basic authentication cannot say it, and nothing of it is shown
+my $two = PostgreSQL::Test::Utils::tempdir . '/two';
+append_to_file($two, "first-5ecret-value\nsecond-5ecret-value\n");
+push @secrets, 'first-5ecret-value', 'second-5ecret-value';
+$erp->clear_log;
+sql("CREATE SERVER two FOREIGN DATA WRAPPER concord OPTIONS (connector 'rest', url '@{[ $erp->url('/rest/two/') ]}');
+	CREATE USER MAPPING FOR CURRENT_USER SERVER two OPTIONS (auth 'basic', username 'ann', password_file '$two')");
+is(sql("SELECT ok || ' ' || error FROM concord.ping('two')"), 'false the password has a control character, which basic authentication does not allow',
+	'a password that cannot be sent is said to be one');
+is(scalar($erp->log_entries('/rest/two/')), 0, 'and nothing is sent');
+
 my $log = substr(slurp_file($node->logfile), $log_start);
 unlike($log, qr/\Q$_\E/, 'not in the log') for @secrets;
 my $outbox = sql('SELECT o::text FROM concord.outbox o');
