@@ -21,6 +21,7 @@
 #include "connector/connector.h"
 #include "delivery/delivery.h"
 #include "delivery/lease.h"
+#include "fdw/join.h"
 #include "fmgr.h"
 #include "http/account.h"
 #include "live/live.h"
@@ -43,6 +44,7 @@ _PG_init(void)
 	concord_mapping_register_hook = concord_registry_ensure;
 	concord_connector_init();
 	concord_delivery_init();
+	concord_join_init();
 	if (!process_shared_preload_libraries_in_progress)
 		return;
 	concord_shmem_request();

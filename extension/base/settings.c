@@ -32,6 +32,7 @@ char	   *concord_hold_limit;
 int			concord_hold_limit_age;
 int			concord_hold_limit_size;
 bool		concord_call_log;
+bool		concord_enable_lookup_join;
 bool		concord_enabled;
 
 #define MINUTES_PER_DAY	(24 * 60)
@@ -90,6 +91,12 @@ static const SetBool set_bools[] = {
 		"Records what sessions write to other systems.",
 		"While it is on, a call that writes is refused where capture could not record it.",
 		&concord_call_log, true, PGC_SUSET, 0
+	},
+	{
+		"pg_concord.enable_lookup_join",
+		"Enables the planner's use of joins that look many keys up in one request.",
+		NULL,
+		&concord_enable_lookup_join, true, PGC_USERSET, GUC_EXPLAIN
 	},
 	{
 		"pg_concord.enabled",

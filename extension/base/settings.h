@@ -23,6 +23,7 @@ extern int	concord_delivery_retention; /* minutes */
 extern char *concord_hold_limit;	/* as given */
 extern int	concord_hold_limit_age; /* minutes; 0 = none */
 extern int	concord_hold_limit_size;	/* kB; 0 = none */
+extern bool concord_enable_lookup_join; /* fdw/join_plan.c */
 extern bool concord_call_log;	/* record what sessions write to systems */
 extern bool concord_enabled;	/* set per database by CREATE EXTENSION */
 

@@ -24,6 +24,7 @@ xpl_address(const ForeignScan *plan, ConcordForeignTable *table,
 	bool		odata2 = server->connector->odata2;
 	bool		count = boolVal(list_nth(plan->fdw_private, CONCORD_PLAN_COUNT));
 	const char *order = strVal(list_nth(plan->fdw_private, CONCORD_PLAN_ORDER));
+	List	   *keys = list_nth(plan->fdw_private, CONCORD_PLAN_KEYS);
 	bool	   *wanted = palloc0(sizeof(bool) * (table->ncolumns + 1));
 	ConcordQuery query = {0};
 	StringInfoData buf;
@@ -38,7 +39,9 @@ xpl_address(const ForeignScan *plan, ConcordForeignTable *table,
 														 wanted));
 	(void) concord_filter_write(&buf, list_nth(plan->fdw_private,
 											   CONCORD_PLAN_CLAUSES),
-								table, reading, odata2, NULL, &whole);
+								table, reading, odata2, NULL,
+								keys != NIL ? concord_join_keys_shown(table, keys) :
+								NULL, &whole);
 	if (*order)
 		appendStringInfo(&buf, "%s%s=%s", buf.len > 0 ? "&" : "", reading->order,
 						 order);

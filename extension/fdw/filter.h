@@ -48,6 +48,15 @@ extern void concord_filter_begin(ConcordFilter *filter, RelOptInfo *rel,
 extern ConcordMatch concord_filter_clause(ConcordFilter *filter, Expr *clause,
 										  List **pieces);
 
+/*
+ * concord_filter_key says whether the system can be asked for many values of a
+ * join's clause "column = expression of other tables" at once: it returns the
+ * column and sets *value to the expression, or returns NULL.  filter_list.c
+ */
+extern const ConcordForeignColumn *concord_filter_key(ConcordFilter *filter,
+													  OpExpr *clause,
+													  Expr **value);
+
 /* concord_filter_type says which type a column is compared as. */
 extern ConcordReadType concord_filter_type(const ConcordForeignColumn *column,
 										   bool odata2);
@@ -65,7 +74,8 @@ typedef struct ConcordFilterValues
 
 /*
  * concord_filter_write appends clauses, each a list of pieces, to a query
- * string; values NULL shows parameters as $1.  False: nothing can match.
+ * string, and keys, a filter that is written already (or NULL); values NULL
+ * shows parameters as $1.  False: nothing can match.
  * *whole becomes false where a value has no form there and its clause was left
  * out.
  */
@@ -73,7 +83,7 @@ extern bool concord_filter_write(StringInfo buf, List *clauses,
 								 const ConcordForeignTable *table,
 								 const ConcordReading *reading, bool odata2,
 								 const ConcordFilterValues *values,
-								 bool *whole);
+								 const char *keys, bool *whole);
 
 /*
  * concord_filter_list finds the list among clauses: its parameter, or -1, and

@@ -162,3 +162,37 @@ concord_flt_any(ConcordFilter *filter, ScalarArrayOpExpr *expr, List **pieces)
 									 column->attnum, CONCORD_OP_IN));
 	return CONCORD_MATCH_MORE;
 }
+
+/* concord_filter_key finds the column of a join's clause. */
+const ConcordForeignColumn *
+concord_filter_key(ConcordFilter *filter, OpExpr *clause, Expr **value)
+{
+	Expr	   *left = linitial(clause->args);
+	const ConcordForeignColumn *column = concord_flt_column(filter, left);
+	ConcordReadType type;
+
+	*value = lsecond(clause->args);
+	if (column == NULL)
+	{
+		column = concord_flt_column(filter, *value);
+		*value = left;
+	}
+	if (column == NULL || concord_flt_operator(clause->opno) != CONCORD_OP_EQ ||
+		!concord_flt_value(filter, *value))
+		return NULL;
+	type = concord_filter_type(column, filter->odata2);
+	if (type == CONCORD_TYPE_NONE || type == CONCORD_TYPE_TIMESTAMP ||
+		!(filter->reading->types & (1 << type)) ||
+		concord_flt_local(exprType((Node *) *value)) !=
+		concord_flt_local(column->typid) ||
+		(type == CONCORD_TYPE_TEXT &&
+		 !concord_flt_deterministic(clause->inputcollid)))
+		return NULL;
+	if (!filter->reading->odata)
+		return filter->reading->templates[CONCORD_OP_IN] != NULL ? column : NULL;
+	if (concord_flt_knows(filter, CONCORD_OP_IN) ||
+		(concord_flt_knows(filter, CONCORD_OP_OR) &&
+		 concord_flt_knows(filter, CONCORD_OP_EQ)))
+		return column;
+	return NULL;
+}

@@ -175,12 +175,26 @@ flw_clause(const FlwWriter *w, StringInfo buf, List *pieces)
 	return FLW_WRITTEN;
 }
 
+/* flw_append adds the next of clauses, of which there are n so far. */
+static void
+flw_append(const FlwWriter *w, StringInfo buf, int n, const char *clause)
+{
+	if (w->reading->odata && n > 0)
+		appendStringInfoString(buf, "%20and%20");
+	else if (buf->len > 0)
+		appendStringInfoChar(buf, '&');
+	if (w->reading->odata && n == 0)
+		appendStringInfoString(buf, "$filter=");
+	appendStringInfoString(buf, clause);
+}
+
 /* concord_filter_write appends clauses to a query string. */
 bool
 concord_filter_write(StringInfo buf, List *clauses,
 					 const ConcordForeignTable *table,
 					 const ConcordReading *reading, bool odata2,
-					 const ConcordFilterValues *values, bool *whole)
+					 const ConcordFilterValues *values, const char *keys,
+					 bool *whole)
 {
 	FlwWriter	w = {table, reading, odata2, values};
 	ListCell   *lc;
@@ -198,12 +212,11 @@ concord_filter_write(StringInfo buf, List *clauses,
 			return false;
 		if (result == FLW_ALWAYS)
 			*whole = false;
-		else if (reading->odata)
-			appendStringInfo(buf, "%s%s", n++ > 0 ? "%20and%20" :
-							 buf->len > 0 ? "&$filter=" : "$filter=", one.data);
 		else
-			appendStringInfo(buf, "%s%s", buf->len > 0 ? "&" : "", one.data);
+			flw_append(&w, buf, n++, one.data);
 		pfree(one.data);
 	}
+	if (keys != NULL)
+		flw_append(&w, buf, n, keys);
 	return true;
 }

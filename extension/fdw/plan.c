@@ -39,9 +39,6 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
-/* In units of seq_page_cost: about 10 µs. */
-#define PLN_REQUEST_COST	200.0
-#define PLN_ROW_COST		0.2
 #define PLN_ROWS			1000.0	/* of a table nothing is known of */
 
 /* What is looked for among equivalence classes. */
@@ -89,6 +86,7 @@ pln_clauses(PlannerInfo *root, RelOptInfo *rel, ConcordPlanned *planned)
 	/* a value that is known later may have no form there */
 	planned->exact &= filter.params == NIL;
 	planned->listed = filter.listed;
+	planned->used = filter.used;
 }
 
 /* pln_count asks the system how many records there are. */
@@ -150,15 +148,26 @@ concord_fdw_rel_size(PlannerInfo *root, RelOptInfo *baserel, Oid relid)
 List *
 concord_path_private(const ConcordPathInfo *info)
 {
-	return list_make4(makeInteger(info->count),
+	return list_make5(makeInteger(info->count),
 					  makeString(info->order != NULL ? info->order : pstrdup("")),
 					  makeString(psprintf(INT64_FORMAT, info->limit)),
-					  makeString(psprintf(INT64_FORMAT, info->skip)));
+					  makeString(psprintf(INT64_FORMAT, info->skip)),
+					  info->keys);
 }
 
-/* pln_pages says how many requests bring so many rows. */
-static double
-pln_pages(const ConcordPlanned *planned, double rows)
+/* concord_plan_table returns what planning knows of a table of ours, or NULL. */
+ConcordPlanned *
+concord_plan_table(const RelOptInfo *rel)
+{
+	if (rel->fdwroutine == NULL || !IS_SIMPLE_REL(rel) ||
+		rel->fdwroutine->GetForeignPlan != concord_fdw_plan)
+		return NULL;
+	return rel->fdw_private;
+}
+
+/* concord_plan_pages says how many requests bring so many rows. */
+double
+concord_plan_pages(const ConcordPlanned *planned, double rows)
 {
 	int			size = planned->table->page_size > 0 ? planned->table->page_size :
 		planned->reading->page_size;
@@ -172,9 +181,9 @@ pln_path(PlannerInfo *root, RelOptInfo *rel, double fetched, double rows,
 		 List *pathkeys, Relids outer, const ConcordPathInfo *info)
 {
 	ConcordPlanned *planned = rel->fdw_private;
-	Cost		startup = PLN_REQUEST_COST;
-	Cost		total = PLN_REQUEST_COST * pln_pages(planned, fetched) +
-		fetched * (PLN_ROW_COST + cpu_tuple_cost) +
+	Cost		startup = CONCORD_REQUEST_COST;
+	Cost		total = CONCORD_REQUEST_COST * concord_plan_pages(planned, fetched) +
+		fetched * (CONCORD_ROW_COST + cpu_tuple_cost) +
 		fetched * rel->baserestrictcost.per_tuple;
 
 	/* the order costs the system something, but much less than it does here */
@@ -438,6 +447,7 @@ concord_fdw_plan(PlannerInfo *root, RelOptInfo *rel, Oid relid,
 	private = lappend(private, lfourth(best->fdw_private));
 	private = lappend(private, columns);
 	private = lappend(private, makeBoolean(pln_changed(root, base)));
+	private = lappend(private, list_nth(best->fdw_private, 4));
 	return make_foreignscan(tlist, local, upper ? 0 : base->relid, filter.params,
 							private, scan_tlist, NIL, outer_plan);
 }

@@ -15,6 +15,10 @@
 #include "nodes/pathnodes.h"
 #include "nodes/plannodes.h"
 
+/* In units of seq_page_cost: about 10 µs. */
+#define CONCORD_REQUEST_COST	200.0
+#define CONCORD_ROW_COST		0.2
+
 /* baserel->fdw_private */
 typedef struct ConcordPlanned
 {
@@ -25,6 +29,7 @@ typedef struct ConcordPlanned
 	List	   *pushed;			/* of RestrictInfo *: which are asked */
 	bool		exact;			/* all clauses are asked, and are exact */
 	bool		listed;			/* one is asked for in parts */
+	List	   *used;			/* parameters of templates that are taken */
 	double		fetched;		/* rows that come, as far as can be told */
 } ConcordPlanned;
 
@@ -40,6 +45,8 @@ typedef enum ConcordPlanItem
 	CONCORD_PLAN_OUTPUT,		/* IntList: columns of the scan's tuples where
 								 * they are not those of the table */
 	CONCORD_PLAN_ETAGS,			/* Boolean: rows are to be written */
+	CONCORD_PLAN_KEYS,			/* IntList: columns whose values a join gives,
+								 * many at a time; NIL: none */
 } ConcordPlanItem;
 
 /* What a path says beside that it is one. */
@@ -49,11 +56,24 @@ typedef struct ConcordPathInfo
 	char	   *order;
 	int64		limit;
 	int64		skip;
+	List	   *keys;			/* as CONCORD_PLAN_KEYS */
 } ConcordPathInfo;
 
 /* plan.c */
 extern List *concord_path_private(const ConcordPathInfo *info);
 extern bool concord_plan_simple(PlannerInfo *root, RelOptInfo *rel);
+
+/*
+ * concord_plan_pages says how many requests bring so many rows of a table; at
+ * least one.
+ */
+extern double concord_plan_pages(const ConcordPlanned *planned, double rows);
+
+/*
+ * concord_plan_table returns what planning knows of a relation that is a foreign
+ * table of this wrapper and is read as such; NULL where it is not.
+ */
+extern ConcordPlanned *concord_plan_table(const RelOptInfo *rel);
 
 /* order.c */
 

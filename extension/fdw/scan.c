@@ -37,6 +37,8 @@
 
 /* Of a query string with a list in it; systems take 8 kB and more. */
 #define SCN_MAX_LENGTH	6000
+/* Of that for the keys of a join, whatever else is asked. */
+#define SCN_MIN_ROOM	1000
 
 /* scn_expand writes $expand of the navigations that wanted columns are in. */
 static void
@@ -267,6 +269,10 @@ concord_fdw_begin_scan(ForeignScanState *node, int eflags)
 	scn_output(scan, plan);
 	scan->list_param = concord_filter_list(scan->clauses, scan->reading,
 										   &scan->list_column);
+	if (scn_item(plan, CONCORD_PLAN_KEYS) != NULL)
+		scan->keys = concord_join_keys_create(table, scan->reading, scan->odata2,
+											  (List *) scn_item(plan, CONCORD_PLAN_KEYS),
+											  scan->list_size);
 
 	scan->nparams = list_length(plan->fdw_exprs);
 	scan->params = palloc(sizeof(ExprState *) * (scan->nparams + 1));
@@ -339,7 +345,10 @@ scn_start(ConcordScan *scan)
 	StringInfoData buf;
 	bool		whole;
 	bool		possible;
+	char	   *keys = NULL;
 
+	if (scan->keys != NULL && (keys = concord_join_keys_text(scan->keys)) == NULL)
+		return false;
 	if (scan->list_param >= 0)
 	{
 		if (scan->list_at >= scan->list_length)
@@ -359,7 +368,7 @@ scn_start(ConcordScan *scan)
 			appendStringInfoString(&buf, scan->select);
 		possible = concord_filter_write(&buf, scan->clauses, scan->table,
 										scan->reading, scan->odata2,
-										&scan->values, &whole);
+										&scan->values, keys, &whole);
 		/* long values: fewer of them at a time */
 		if (scan->list_param < 0 || scan->values.nlist < 2 ||
 			buf.len <= SCN_MAX_LENGTH)
@@ -465,6 +474,22 @@ scn_strange(ConcordScan *scan, const Datum *values, const bool *nulls)
 			return false;
 	}
 	return true;
+}
+
+/* concord_scan_room says how much of a query string is left for keys. */
+int
+concord_scan_room(ConcordScan *scan)
+{
+	StringInfoData buf;
+	bool		whole;
+	int			used;
+
+	initStringInfo(&buf);
+	(void) concord_filter_write(&buf, scan->clauses, scan->table, scan->reading,
+								scan->odata2, NULL, NULL, &whole);
+	used = buf.len + (scan->select != NULL ? strlen(scan->select) : 0);
+	pfree(buf.data);
+	return Max(SCN_MAX_LENGTH - used, SCN_MIN_ROOM);
 }
 
 /* scn_count gives the one row of a count. */

@@ -9,6 +9,7 @@
 #define CONCORD_FDW_SCAN_H
 
 #include "fdw/filter.h"
+#include "fdw/join_keys.h"
 #include "fdw/page.h"
 #include "fdw/reader.h"
 #include "fdw/value.h"
@@ -49,6 +50,7 @@ typedef struct ConcordScan
 	int			list_length;
 	int			list_at;		/* behind those whose turn it is */
 	int			list_size;
+	ConcordJoinKeys *keys;		/* that a join gives; NULL: none does */
 
 	struct ConcordTags *tags;	/* of rows that are to be written; or NULL */
 } ConcordScan;
@@ -64,6 +66,12 @@ extern ConcordScan *concord_scan_create(ConcordForeignTable *table,
 /* concord_scan_take makes values of a record, at their columns' places. */
 extern void concord_scan_take(ConcordScan *scan, ConcordSlice record, int page,
 							  Datum *values, bool *nulls);
+
+/*
+ * concord_scan_room says how many bytes of a query string keys may have beside
+ * what is asked for anyway.
+ */
+extern int	concord_scan_room(ConcordScan *scan);
 
 /* concord_scan_select writes which columns are asked for. */
 extern char *concord_scan_select(const ConcordForeignTable *table,

@@ -390,36 +390,93 @@ act_delete(Request *req)
 	req->answer.status = 204;
 }
 
-/* Says whether an entity passes a $filter of "Name eq literal" terms. */
+/* Says whether an entity passes one term, "Name eq literal"; others pass. */
+static bool
+term_passes(const Entity *entity, char *text)
+{
+	char	   *eq = strstr(text, " eq ");
+	char	   *wanted;
+	const char *raw;
+	char	   *value;
+	bool		passes;
+
+	if (eq == NULL)
+		return true;
+	*eq = '\0';
+	wanted = eq + 4;
+	raw = object_get(&entity->object, text);
+	value = raw ? json_text(raw) : xstrdup("");
+	if (wanted[0] == '\'' && strlen(wanted) > 1)
+	{
+		wanted[strlen(wanted) - 1] = '\0';
+		wanted++;
+	}
+	passes = strcmp(value, wanted) == 0;
+	free(value);
+	return passes;
+}
+
+/* Finds " or " or " and " outside of quotes and parentheses. */
+static char *
+find_word(char *text, const char *word)
+{
+	int			depth = 0;
+	bool		quoted = false;
+
+	for (char *p = text; *p; p++)
+	{
+		if (*p == '\'')
+			quoted = !quoted;
+		else if (!quoted && (*p == '(' || *p == ')'))
+			depth += *p == '(' ? 1 : -1;
+		else if (!quoted && depth == 0 && strncmp(p, word, strlen(word)) == 0)
+			return p;
+	}
+	return NULL;
+}
+
+/* Says whether an entity passes terms that are joined by and, or. */
+static bool
+terms_pass(const Entity *entity, char *text)
+{
+	static const char *const words[] = {" or ", " and "};
+	size_t		len = strlen(text);
+
+	for (int i = 0; i < 2; i++)
+	{
+		char	   *word = find_word(text, words[i]);
+
+		if (word != NULL)
+		{
+			bool		left;
+
+			*word = '\0';
+			left = terms_pass(entity, text);
+			if (left == (i == 0))
+				return left;
+			return terms_pass(entity, word + strlen(words[i]));
+		}
+	}
+	if (len > 1 && text[0] == '(' && text[len - 1] == ')')
+	{
+		text[len - 1] = '\0';
+		return terms_pass(entity, text + 1);
+	}
+	return term_passes(entity, text);
+}
+
+/* Says whether an entity passes a $filter. */
 static bool
 filter_passes(const Entity *entity, const char *filter)
 {
 	char	   *text = xstrdup(filter);
-	char	   *eq;
-	bool		passes = true;
+	bool		passes;
 
 	percent_decode(text);
 	for (char *p = text; *p; p++)
 		if (*p == '+')
 			*p = ' ';
-	eq = strstr(text, " eq ");
-	if (eq != NULL)
-	{
-		const char *raw;
-		char	   *value;
-		char	   *wanted = eq + 4;
-
-		*eq = '\0';
-		raw = object_get(&entity->object, text);
-		value = raw ? json_text(raw) : xstrdup("");
-		if (wanted[0] == '\'' && strlen(wanted) > 1)
-		{
-			wanted[strlen(wanted) - 1] = '\0';
-			wanted++;
-		}
-		passes = strcmp(value, wanted) == 0;
-		free(value);
-	}
+	passes = terms_pass(entity, text);
 	free(text);
 	return passes;
 }

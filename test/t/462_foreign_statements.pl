@@ -92,7 +92,7 @@ cmp_ok((sort { $b <=> $a } @long)[0], '<', 6200, 'none of them too long');
 sql("CREATE TABLE local_things AS SELECT g % 3 + 1 AS id FROM generate_series(1, 600) g; ANALYZE local_things;
 	CREATE FOREIGN TABLE looked (id int OPTIONS (name 'ID'), name text OPTIONS (name 'Name')) SERVER lists OPTIONS (object 'odata/y', query 'rows=60', rows '1000000')");
 $erp->clear_log;
-is(sql("SET enable_hashjoin = off; SET enable_mergejoin = off; SELECT count(f.name) FROM local_things l JOIN looked f ON f.id = l.id"), '600', 'look-ups of 600 rows');
+is(sql("SET pg_concord.enable_lookup_join = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SELECT count(f.name) FROM local_things l JOIN looked f ON f.id = l.id"), '600', 'look-ups of 600 rows');
 is(scalar(grep { ($_->{query} // '') =~ /filter/ } $erp->log_entries), 3, 'three requests: Memoize remembers');
 
 # ---- memory of many batches

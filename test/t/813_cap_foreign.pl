@@ -81,6 +81,59 @@ asked("SELECT count(*) FROM asked WHERE name = 'x'", qr/Aggregate.*Foreign Scan/
 asked("SELECT h.id FROM here h JOIN asked a ON a.id = h.id WHERE h.version = 3", qr/(?:Nested Loop.*ID%20eq%20\$1|Hash Join)/s, 'a join');
 is(sql("SELECT name FROM (SELECT 'P007' AS id) h JOIN asked a USING (id)"), sql("SELECT name FROM here WHERE id = 'P007'"), 'a look-up');
 
+# ---- joins: keys of many rows in one request, also those of two columns
+for my $i (1 .. 60)
+{
+	my $body = $json->encode({ Product => one('apple', 'Apple', "d'or", 'x y', 'p' . $i), Currency => one(qw(EUR USD GBP)) });
+	$body =~ s/\}$/,"Price":$i.5}/;
+	$http->post("${url}Prices", { content => $body, headers => { 'Content-Type' => 'application/json' } });
+}
+sql(qq{INSERT INTO concord.connector (name, protocol, definition) VALUES ('cap_in', 'odata', '{"extends": "odata", "read": {"operators": ["eq", "ne", "lt", "le", "gt", "ge", "in", "null", "or"]}}');
+	CREATE SERVER cap_in FOREIGN DATA WRAPPER concord OPTIONS (connector 'cap_in', url '$url');
+	CREATE FOREIGN TABLE asked_in $columns SERVER cap_in OPTIONS (object 'BusinessPartners', page_size '30', list_size '7');
+	CREATE FOREIGN TABLE prices (product text OPTIONS (name 'Product', key 'true') NOT NULL, currency varchar(3) OPTIONS (name 'Currency', key 'true') NOT NULL, price numeric(15,2) OPTIONS (name 'Price'))
+		SERVER cap OPTIONS (object 'Prices', list_size '4');
+	CREATE TABLE prices_here AS SELECT * FROM prices;
+	CREATE TABLE wanted AS SELECT g AS n, (SELECT array_agg(id ORDER BY id) FROM here)[1 + g * 7 % 100] AS id, name, rating, rating::bigint AS large, credit, since, city, blocked, turnover
+		FROM generate_series(1, 80) g JOIN here h ON h.version = 1 + g * 13 % 100;
+	INSERT INTO wanted (n, id) VALUES (81, 'P999'), (82, NULL);
+	CREATE TABLE cart AS SELECT row_number() OVER () AS n, p, c FROM unnest('{apple,Apple,d''or,x y,p7,p8,nothing,NULL}'::text[]) p, unnest('{EUR,USD,CHF,NULL}'::text[]) c});
+my $lookup = 'SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_nestloop = off';
+like(sql("$lookup; EXPLAIN (VERBOSE, COSTS OFF) SELECT b.n, p.price FROM cart b JOIN prices p ON p.product = b.p AND p.currency = b.c"),
+	qr/Lookup Join.*filter=\(Product,Currency\) in \(\$keys\)/s, 'a key of two columns');
+is(sql("$lookup; SELECT string_agg(b.n || ' ' || p.price, ',' ORDER BY b.n) FROM cart b JOIN prices p ON p.product = b.p AND p.currency = b.c"),
+	sql("SELECT string_agg(b.n || ' ' || p.price, ',' ORDER BY b.n) FROM cart b JOIN prices_here p ON p.product = b.p AND p.currency = b.c"), '... finds what a local table has');
+my @on = ('h.id = w.id', 'h.name = w.name', 'h.rating = w.rating', 'h.rating = w.large', 'h.credit = w.credit', 'h.since = w.since', 'h.city = w.city', 'h.blocked = w.blocked',
+	'h.turnover = w.turnover', 'h.credit = w.rating', 'h.version = w.n', "h.id = 'P0' || w.n", 'h.rating = w.rating AND h.city = w.city', 'h.since = w.since AND h.blocked = w.blocked AND h.id <> w.id');
+my @also = ('', '', ' AND h.rating > 1', " AND h.name <> 'Ada'", ' AND w.n % 3 = 0', ' AND h.version < w.n', ' AND h.id IN (SELECT id FROM wanted WHERE n < 40)');
+my @form = (
+	'SELECT w.n, h.id, h.name, h.credit FROM wanted w JOIN %s h ON %s%s WHERE w.n < 60',
+	'SELECT w.n, h.id, h.name, h.credit FROM wanted w LEFT JOIN %s h ON %s%s',
+	'SELECT w.n, h.changed FROM wanted w LEFT JOIN %s h ON %s%s WHERE h.id IS NULL OR h.rating = 2',
+	'SELECT w.n FROM wanted w WHERE EXISTS (SELECT 1 FROM %s h WHERE %s%s)',
+	'SELECT w.n FROM wanted w WHERE NOT EXISTS (SELECT 1 FROM %s h WHERE %s%s)',
+	'SELECT w.n, h FROM wanted w JOIN %s h ON %s%s',
+	'SELECT w.n, (SELECT count(*) FROM wanted v JOIN %s h ON %s%s WHERE v.n = w.n AND v.id = w.id) FROM wanted w WHERE w.n < 4',
+	'SELECT h.city, count(*), sum(w.n) FROM wanted w LEFT JOIN %s h ON %s%s GROUP BY h.city',
+	'SELECT w.n, h.id, g.id FROM wanted w LEFT JOIN %s h ON %s%s LEFT JOIN asked_bytes g ON g.id = h.id');
+my (%differ, $looked);
+for my $round (1 .. ($ENV{CONCORD_ROUNDS} || 150))
+{
+	my ($form, $on, $also) = (one(@form), one(@on), one(@also));
+	$on =~ s/\bw\./v./g if $form =~ /wanted v/;
+	my $limit = one($lookup, $lookup, 'SELECT 1', "SET work_mem = '64kB'; $lookup");
+	my @queries = map { "SELECT md5(string_agg(q::text, ';' ORDER BY q::text)), count(*) FROM (" . sprintf($form, $_, $on, $also) . ') q' } qw(here asked asked_in asked_bytes);
+	my @results = grep { $_ ne '1' } split /\n/, sql("$limit; " . join(';', @queries));
+	for my $k (1 .. 3)
+	{
+		push @{ $differ{ sprintf($form, '...', $on, $also) } }, "$queries[$k]: $results[$k], not $results[0]" if $results[$k] ne $results[0];
+	}
+	$looked++ if sql("$limit; EXPLAIN $queries[2]") =~ /Lookup Join/;
+}
+is(scalar(keys %differ), 0, "random joins, of which $looked looked keys up");
+diag(join("\n", map { "$_\n\t" . join("\n\t", @{ $differ{$_} }) } (sort keys %differ)[ 0 .. (keys %differ > 5 ? 4 : keys(%differ) - 1) ])) if %differ;
+cmp_ok($looked, '>', ($ENV{CONCORD_ROUNDS} || 150) / 2, 'enough of them did');
+
 # ---- random queries: what is asked there gives what is computed here
 my @clauses = (
 	(map { my $op = $_; sub { "rating $op " . one(-1 .. 5) } } qw(= <> < <= > >=)),
