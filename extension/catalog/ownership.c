@@ -316,6 +316,25 @@ concord_ownership_resolve(ConcordMapping *mapping)
 	}
 }
 
+/* concord_ownership_same: two readings of a version have the same owners. */
+bool
+concord_ownership_same(const ConcordMapping *a, const ConcordMapping *b)
+{
+	ListCell   *la;
+	ListCell   *lb;
+
+	forboth(la, a->fields, lb, b->fields)
+	{
+		const ConcordField *x = lfirst(la);
+		const ConcordField *y = lfirst(lb);
+
+		if (x->owner != y->owner || x->shared != y->shared ||
+			x->policy != y->policy)
+			return false;
+	}
+	return true;
+}
+
 /* own_forget sends the message that empties the cache's entry of a row. */
 static void
 own_forget(HeapTuple tuple, TupleDesc desc)

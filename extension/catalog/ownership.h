@@ -58,6 +58,10 @@ extern void concord_ownership_resolve(ConcordMapping *mapping);
 extern bool concord_ownership_pushed(const ConcordMapping *mapping,
 									 const ConcordField *field, Oid serverid);
 
+/* concord_ownership_same: two readings of one version say the same. */
+extern bool concord_ownership_same(const ConcordMapping *a,
+								   const ConcordMapping *b);
+
 extern const char *concord_local_write_name(ConcordLocalWrite what);
 
 /*

@@ -25,6 +25,7 @@
 #include "base/bookkeeping.h"
 #include "base/settings.h"
 #include "base/shmem.h"
+#include "catalog/ownership.h"
 #include "catalog/pg_type.h"
 #include "delivery/delivery.h"
 #include "delivery/division.h"
@@ -206,7 +207,8 @@ lane_changed(const ConcordLane *lane, const ConcordMapping *m)
 	return old->version != m->version || old->serverid != m->serverid ||
 		old->definer != m->definer || old->source != m->source ||
 		strcmp(old->object, m->object) != 0 ||
-		strcmp(old->search_path, m->search_path) != 0;
+		strcmp(old->search_path, m->search_path) != 0 ||
+		!concord_ownership_same(old, m);
 }
 
 /* lane_reset empties a lane's memory. */

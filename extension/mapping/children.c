@@ -22,6 +22,7 @@
 #include "mapping/compile.h"
 
 #include "base/json.h"
+#include "catalog/ownership.h"
 #include "catalog/pg_type.h"
 #include "decoder/protocol.h"
 #include "executor/spi.h"
@@ -122,7 +123,8 @@ concord_mapping_children_changed(const ConcordCompiled *compiled, List *mappings
 			if (m->id == child->mapping->id)
 				same = m->version == child->mapping->version &&
 					m->state == child->mapping->state &&
-					m->definer == child->mapping->definer;
+					m->definer == child->mapping->definer &&
+					concord_ownership_same(m, child->mapping);
 		}
 		if (!same)
 			return true;

@@ -249,11 +249,19 @@ cmp_sets(ConcordCompiled *compiled)
 	foreach(lc, mapping->fields)
 	{
 		ConcordField *field = lfirst(lc);
+		ConcordExpression *expression;
 
-		cmp_add(&compiled->upsert,
-				cmp_expression(compiled, "field", field->name,
-							   field->expression));
+		/* what is wrong with it is told all the same */
+		expression = cmp_expression(compiled, "field", field->name,
+									field->expression);
+		compiled->sends |= field->pushed;
+		/* where a row is routed, its server may not be the one that owns it */
+		if (!field->pushed && mapping->options.route == NULL)
+			continue;
+		compiled->sent = lappend(compiled->sent, field);
+		cmp_add(&compiled->upsert, expression);
 	}
+	compiled->sends |= mapping->options.route != NULL && !mapping->push_off;
 	foreach(lc, mapping->options.on_delete_fields)
 	{
 		ConcordField *field = lfirst(lc);
@@ -358,6 +366,8 @@ cmp_build(ConcordCompiled *compiled)
 	MemoryContextReset(compiled->work);
 	compiled->built = false;
 	compiled->shapes = NIL;
+	compiled->sent = NIL;
+	compiled->sends = false;
 	compiled->identity = NULL;
 	compiled->nlocal = 0;
 	/* a message that arrives while we compile invalidates the result */

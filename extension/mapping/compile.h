@@ -160,6 +160,9 @@ struct ConcordCompiled
 	int			ordering;		/* position in upsert and remove, or -1 */
 	int			route;			/* ditto */
 	int			nleading;		/* expressions before the fields */
+	List	   *sent;			/* of ConcordField *: those of upsert, which
+								 * are all but what is only pulled */
+	bool		sends;			/* a row there is made or changed at all */
 
 	SPIPlanPtr	reread;			/* the row as it is in the table now */
 	List	   *shapes;			/* of ConcordShape * */

@@ -20,8 +20,10 @@
 
 #include "access/xact.h"
 #include "base/json.h"
+#include "catalog/ownership.h"
 #include "catalog/pg_type.h"
 #include "decoder/protocol.h"
+#include "foreign/foreign.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
@@ -356,6 +358,25 @@ ev_plan(EvalBatch *batch)
 	}
 }
 
+/* ev_sends settles what is not sent by a mapping that takes and does not give. */
+static void
+ev_sends(EvalBatch *batch)
+{
+	const ConcordMapping *mapping = batch->mapping;
+
+	for (int i = 0; i < batch->nitems; i++)
+	{
+		EvalItem   *item = &batch->items[i];
+
+		if (mapping->push_off && (item->plan != EVAL_SETTLED ||
+								  item->mapped->verdict != CONCORD_SKIP))
+			ev_settle(item, CONCORD_SKIP, "push", pstrdup("push is off"));
+		else if (item->plan == EVAL_UPSERT && !batch->compiled->sends)
+			ev_settle(item, CONCORD_SKIP, "owner",
+					  psprintf("all fields are owned by \"%s\"", mapping->server));
+	}
+}
+
 /* ev_checks evaluates the checks; NULL passes, as with CHECK constraints. */
 static void
 ev_checks(EvalBatch *batch)
@@ -435,6 +456,46 @@ ev_route(EvalItem *item, const ConcordExpression *expression,
 		item->mapped->route = value->text;
 }
 
+/* ev_skip notes that a field of an item is left out. */
+static void
+ev_skip(ConcordMapped *mapped, int field, int nfields)
+{
+	if (mapped->skip == NULL)
+		mapped->skip = palloc0(sizeof(bool) * nfields);
+	mapped->skip[field] = true;
+}
+
+/*
+ * ev_owned leaves out, of a row that is routed, what its server owns.  Where
+ * that is everything, the server is not told.
+ */
+static void
+ev_owned(EvalBatch *batch, EvalItem *item)
+{
+	const ConcordMapped *mapped = item->mapped;
+	const ConcordMapping *mapping = batch->mapping;
+	Oid			server = mapped->route == NULL ? mapping->serverid :
+		get_foreign_server_oid(mapped->route, true);
+	bool		sends = false;
+	int			i = 0;
+	ListCell   *lc;
+
+	if (mapping->options.route == NULL || item->plan != EVAL_UPSERT)
+		return;
+	foreach(lc, batch->compiled->sent)
+	{
+		if (concord_ownership_pushed(mapping, lfirst(lc), server))
+			sends = true;
+		else
+			ev_skip(item->mapped, i, mapped->nfields);
+		i++;
+	}
+	if (!sends)
+		ev_settle(item, CONCORD_SKIP, "owner",
+				  psprintf("all fields are owned by \"%s\"",
+						   mapped->route != NULL ? mapped->route : mapping->server));
+}
+
 /* ev_keep takes the values of an item's set as its result. */
 static void
 ev_keep(EvalBatch *batch, EvalItem *item, const ConcordSet *set,
@@ -463,11 +524,7 @@ ev_keep(EvalBatch *batch, EvalItem *item, const ConcordSet *set,
 			return;
 		}
 		if (i >= first && unknown)
-		{
-			if (mapped->skip == NULL)
-				mapped->skip = palloc0(sizeof(bool) * (set->n - first));
-			mapped->skip[i - first] = true;
-		}
+			ev_skip(mapped, i - first, set->n - first);
 	}
 	if (compiled->route >= 0)
 		ev_route(item, set->expressions[compiled->route],
@@ -478,8 +535,9 @@ ev_keep(EvalBatch *batch, EvalItem *item, const ConcordSet *set,
 	mapped->nfields = set->n - first;
 	if (mapped->nfields > 0)
 		mapped->fields = values + first;
-	mapped->field_defs = set == &compiled->upsert ? batch->mapping->fields :
+	mapped->field_defs = set == &compiled->upsert ? compiled->sent :
 		batch->mapping->options.on_delete_fields;
+	ev_owned(batch, item);
 }
 
 /* ev_values evaluates keys, order and fields of all items with a plan. */
@@ -710,6 +768,7 @@ ev_batch(EvalBatch *batch)
 {
 	ev_filter(batch);
 	ev_plan(batch);
+	ev_sends(batch);
 	ev_checks(batch);
 	ev_parents(batch);
 	ev_values(batch, EVAL_UPSERT, &batch->compiled->upsert);

@@ -33,7 +33,8 @@ typedef struct ConcordValue
 typedef enum ConcordVerdict
 {
 	CONCORD_SEND,				/* body and key are set */
-	CONCORD_SKIP,				/* filter does not hold, or option says ignore */
+	CONCORD_SKIP,				/* filter does not hold, option says ignore,
+								 * push is off, or others own all fields */
 	CONCORD_FAIL,				/* check failed or expression raised: dead */
 	CONCORD_WAIT,				/* remote_id() names a record that has no link
 								 * yet: try again later, costs no attempt */
@@ -89,9 +90,10 @@ typedef struct ConcordMapped
 	bool		route_unknown;
 
 	/*
-	 * mapping->fields (or options.on_delete_fields) in order; NULL for a
-	 * delete that needs no body.  skip[i]: the value is not known (unchanged
-	 * TOAST that could not be read again); skip is NULL where all are known
+	 * what is sent of mapping->fields (or options.on_delete_fields) in order;
+	 * NULL for a delete that needs no body.  skip[i]: the value is not known
+	 * (unchanged TOAST that could not be read again); skip is NULL where all
+	 * are known
 	 */
 	int			nfields;
 	const List *field_defs;		/* of ConcordField * */
@@ -115,7 +117,7 @@ typedef struct ConcordMapped
 	const bool *omit_keys;
 	const bool *omit;
 
-	/* of CONCORD_FAIL and CONCORD_WAIT */
+	/* of CONCORD_FAIL, CONCORD_WAIT, and CONCORD_SKIP but for a filter */
 	char	   *rule;			/* the check's name, or "expression", "key",
 								 * "number", "size", "truncate", "link" */
 	char	   *error;			/* message, without values of other rows */

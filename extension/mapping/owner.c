@@ -722,6 +722,10 @@ concord_owner_store(const ConcordMapping *mapping, bool gone)
 		now = concord_ownership_column(mapping->source, attnum);
 		if (now != NULL && now->mapping == 0)
 			continue;			/* set_owner() says the same */
+		if (now != NULL && now->mapping == mapping->id &&
+			strcmp(NameStr(now->owner_name), field->owner_name) == 0 &&
+			now->policy == field->policy_given)
+			continue;
 		own_state(&statement, field->owner_name, field->policy_given);
 		if (now != NULL)
 			statement.on_local_write = now->on_local_write;

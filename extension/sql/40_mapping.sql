@@ -122,10 +122,16 @@ CREATE VIEW concord.mapping_field AS
 		CASE WHEN p.part OPERATOR(pg_catalog.=) 'field' THEN
 			coalesce(f.value OPERATOR(pg_catalog.->>) 'on',
 				CASE WHEN f.value OPERATOR(pg_catalog.->) 'children' IS NULL THEN 'always' ELSE 'create' END) END AS "on",
-		CASE WHEN p.part OPERATOR(pg_catalog.=) 'field' THEN
-			coalesce(f.value OPERATOR(pg_catalog.->>) 'owner', 'local') END AS owner,
+		CASE WHEN p.part OPERATOR(pg_catalog.=) 'field' THEN coalesce(o.owner, 'local') END AS owner,
 		CASE WHEN p.part OPERATOR(pg_catalog.=) 'field' AND pg_catalog.jsonb_typeof(f.value) OPERATOR(pg_catalog.=) 'object'
-			THEN f.value OPERATOR(pg_catalog.->>) 'children' END AS children
+			THEN f.value OPERATOR(pg_catalog.->>) 'children' END AS children,
+		CASE WHEN p.part OPERATOR(pg_catalog.=) 'field' THEN a.attname END AS column_name,
+		o.policy,
+		CASE WHEN p.part OPERATOR(pg_catalog.=) 'field' THEN
+			CASE WHEN o.owner OPERATOR(pg_catalog.=) m.server OR o.policy IS NOT NULL AND v.definition OPERATOR(pg_catalog.->>) 'push' OPERATOR(pg_catalog.=) 'off' THEN 'pull'
+				WHEN o.policy IS NOT NULL THEN 'both'
+				WHEN v.definition OPERATOR(pg_catalog.->>) 'push' OPERATOR(pg_catalog.=) 'off' THEN 'none'
+				ELSE 'push' END END AS direction
 	FROM concord.mapping m
 		JOIN concord.mapping_version v
 			ON v.mapping OPERATOR(pg_catalog.=) m.id
@@ -143,7 +149,18 @@ CREATE VIEW concord.mapping_field AS
 					v.definition OPERATOR(pg_catalog.->) 'filter') END)
 			) AS p (part, members)
 		CROSS JOIN LATERAL pg_catalog.jsonb_each(
-			coalesce(p.members, '{}')) AS f;
+			coalesce(p.members, '{}')) AS f
+		LEFT JOIN pg_catalog.pg_attribute a
+			ON p.part OPERATOR(pg_catalog.=) 'field' AND a.attrelid OPERATOR(pg_catalog.=) m.source
+			AND a.attnum OPERATOR(pg_catalog.>) 0 AND NOT a.attisdropped
+			AND CASE
+				WHEN pg_catalog.jsonb_typeof(f.value) OPERATOR(pg_catalog.=) 'object' AND f.value OPERATOR(pg_catalog.->>) 'column' IS NOT NULL
+					THEN a.attname OPERATOR(pg_catalog.=) (f.value OPERATOR(pg_catalog.->>) 'column')::name
+				WHEN pg_catalog.jsonb_typeof(f.value) OPERATOR(pg_catalog.=) 'object'
+					THEN pg_catalog.quote_ident(a.attname) OPERATOR(pg_catalog.=) pg_catalog.btrim(f.value OPERATOR(pg_catalog.->>) 'value', ' ()')
+				ELSE pg_catalog.quote_ident(a.attname) OPERATOR(pg_catalog.=) pg_catalog.btrim(f.value OPERATOR(pg_catalog.#>>) '{}', ' ()') END
+		LEFT JOIN concord.ownership_item o
+			ON o.source OPERATOR(pg_catalog.=) m.source AND o.column_name OPERATOR(pg_catalog.=) a.attname;
 COMMENT ON VIEW concord.mapping_field IS
 	'fields, keys, checks and filters of the current versions';
 
