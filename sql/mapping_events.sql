@@ -145,6 +145,12 @@ INSERT INTO concord.link_item (mapping, local_key, remote_id, seq, present)
 SELECT verdict, local_key, fields, rule, error FROM concord.explain('v');
 SELECT concord.remote_id('c', 7), concord.remote_id('c', '{"id": 7}'::jsonb), concord.remote_id('c', 9), concord.local_key('c', 'C-0007'), concord.local_key('c', 'C');
 SELECT concord.remote_id('nothing', 7);
+-- in an expression both are found without their schema, unless something else has the name
+SELECT concord.alter_mapping('v', fields => '{"Customer": "remote_id(''c'', customer)", "Key": "local_key(''c'', ''C-0007'')"}');
+SELECT verdict, local_key, fields, rule, error FROM concord.explain('v');
+CREATE FUNCTION remote_id(text, int) RETURNS text LANGUAGE sql AS $$ SELECT 'mine' $$;
+SELECT verdict, local_key, fields->>'Customer' AS customer, rule, error FROM concord.explain('v');
+DROP FUNCTION remote_id(text, int);
 SELECT concord.drop_mapping('v'), concord.drop_mapping('c');
 -- the courier removes them
 DO $$ BEGIN

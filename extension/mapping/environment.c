@@ -47,11 +47,16 @@ env_set(const char *name, const char *value)
 							 GUC_ACTION_SAVE, true, 0, false);
 }
 
-/* concord_environment_enter becomes the definer. */
+/*
+ * concord_environment_enter becomes the definer.  remote_id() and local_key() need
+ * no schema where no other function has their name: ours is the last one.
+ */
 void
 concord_environment_enter(ConcordEnvironment *environment, Oid definer,
 						  const char *search_path)
 {
+	char	   *path;
+
 	GetUserIdAndSecContext(&environment->userid, &environment->sec_context);
 	SetUserIdAndSecContext(definer,
 						   environment->sec_context |
@@ -60,7 +65,9 @@ concord_environment_enter(ConcordEnvironment *environment, Oid definer,
 	environment->guc_level = NewGUCNestLevel();
 	for (int i = 0; i < lengthof(env_settings); i++)
 		env_set(env_settings[i].name, env_settings[i].value);
-	env_set("search_path", search_path);
+	path = psprintf("%s, concord", search_path);
+	env_set("search_path", path);
+	pfree(path);
 	/* a courier must not stand still behind one table's lock */
 	if (MyBackendType == B_BG_WORKER)
 		env_set("lock_timeout", "1s");
