@@ -540,7 +540,8 @@ js_element(StringInfo buf, const JsType *type, const char **p, const char *end,
 
 /*
  * js_array turns what array_out writes into nested JSON arrays.  Lower bounds
- * other than 1 ("[0:1]={...}") have no form in JSON and are left out.
+ * other than 1 ("[0:1]={...}") have no form in JSON and are left out, but in
+ * keys, which such an array stands in as its text.
  */
 static void
 js_array(StringInfo buf, Oid typid, const char *text, Size len, int flags)
@@ -616,7 +617,11 @@ js_value(StringInfo buf, Oid typid, const char *text, Size len, int flags)
 			appendBinaryStringInfo(buf, text, len);
 			break;
 		case JS_ARRAY:
-			js_array(buf, typid, text, len, flags);
+			/* '[0:1]={1,2}' and '{1,2}' are two rows; JSON cannot tell them */
+			if ((flags & JS_ANYTHING) && len > 0 && text[0] == '[')
+				concord_json_string(buf, text, len);
+			else
+				js_array(buf, typid, text, len, flags);
 			break;
 		case JS_STRING:
 			concord_json_string(buf, text, len);

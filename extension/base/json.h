@@ -40,7 +40,8 @@ extern void concord_json_value(StringInfo buf, Oid typid, const char *text,
 
 /*
  * concord_json_key appends a value of a local key, as concord_json_value does;
- * NaN and infinities, which identify a row as well as others, are strings.
+ * NaN and infinities, which identify a row as well as others, are strings, and
+ * so are arrays whose bounds do not begin at 1.
  */
 extern void concord_json_key(StringInfo buf, Oid typid, const char *text,
 							 Size len);

@@ -182,8 +182,8 @@ pend_row_key(const ConcordMapping *mapping, const ConcordRelation *relation,
 		appendStringInfoString(&buf, buf.len == 0 ? "{" : ", ");
 		concord_json_string(&buf, name, strlen(name));
 		appendStringInfoString(&buf, ": ");
-		concord_json_value(&buf, getBaseType(relation->columns[i].typid),
-						   text, strlen(text), false);
+		concord_json_key(&buf, getBaseType(relation->columns[i].typid),
+						 text, strlen(text));
 	}
 	appendStringInfoChar(&buf, '}');
 	return concord_json_server(buf.data);

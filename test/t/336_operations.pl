@@ -175,4 +175,33 @@ sql("SELECT concord.drop_mapping('again_dead')");
 is(sql("SELECT role || ' ' || count || ' ' || why FROM concord.history WHERE what = 'retry_dead' AND why IS NOT NULL"),
 	sql('SELECT current_user') . ' 1 filter: status = 422', 'who, how many, what');
 
+
+# --- keys that JSON has no form of their own for: what is no number, and arrays whose bounds begin elsewhere
+my $rest = $erp->url('/rest/odd/');
+sql(qq(CREATE SERVER odd FOREIGN DATA WRAPPER concord OPTIONS (connector 'rest', url '$rest', retry_base '20ms', retry_limit '2');
+	CREATE TABLE nan (x float8, id int, v int, PRIMARY KEY (x, id));
+	CREATE TABLE box (at int[] PRIMARY KEY, v int);
+	SELECT concord.create_mapping('nan', 'nan', 'odd', 'nan', '{"v": "v"}', key => '{"id": "id"}');
+	SELECT concord.create_mapping('box', 'box', 'odd', 'box', '{"v": "v", "at": "at"}', key => '{"id": "translate(at::text, ''{}[]'', ''()<>'')"}');
+	INSERT INTO nan VALUES ('NaN', 1, 1), ('Infinity', 2, 1), (3, 3, 1);
+	INSERT INTO box VALUES ('{1,2}', 1), ('[0:1]={1,2}', 2), ('[0:0][5:6]={{1,2}}', 3), ('{}', 4)));
+is(delivered('nan') . delivered('box'), 'tt', 'odd keys');
+is(sql("SELECT string_agg(local_key::text, ' ' ORDER BY (local_key->>'id')::int) FROM concord.link WHERE mapping = 'nan'"),
+	'{"x": "NaN", "id": 1} {"x": "Infinity", "id": 2} {"x": 3, "id": 3}', 'what is no number is a text');
+is(sql("SELECT string_agg(local_key->>'at', ' ' ORDER BY local_key->>'at' COLLATE \"C\") FROM concord.link WHERE mapping = 'box'"),
+	'[0:0][5:6]={{1,2}} [0:1]={1,2} [1, 2] []', 'rows whose arrays differ by their bounds are two');
+is(sql("SELECT count(DISTINCT remote_id) FROM concord.link WHERE mapping = 'box'"), '4', 'with a record each');
+$erp->clear_log;
+sql("BEGIN; SELECT concord.resync('nan'), concord.resync('box'); UPDATE nan SET v = v + 1; UPDATE box SET v = v + 10; COMMIT");
+is(delivered('nan') . delivered('box'), 'tt', 'rows again, and changes of them behind');
+is(sql("SELECT count(*) || ' ' || count(*) FILTER (WHERE v = 2) FROM nan") . '|' . join(' ', sort map { JSON::PP->new->decode($_->{body})->{v} } $erp->log_entries('/rest/odd/nan')), '3 3|2 2 2', 'each row once, as it is');
+is(join(' ', sort map { JSON::PP->new->decode($_->{body})->{v} } $erp->log_entries('/rest/odd/box')), '11 12 13 14', 'and of the other table');
+is(sql(q{SELECT concord.replay('nan', keys => '{"x": "NaN", "id": 1}')}), '1', 'replayed by such a key');
+is(sql(q{SELECT concord.replay('box', keys => '[{"at": "[0:1]={1,2}"}, {"at": [1, 2]}]')}), '2', 'and by two of arrays');
+is(delivered('nan') . delivered('box'), 'tt', 'which ends');
+sql(q{UPDATE box SET at = '[7:8]={1,2}' WHERE v = 12; DELETE FROM box WHERE v = 11});
+is(delivered('box'), 't', 'another key, and a delete');
+is(sql("SELECT string_agg(local_key->>'at', ' ' ORDER BY local_key->>'at' COLLATE \"C\") FROM concord.link WHERE mapping = 'box'"), '[0:0][5:6]={{1,2}} [7:8]={1,2} []', 'of the right row');
+is(sql("SELECT count(*) FROM concord.dead_letter WHERE mapping IN ('nan', 'box')"), '0', 'nothing of it is dead') or diag(sql('SELECT mapping, rule, error FROM concord.dead_letter'));
+
 done_testing();
