@@ -180,7 +180,7 @@ dec_commit(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, XLogRecPtr commit
 	bool		begun = state->begun;
 
 	concord_txn_end(state);
-	if (!begun || concord_flush_progress())
+	if (concord_flush_committed(state, txn, begun))
 		OutputPluginUpdateProgress(ctx, !begun);
 }
 

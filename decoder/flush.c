@@ -73,6 +73,7 @@
 #include "access/xlog.h"
 #include "access/xlogreader.h"
 #include "port/pg_bswap.h"
+#include "replication/syncrep.h"
 #include "replication/walsender.h"
 #include "tcop/tcopprot.h"
 #include "utils/memutils.h"
@@ -91,15 +92,15 @@
 
 /*
  * Less than this is held.  Waking the client costs as much as decoding ten
- * small transactions; twice this is what a socket takes without waiting.
+ * small transactions; a socket takes a quarter more than this without waiting.
  */
-#define HELD_BYTES		(96 * 1024)
+#define HELD_BYTES		(160 * 1024)
 
 /* Nothing is held that is older than this. */
 #define HELD_USEC		1000
 
 /* So many records are read without looking at the clock. */
-#define HELD_RECORDS	8
+#define HELD_RECORDS	32
 
 /* A write of more is core's. */
 #define HELD_WRITE		(16 * 1024)
@@ -149,7 +150,14 @@ struct FlushState
 	TimestampTz now;			/* the clock, when last looked at */
 	int			records;		/* since then */
 
-	TimestampTz progress;		/* core was told of progress last */
+	TimestampTz progress;		/* core was told of progress last, */
+	TimestampTz skipped;		/* and of a transaction that was not sent, by
+								 * its time of commit */
+
+	/* of what is held; core's statistics of the slot do not have them yet */
+	int64		txns;
+	int64		txn_bytes;
+	bool		counted;		/* are these to be told what they have now? */
 
 	XLogRecPtr	asked_at;		/* end of the last record, when it was asked
 								 * last whether to wait for the socket */
@@ -160,6 +168,16 @@ struct FlushState
 };
 
 static struct FlushState flush;
+
+/* What was kept from core's statistics goes back to where core takes it from. */
+static void
+flush_count(void)
+{
+	flush.ctx->reorder->totalTxns += flush.txns;
+	flush.ctx->reorder->totalBytes += flush.txn_bytes;
+	flush.txns = flush.txn_bytes = 0;
+	flush.counted = true;
+}
 
 /* Hand what is held to core. */
 static void
@@ -173,6 +191,7 @@ flush_release(void)
 	if (likely(flush.bytes == 0))
 		return;
 	flush.bytes = 0;			/* core calls flush_putmessage */
+	flush_count();
 	flush.now = GetCurrentTimestamp();
 	flush.records = 0;
 	sent = pg_hton64((uint64) flush.now);
@@ -240,6 +259,7 @@ flush_stop(void)
 	flush.bytes = 0;
 	flush.held = NULL;
 	flush.ctx = NULL;
+	flush.counted = false;
 
 	if (PqCommMethods == &flush_methods)
 	{
@@ -271,6 +291,8 @@ flush_flush(void)
 static int
 flush_flush_if_writable(void)
 {
+	int			status;
+
 	if (flush.bytes > 0)
 	{
 		XLogRecPtr	at = flush.ctx->reader->EndRecPtr;
@@ -283,16 +305,25 @@ flush_flush_if_writable(void)
 			return 0;
 		}
 	}
-	return flush_send();
+	status = flush_send();
+	if (unlikely(flush.counted))
+	{
+		flush.counted = false;
+		UpdateDecodingStats(flush.ctx);
+	}
+	return status;
 }
 
-/* Is there anything to wait for?  Not for what is held. */
+/*
+ * Is there anything to wait for?  Not for what is held, before which nothing is
+ * in core's buffer.
+ */
 static bool
 flush_is_send_pending(void)
 {
 	if (flush.ctx != NULL)
 		flush.asked_at = flush.ctx->reader->EndRecPtr;
-	return flush.core->is_send_pending();
+	return flush.bytes == 0 && flush.core->is_send_pending();
 }
 
 /* An ordinary message. */
@@ -341,6 +372,8 @@ concord_flush_start(DecoderState *state)
 	flush.bytes = 0;
 	flush.asked_at = InvalidXLogRecPtr;
 	flush.flushed = InvalidXLogRecPtr;
+	flush.txns = flush.txn_bytes = 0;
+	flush.counted = false;
 	flush.wanted = flush.spared = 0;
 	flush.ctx = state->ctx;
 
@@ -359,6 +392,8 @@ concord_flush_end(DecoderState *state)
 	if (flush.ctx != state->ctx)
 		return;
 	concord_flush_now();
+	if (flush.counted)
+		UpdateDecodingStats(flush.ctx);
 	elog(DEBUG1, "postponed " UINT64_FORMAT " of " UINT64_FORMAT " flushes",
 		 flush.spared, flush.wanted);
 	flush_stop();
@@ -421,18 +456,39 @@ concord_flush_hold(DecoderState *state, const char *data, Size len)
 }
 
 /*
- * A transaction has been sent: is core to be told of it?  It notes the time,
- * by which it tells the consumer's lag, once a second, and looks at the clock
- * each time it is told.
+ * A transaction has been replayed, and sent if there was something to send: is
+ * core to be told of progress?  It looks at the clock each time it is told, to
+ * note the time once a second, by which it tells the consumer's lag.  Of what
+ * was not sent it tells a synchronous consumer, for whom commits wait.
+ *
+ * What is held is counted in core's statistics when it leaves: taking a lock
+ * in shared memory for each small transaction is not less exact, but slower.
  */
 bool
-concord_flush_progress(void)
+concord_flush_committed(DecoderState *state, const ReorderBufferTXN *txn, bool sent)
 {
-	TimestampTz age = flush.now - flush.progress;
+	TimestampTz age;
 
-	if (flush.bytes > 0 && age >= 0 && age < PROGRESS_USEC)
-		return false;
+	if (!sent)
+	{
+		age = concord_txn_commit_time(txn) - flush.skipped;
+		if (age >= 0 && age < PROGRESS_USEC && SyncRepStandbyNames[0] == '\0')
+			return false;
+		flush.skipped = concord_txn_commit_time(txn);
+		return true;
+	}
+
+	if (flush.bytes > 0)
+	{
+		ReorderBuffer *rb = state->ctx->reorder;
+
+		flush.txns += rb->totalTxns;
+		flush.txn_bytes += rb->totalBytes;
+		rb->totalTxns = rb->totalBytes = 0;
+		age = flush.now - flush.progress;
+		if (age >= 0 && age < PROGRESS_USEC)
+			return false;
+	}
 	flush.progress = flush.now;
-
 	return true;
 }

@@ -49,7 +49,7 @@ concord_value_toasted_too_large(Datum value, Size max)
 
 /* Write v with two digits. */
 static inline char *
-val_put2(char *p, int v)
+val_put2(char *p, uint32 v)
 {
 	static const char pairs[] =
 		"00010203040506070809" "10111213141516171819"
@@ -71,11 +71,52 @@ val_puts(char *p, const char *s)
 	return p;
 }
 
-/* Write a number. */
+/* Write four digits. */
 static inline char *
-val_put_int(char *p, uint32 v)
+val_put4(char *p, uint32 v)
 {
-	return p + pg_ultoa_n(v, p);
+	return val_put2(val_put2(p, v / 100), v % 100);
+}
+
+/* Write a number of at most four digits. */
+static inline char *
+val_put_few(char *p, uint32 v)
+{
+	if (v >= 1000)
+		return val_put4(p, v);
+	if (v >= 100)
+	{
+		*p = '0' + v / 100;
+		return val_put2(p + 1, v % 100);
+	}
+	if (v >= 10)
+		return val_put2(p, v);
+	*p = '0' + v;
+	return p + 1;
+}
+
+/* Write a number: most are short, and written here without a loop. */
+static inline char *
+val_put_int(char *p, uint64 v)
+{
+	if (v < 10000)
+		return val_put_few(p, (uint32) v);
+	if (v < 100000000)
+	{
+		p = val_put_few(p, (uint32) v / 10000);
+		return val_put4(p, (uint32) v % 10000);
+	}
+	return p + pg_ulltoa_n(v, p);
+}
+
+/* Write a number with its sign. */
+static inline char *
+val_put_signed(char *p, int64 v)
+{
+	if (v >= 0)
+		return val_put_int(p, (uint64) v);
+	*p = '-';
+	return val_put_int(p + 1, 0 - (uint64) v);
 }
 
 /*
@@ -110,7 +151,7 @@ val_put_day(char **p, int julian)
 		q = val_put2(q, year % 100);
 	}
 	else
-		q += pg_ultoa_n((uint32) year, q);
+		q = val_put_int(q, (uint32) year);
 	*q++ = '-';
 	q = val_put2(q, month);
 	*q++ = '-';
@@ -223,9 +264,9 @@ val_put_money(char *p, Cash v)
 
 	if (v < 0)
 		*p++ = '-';
-	p += pg_ulltoa_n(cents / 100, p);
+	p = val_put_int(p, cents / 100);
 	*p++ = '.';
-	return val_put2(p, (int) (cents % 100));
+	return val_put2(p, (uint32) (cents % 100));
 }
 
 /* Write a UUID. */
@@ -242,13 +283,6 @@ val_put_uuid(char *p, const pg_uuid_t *uuid)
 		*p++ = digits[uuid->data[i] & 0x0F];
 	}
 	return p;
-}
-
-/* Write four digits. */
-static inline char *
-val_put4(char *p, int v)
-{
-	return val_put2(val_put2(p, v / 100), v % 100);
 }
 
 /* A numeric that is a number, taken apart. */
@@ -326,7 +360,7 @@ val_put_numeric(char *p, const NumericParts *parts)
 		*p++ = '0';
 	else
 	{
-		p = val_put_int(p, (uint32) val_numeric_digit(parts, 0));
+		p = val_put_few(p, (uint32) val_numeric_digit(parts, 0));
 		for (int i = 1; i <= parts->weight; i++)
 			p = val_put4(p, val_numeric_digit(parts, i));
 	}
@@ -354,6 +388,8 @@ concord_put_numeric(char *p, const struct varlena *v, Size room)
 
 	if (!val_numeric_parts(v, &parts) || val_numeric_room(&parts) > room)
 		return NULL;
+	if (parts.ndigits == 1 && parts.weight == 0 && parts.scale == 0 && !parts.negative)
+		return val_put_few(p, (uint32) val_numeric_digit(&parts, 0));
 	return val_put_numeric(p, &parts);
 }
 
@@ -421,16 +457,16 @@ concord_put_scalar(char *p, ConcordValueKind kind, Datum value, bool json,
 	switch (kind)
 	{
 		case CONCORD_VALUE_INT2:
-			p += pg_itoa(DatumGetInt16(value), p);
+			p = val_put_signed(p, DatumGetInt16(value));
 			break;
 		case CONCORD_VALUE_INT4:
-			p += pg_ltoa(DatumGetInt32(value), p);
+			p = val_put_signed(p, DatumGetInt32(value));
 			break;
 		case CONCORD_VALUE_INT8:
-			p += pg_lltoa(DatumGetInt64(value), p);
+			p = val_put_signed(p, DatumGetInt64(value));
 			break;
 		case CONCORD_VALUE_OID:
-			p += pg_ultoa_n(DatumGetObjectId(value), p);
+			p = val_put_int(p, DatumGetObjectId(value));
 			break;
 		case CONCORD_VALUE_FLOAT4:
 			*number = isfinite(DatumGetFloat4(value));

@@ -185,6 +185,58 @@ jb_put_child(char *p, char *base, JEntry entry, uint32 offset, const char *end)
 	return p + 4;
 }
 
+/* Write the elements of an array, with commas between them. */
+static inline char *
+jb_put_elements(char *p, JsonbContainer *container, const char *end)
+{
+	uint32		count = JsonContainerSize(container);
+	char	   *base = (char *) &container->children[count];
+	uint32		offset = 0;
+
+	for (uint32 i = 0; i < count; i++)
+	{
+		JEntry		entry = container->children[i];
+
+		p = jb_put_child(p, base, entry, offset, end);
+		if (unlikely(p == NULL))
+			return NULL;
+		JBE_ADVANCE_OFFSET(offset, entry);
+		memcpy(p, ", ", 2);
+		p += 2;
+	}
+	return count > 0 ? p - 2 : p;
+}
+
+/* Write the members of an object in the same way. */
+static inline char *
+jb_put_members(char *p, JsonbContainer *container, const char *end)
+{
+	uint32		count = JsonContainerSize(container);
+	const JEntry *keys = container->children;
+	const JEntry *values = keys + count;
+	char	   *base = (char *) (values + count);
+	uint32		start = 0;
+	uint32		offset = getJsonbOffset(container, count);
+
+	for (uint32 i = 0; i < count; i++)
+	{
+		JEntry		value = values[i];
+		uint32		next = start;
+
+		JBE_ADVANCE_OFFSET(next, keys[i]);
+		p = concord_put_json_piece(p, base + start, next - start, end);
+		start = next;
+		memcpy(p, ": ", 2);
+		p = jb_put_child(p + 2, base, value, offset, end);
+		if (unlikely(p == NULL))
+			return NULL;
+		JBE_ADVANCE_OFFSET(offset, value);
+		memcpy(p, ", ", 2);
+		p += 2;
+	}
+	return count > 0 ? p - 2 : p;
+}
+
 /*
  * Write an object or an array at p, where there is room for JSONB_GROWTH times
  * its size: each of its bytes is one escape at most, and an entry's own four
@@ -194,42 +246,23 @@ jb_put_child(char *p, char *base, JEntry entry, uint32 offset, const char *end)
 static char *
 jb_put(char *p, JsonbContainer *container, const char *end)
 {
-	uint32		count = JsonContainerSize(container);
-	bool		object = JsonContainerIsObject(container);
-	bool		scalar = JsonContainerIsScalar(container);
-	uint32		first = object ? count : 0;
-	char	   *base = (char *) &container->children[first + count];
-	uint32		key_offset = 0;
-	uint32		offset = object ? getJsonbOffset(container, count) : 0;
-
 	check_stack_depth();
-	if (!scalar)
-		*p++ = object ? '{' : '[';
-	for (uint32 i = 0; i < count; i++)
+	if (JsonContainerIsObject(container))
 	{
-		JEntry		entry = container->children[first + i];
-
-		if (i > 0)
-		{
-			memcpy(p, ", ", 2);
-			p += 2;
-		}
-		if (object)
-		{
-			uint32		start = key_offset;
-
-			JBE_ADVANCE_OFFSET(key_offset, container->children[i]);
-			p = concord_put_json_piece(p, base + start, key_offset - start, end);
-			memcpy(p, ": ", 2);
-			p += 2;
-		}
-		p = jb_put_child(p, base, entry, offset, end);
-		if (unlikely(p == NULL))
-			return NULL;
-		JBE_ADVANCE_OFFSET(offset, entry);
+		*p++ = '{';
+		p = jb_put_members(p, container, end);
+		if (likely(p != NULL))
+			*p++ = '}';
 	}
-	if (!scalar)
-		*p++ = object ? '}' : ']';
+	else if (JsonContainerIsScalar(container))
+		p = jb_put_elements(p, container, end);
+	else
+	{
+		*p++ = '[';
+		p = jb_put_elements(p, container, end);
+		if (likely(p != NULL))
+			*p++ = ']';
+	}
 	return p;
 }
 

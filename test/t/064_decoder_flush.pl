@@ -99,6 +99,8 @@ foreach my $n (1000, 1, 2, 3, 10, 1000, (1) x 20, 100, 1000)
 }
 is($next, $last + 1, 'all events are there while nothing else happens');
 is($late, 0, 'none of them late');
+ok($node->poll(q{SELECT total_txns FROM pg_stat_replication_slots WHERE slot_name = 's'}, $last), 'and the statistics of the slot have each transaction')
+  or diag($node->safe_psql('postgres', 'SELECT total_txns FROM pg_stat_replication_slots'), " of $last");
 
 # records of all sizes, several at a time, which are flushed to the disk in parts
 $node->safe_psql('postgres', 'CREATE SEQUENCE ids START 1000001');

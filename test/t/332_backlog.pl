@@ -52,7 +52,8 @@ sub watch
 sub restart
 {
 	my $began = time;
-	$node->restart('fast');
+	$node->stop('fast');
+	$node->start;
 	$node->poll("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'concord courier'", '1');
 	return $began;
 }
