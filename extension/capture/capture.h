@@ -11,6 +11,7 @@
 #include "base/compat.h"
 
 #include "access/xlogdefs.h"
+#include "utils/uuid.h"
 
 /*
  * concord_capture_wait_ready waits until this database's slot is consistent
@@ -28,6 +29,17 @@ extern bool concord_capture_wait_ready(int timeout_ms);
  * message.
  */
 extern void concord_capture_require(const char *what);
+
+/*
+ * concord_emit_begin raises where no event can be emitted now: capture is not
+ * ready, or nothing may be written; what names the caller, for messages.
+ * concord_emit_event then emits one, which is sent if and only if the transaction
+ * commits; ERRCODE_PROGRAM_LIMIT_EXCEEDED beyond pg_concord.max_event_size.
+ */
+extern void concord_emit_begin(const char *what);
+extern void concord_emit_event(const char *topic, const char *key,
+							   const char *headers, const char *payload,
+							   pg_uuid_t *id);
 
 /*
  * concord_wal_end returns where the last record of WAL ends.  At a page

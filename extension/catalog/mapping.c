@@ -48,7 +48,7 @@ PG_FUNCTION_INFO_V1(concord_definition_changed);
 /* Columns of map_query, in order. */
 enum
 {
-	MAP_ID = 1, MAP_NAME, MAP_STATE, MAP_REASON, MAP_SOURCE, MAP_TOPIC,
+	MAP_ID = 1, MAP_NAME, MAP_STATE, MAP_REASON, MAP_SOURCE, MAP_TOPIC, MAP_FOREIGN,
 	MAP_SERVERID, MAP_SERVER, MAP_OBJECT, MAP_DEFINER, MAP_DEFINER_OID,
 	MAP_SEARCH_PATH, MAP_HOME, MAP_VERSION, MAP_DEFINITION,
 	MAP_DEPENDS_NAMES, MAP_DEPENDS_TABLES
@@ -56,7 +56,7 @@ enum
 
 #define MAP_QUERY \
 	"SELECT m.id, m.name::text, m.state, m.state_reason, m.source::oid," \
-	" m.topic, m.serverid, m.server::text, m.object, m.definer::text," \
+	" m.topic, m.foreign_table::oid, m.serverid, m.server::text, m.object, m.definer::text," \
 	" m.definer_oid, m.search_path, m.home, m.version, v.definition," \
 	" (SELECT array_agg(d.name ORDER BY d.name) FROM concord.mapping_depends d" \
 	"  WHERE d.mapping OPERATOR(pg_catalog.=) m.id)," \
@@ -388,6 +388,20 @@ map_depends(ConcordMapping *mapping, HeapTuple tuple, TupleDesc desc)
 }
 
 /*
+ * concord_mapping_written_options: a row that was written is a part of a record,
+ * so each is sent, in its order, and none stands for another.
+ */
+void
+concord_mapping_written_options(ConcordMapping *mapping)
+{
+	if (!mapping->written)
+		return;
+	mapping->options.replay_events = mapping->options.replay_given = true;
+	mapping->options.suppress_unchanged = false;
+	mapping->options.unchanged_given = true;
+}
+
+/*
  * map_row makes a mapping of a row of MAP_QUERY, in the current context.  The
  * OIDs of definer and server are another database's where the home is.
  */
@@ -409,6 +423,10 @@ map_row(HeapTuple tuple, TupleDesc desc)
 	mapping->state_reason = map_text(tuple, desc, MAP_REASON);
 	mapping->source = map_oid(tuple, desc, MAP_SOURCE);
 	mapping->topic = map_text(tuple, desc, MAP_TOPIC);
+	mapping->written = mapping->topic != NULL &&
+		strncmp(mapping->topic, CONCORD_TOPIC_WRITE,
+				strlen(CONCORD_TOPIC_WRITE)) == 0;
+	mapping->foreign_table = map_oid(tuple, desc, MAP_FOREIGN);
 	mapping->serverid = map_oid(tuple, desc, MAP_SERVERID);
 	mapping->server = map_text(tuple, desc, MAP_SERVER);
 	mapping->definer_name = map_text(tuple, desc, MAP_DEFINER);
@@ -435,6 +453,7 @@ map_row(HeapTuple tuple, TupleDesc desc)
 	else
 		map_parse(mapping, DatumGetJsonbPCopy(value));
 	map_depends(mapping, tuple, desc);
+	concord_mapping_written_options(mapping);
 	if (mapping->object == NULL)
 		mapping->object = object;
 

@@ -202,6 +202,9 @@ typedef struct ConcordMappingOptions
 	List	   *match;			/* of ConcordMatchRule * */
 } ConcordMappingOptions;
 
+/* What topics of rows that are written to foreign tables begin with. */
+#define CONCORD_TOPIC_WRITE		"concord.write."
+
 typedef struct ConcordMapping
 {
 	int32		id;
@@ -210,6 +213,9 @@ typedef struct ConcordMapping
 	char	   *state_reason;
 	Oid			source;			/* InvalidOid for a topic */
 	char	   *topic;			/* NULL for a table */
+	bool		written;		/* its events are what statements write to a
+								 * foreign table: mapping/written.h */
+	Oid			foreign_table;	/* ... to this one; InvalidOid: it is gone */
 	Oid			serverid;
 	char	   *server;
 	char	   *object;
@@ -283,6 +289,9 @@ extern ConcordMapping *concord_mapping_by_id(int32 id, MemoryContext context);
  */
 extern bool concord_mapping_source_key(ConcordMapping *mapping,
 									   MemoryContext context);
+
+/* concord_mapping_written_options sets what a written mapping is not asked. */
+extern void concord_mapping_written_options(ConcordMapping *mapping);
 
 extern const char *concord_mapping_state_name(ConcordMappingState state);
 

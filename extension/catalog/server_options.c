@@ -59,6 +59,8 @@ static const ConcordOption so_options[] = {
 	{"proxy", SERVER, CONCORD_OPTION_URL},
 	{"call_allow", SERVER, CONCORD_OPTION_ALLOW},
 	{"impersonate", SERVER, LATER},
+	{"write", SERVER, CONCORD_OPTION_CHOICE,.choices = "direct|outbox"},
+	{"insert_nulls", SERVER, CONCORD_OPTION_CHOICE,.choices = "send|omit"},
 	{"cache_max_age", SERVER, CONCORD_OPTION_DURATION, 0, INT_MAX},
 
 	{"auth", USER, CONCORD_OPTION_TEXT},
@@ -123,6 +125,7 @@ static const ConcordOption so_options[] = {
 	{"updatable", TABLE, CONCORD_OPTION_BOOL},
 	{"singleton", TABLE, CONCORD_OPTION_BOOL},
 	{"write", TABLE, CONCORD_OPTION_CHOICE,.choices = "direct|outbox"},
+	{"insert_nulls", TABLE, CONCORD_OPTION_CHOICE,.choices = "send|omit"},
 	{"batch_size", TABLE, CONCORD_OPTION_INTEGER, 1, 10000},
 	{"on_bad_value", TABLE, CONCORD_OPTION_CHOICE,.choices = "error|null"},
 	{"on_missing", TABLE, CONCORD_OPTION_CHOICE,.choices = "error|null"},

@@ -99,6 +99,13 @@ extern bool concord_path_value(const char *path, const char *json, Size json_len
 							   const char **value, Size *len);
 
 /*
+ * concord_path_second makes of the path of something in the first of several
+ * records the same of the second; *record is the path of that first record.  NULL
+ * where the path has no index 0.
+ */
+extern char *concord_path_second(const char *path, char **record);
+
+/*
  * concord_path_around writes what stands before and behind a value that alone
  * is at a path of members' names: {"data": for data; false where it is no such
  * path.  The empty path has nothing around it.

@@ -321,3 +321,28 @@ concord_answer_is_json(const ConcordResponse *response)
 	/* the reader does not look which bracket closes what */
 	return (first != '{' || at.p[-1] == '}') && (first != '[' || at.p[-1] == ']');
 }
+
+/*
+ * concord_path_second gives the path of a second match, where the last index 0
+ * of that of the first is 1, and in *record that of the first match itself.
+ */
+char *
+concord_path_second(const char *path, char **record)
+{
+	char	   *second = pstrdup(path);
+
+	*record = NULL;
+	for (char *p = second + strlen(second) - 1; p >= second; p--)
+	{
+		if (*p == '0' && (p == second || p[-1] == '.' || p[-1] == '[') &&
+			(p[1] == '\0' || p[1] == '.' || p[1] == ']'))
+		{
+			Size		len = p + 1 + (p[1] == ']') - second;
+
+			*record = pnstrdup(second, len);
+			*p = '1';
+			return second;
+		}
+	}
+	return NULL;
+}

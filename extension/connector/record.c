@@ -37,6 +37,10 @@
  *   the system can be asked so (FIND).  Several records with our key are for a
  *   person to tell apart.
  * - An answer that names another record than the one asked for is no answer.
+ * - What a statement has written to a foreign table (mapped->written) means that
+ *   record in that version: what exists already is not updated, what is gone not
+ *   created, and a stale tag is for a person to look at.  Where an earlier attempt
+ *   may have arrived, a look tells whether the record is as it made it.
  *
  * The number of requests is bounded by REC_MAX_REQUESTS; a system that sends
  * us round in circles ends as a retry.
@@ -198,7 +202,7 @@ static bool
 rec_can_find(const ConcordExchange *exchange, const ConcordDialect *dialect)
 {
 	return exchange->mapping->options.remote_id_assigned &&
-		dialect->finds != NULL && dialect->finds(exchange) != NULL;
+		exchange->mapped->written == NULL && dialect->finds != NULL && dialect->finds(exchange) != NULL;
 }
 
 /* rec_start decides what comes first. */
@@ -439,24 +443,13 @@ rec_refused(ConcordExchange *exchange)
 	return NULL;
 }
 
-/* rec_after_create judges the answer to a create. */
+/* rec_refuse keeps the verdict on a request that was refused, and looks. */
 static ConcordRequest *
-rec_after_create(ConcordExchange *exchange, const ConcordResponse *response,
-				 const ConcordDialect *dialect)
+rec_refuse(ConcordExchange *exchange, const ConcordResponse *response,
+		   const ConcordDialect *dialect)
 {
 	RecState   *state = exchange->state;
 
-	if (rec_judge(exchange, response))
-		return rec_check_id(exchange, response) ?
-			rec_done(exchange, response, dialect) : NULL;
-	/* a changed key: its update may have arrived before, unanswered */
-	if (state->refused ||
-		(state->updated && exchange->mapped->old_keys == NULL) ||
-		exchange->effect != CONCORD_EFFECT_EXISTS ||
-		exchange->server->connector->create_repeats ||
-		(exchange->mapping->options.remote_id_assigned &&
-		 !rec_can_find(exchange, dialect)))
-		return NULL;
 	state->refused = true;
 	state->refused_outcome = exchange->outcome;
 	state->refused_rule = exchange->rule;
@@ -468,6 +461,56 @@ rec_after_create(ConcordExchange *exchange, const ConcordResponse *response,
 												  CONCORD_EVIDENCE_MORE);
 	return rec_send(exchange, rec_can_find(exchange, dialect) ? REC_FIND :
 					REC_PROBE, dialect);
+}
+
+/* rec_taken ends the create of a record that somebody else has made. */
+static ConcordRequest *
+rec_taken(ConcordExchange *exchange)
+{
+	RecState   *state = exchange->state;
+
+	/* an update whose earlier attempt has not arrived is here, too */
+	if (state->refused && state->updated)
+		return rec_refused(exchange);
+	concord_outcome_set(exchange, CONCORD_OUTCOME_DEAD, "exists",
+						"the system has a record with this key already");
+	return NULL;
+}
+
+/* rec_stale ends what a statement wrote to a record that somebody has changed. */
+static ConcordRequest *
+rec_stale(ConcordExchange *exchange, const ConcordResponse *response,
+		  const ConcordDialect *dialect)
+{
+	concord_outcome_set(exchange, CONCORD_OUTCOME_DEAD, "conflict",
+						"the record is not as the statement has read it");
+	if (!exchange->was_unknown || exchange->phase != REC_UPDATE)
+		return NULL;
+	return rec_refuse(exchange, response, dialect);
+}
+
+/* rec_after_create judges the answer to a create. */
+static ConcordRequest *
+rec_after_create(ConcordExchange *exchange, const ConcordResponse *response,
+				 const ConcordDialect *dialect)
+{
+	RecState   *state = exchange->state;
+
+	if (rec_judge(exchange, response))
+		return rec_check_id(exchange, response) ?
+			rec_done(exchange, response, dialect) : NULL;
+	if (exchange->mapped->written != NULL &&
+		exchange->effect == CONCORD_EFFECT_EXISTS && !exchange->was_unknown)
+		return rec_taken(exchange);
+	/* a changed key: its update may have arrived before, unanswered */
+	if (state->refused ||
+		(state->updated && exchange->mapped->old_keys == NULL) ||
+		exchange->effect != CONCORD_EFFECT_EXISTS ||
+		exchange->server->connector->create_repeats ||
+		(exchange->mapping->options.remote_id_assigned &&
+		 !rec_can_find(exchange, dialect)))
+		return NULL;
+	return rec_refuse(exchange, response, dialect);
 }
 
 /* rec_holds says whether an answer shows the record as a create makes it. */
@@ -503,6 +546,8 @@ rec_after_probe(ConcordExchange *exchange, const ConcordResponse *response,
 	if (there || (response->transfer == CONCORD_TRANSFER_TOO_LARGE &&
 				  response->status >= 200 && response->status < 300))
 	{
+		if (exchange->mapped->written != NULL)
+			return rec_taken(exchange);
 		if (dialect->tag != NULL && strcmp(mode, "etag") == 0)
 			state->if_match = dialect->tag(response);
 		return rec_send(exchange, REC_UPDATE, dialect);
@@ -517,36 +562,9 @@ rec_after_probe(ConcordExchange *exchange, const ConcordResponse *response,
 		return NULL;
 	/* a system that cannot be asked: its own idempotency has to do */
 	if (state->refused)
-		return state->refused_status == 409 ?
+		return state->refused_status == 409 && exchange->mapped->written == NULL ?
 			rec_send(exchange, REC_UPDATE, dialect) : rec_refused(exchange);
 	return rec_send(exchange, REC_CREATE, dialect);
-}
-
-/*
- * rec_second gives the path of a second match: the last index 0 of the path of
- * the first is 1; and in *record the path of the first match itself.  NULL where
- * the path has none.
- */
-static char *
-rec_second(const char *path, char **record)
-{
-	char	   *second = pstrdup(path);
-
-	*record = NULL;
-
-	for (char *p = second + strlen(second) - 1; p >= second; p--)
-	{
-		if (*p == '0' && (p == second || p[-1] == '.' || p[-1] == '[') &&
-			(p[1] == '\0' || p[1] == '.' || p[1] == ']'))
-		{
-			Size		len = p + 1 + (p[1] == ']') - second;
-
-			*record = pnstrdup(second, len);
-			*p = '1';
-			return second;
-		}
-	}
-	return NULL;
 }
 
 /* rec_is_ours: the record that was found does not have another key than ours. */
@@ -570,7 +588,7 @@ rec_after_find(ConcordExchange *exchange, const ConcordResponse *response,
 	RecState   *state = exchange->state;
 	const char *path = dialect->finds(exchange);
 	char	   *record;
-	const char *other = rec_second(path, &record);
+	const char *other = concord_path_second(path, &record);
 	char	   *id;
 
 	if (!rec_judge(exchange, response) && !rec_gone(exchange))
@@ -636,6 +654,12 @@ rec_again(ConcordExchange *exchange, const ConcordResponse *response,
 		return true;
 	}
 	if (exchange->outcome == CONCORD_OUTCOME_CONFLICT &&
+		state->if_match != NULL && exchange->mapped->written != NULL)
+	{
+		*request = rec_stale(exchange, response, dialect);
+		return true;
+	}
+	if (exchange->outcome == CONCORD_OUTCOME_CONFLICT &&
 		state->if_match != NULL && state->conflicts++ < REC_MAX_CONFLICTS)
 	{
 		state->after_tag = again;
@@ -669,7 +693,10 @@ rec_after_update(ConcordExchange *exchange, const ConcordResponse *response,
 	{
 		if (exchange->mapped->deleting)
 			return rec_end_gone(exchange);
-		if (!state->created)
+		if (exchange->mapped->written != NULL)
+			concord_outcome_set(exchange, CONCORD_OUTCOME_DEAD, "gone",
+								"the record that the statement has read is not there any more");
+		else if (!state->created)
 			return rec_send(exchange, REC_CREATE, dialect);
 	}
 	return NULL;

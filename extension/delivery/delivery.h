@@ -700,6 +700,9 @@ extern bool concord_mapped_hash(const ConcordMapping *mapping,
 extern bool concord_link_learned(const ConcordDelivery *d);
 extern bool concord_link_in_use(ConcordCourier *courier);
 
+/* written.c: the link; of what a statement wrote, what that has read */
+extern ConcordLink concord_written_link(const ConcordDelivery *d);
+
 /* patch.c */
 extern const ConcordMapped *concord_link_narrow(ConcordDelivery *d);
 extern bytea *concord_link_fields(const ConcordDelivery *d);

@@ -443,9 +443,10 @@ lane_define(ConcordLane *lane, const char *name)
 	lane->definition = definition;
 	lane->unit = definition->mapping->options.unit;
 	lane->routed = definition->mapping->options.route != NULL;
-	/* the link knows what the old image may not: filter, server */
+	/* the link knows what the event may not: filter, server, version */
 	lane->use_links = !definition->mapping->options.replay_events ||
 		definition->mapping->options.suppress_unchanged ||
+		definition->mapping->written ||
 		((definition->mapping->filter != NULL || lane->routed) &&
 		 OidIsValid(definition->mapping->source));
 }

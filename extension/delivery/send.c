@@ -312,10 +312,12 @@ send_ask_raw(ConcordDelivery *d, ConcordSendAsk ask, const ConcordResponse *resp
 
 	if (d->exchange == NULL)
 	{
+		ConcordLink link = concord_written_link(d);
+
 		d->exchange = concord_exchange_begin(d->access->server,
 											 d->definition->mapping,
 											 d->event, concord_link_narrow(d),
-											 &d->link, d->context);
+											 &link, d->context);
 		d->exchange->was_unknown = d->was_unknown;
 		d->exchange->inserted = d->inserted;
 		d->exchange->batched = d->route->group_alone;

@@ -68,7 +68,8 @@ typedef struct ConcordForeignTable
 	bool		pushdown;
 	bool		updatable;
 	bool		singleton;		/* one record, and no list of them */
-	bool		outbox;			/* write */
+	bool		outbox;			/* write; also of the server */
+	bool		omit_nulls;		/* insert_nulls */
 	int			batch_size;		/* 0: as server and connector say */
 	int			ncolumns;
 	ConcordForeignColumn *columns;

@@ -8,6 +8,9 @@
  * as the system has it: from the answer, or read again where the answer has
  * none; of a deletion the row as it was read.
  *
+ * With option write 'outbox' rows are not sent here but become events of the
+ * transaction (outbox.c); RETURNING shows them as they will be sent.
+ *
  *-------------------------------------------------------------------------
  */
 #include "fdw/scan.h"
@@ -18,6 +21,7 @@
 #include "catalog/pg_type.h"
 #include "commands/explain.h"
 #include "executor/executor.h"
+#include "fdw/outbox.h"
 #include "fdw/routine.h"
 #include "fdw/write.h"
 #include "foreign/foreign.h"
@@ -39,7 +43,8 @@
 typedef struct ModState
 {
 	ConcordForeignTable *table;
-	ConcordWriter *writer;
+	ConcordWriter *writer;		/* NULL: through the outbox */
+	ConcordOutboxWriter *outbox;
 	CmdType		operation;
 	bool		returning;
 	ConcordScan *reading;		/* of answers, for RETURNING */
@@ -99,12 +104,6 @@ mod_check(const ConcordForeignTable *table, CmdType operation, List *columns)
 {
 	ListCell   *lc;
 
-	if (table->outbox)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("foreign table \"%s\" is written through the outbox, which this version does not do",
-						table->relname),
-				 errhint("Set its option write to 'direct', or write to a local table that a mapping delivers.")));
 	foreach(lc, columns)
 	{
 		const ConcordForeignColumn *column = &table->columns[lfirst_int(lc) - 1];
@@ -133,6 +132,23 @@ mod_all(const ConcordForeignTable *table)
 			columns = lappend_int(columns, i + 1);
 	}
 	return columns;
+}
+
+/* mod_named lists the columns that an INSERT gives values for. */
+static List *
+mod_named(const Query *parse)
+{
+	List	   *named = NIL;
+	ListCell   *lc;
+
+	foreach(lc, parse->targetList)
+	{
+		const TargetEntry *entry = lfirst(lc);
+
+		if (!entry->resjunk)
+			named = lappend_int(named, entry->resno);
+	}
+	return named;
 }
 
 /* concord_fdw_plan_modify says which columns are written. */
@@ -177,29 +193,38 @@ concord_fdw_plan_modify(PlannerInfo *root, ModifyTable *plan, Index rtindex,
 	/* a trigger may set other columns than the statement does */
 	if (triggers)
 		columns = mod_all(table);
-	return list_make1(columns);
+	return list_make2(columns, operation == CMD_INSERT ?
+					  mod_named(root->parse) : NIL);
 }
 
 /* mod_begin makes the state of a table that is written. */
 static ModState *
 mod_begin(EState *estate, ResultRelInfo *info, CmdType operation, List *columns,
-		  bool returning)
+		  List *named, bool returning)
 {
 	ModState   *state = palloc0(sizeof(ModState));
 	ConcordForeignTable *table = concord_fdw_table(info->ri_RelationDesc);
 	Oid			userid = concord_modify_user(estate, info);
-	ConcordPeer *peer = concord_peer_get(table->serverid,
-										 OidIsValid(userid) ? userid :
-										 GetUserId());
+	ConcordPeer *peer;
 
+	if (!OidIsValid(userid))
+		userid = GetUserId();
 	state->table = table;
 	state->operation = operation;
 	state->returning = returning && operation != CMD_DELETE;
-	state->writer = concord_writer_create(table, peer, operation, columns,
-										  state->returning);
 	state->context = AllocSetContextCreate(CurrentMemoryContext,
 										   "concord foreign write",
 										   ALLOCSET_DEFAULT_SIZES);
+	info->ri_FdwState = state;
+	if (table->outbox)
+	{
+		state->outbox = concord_outbox_create(table, userid, operation, columns,
+											  named);
+		return state;
+	}
+	peer = concord_peer_get(table->serverid, userid);
+	state->writer = concord_writer_create(table, peer, operation, columns,
+										  named, state->returning);
 	if (state->returning)
 	{
 		state->reading = concord_scan_create(table, peer, NIL, false);
@@ -208,7 +233,6 @@ mod_begin(EState *estate, ResultRelInfo *info, CmdType operation, List *columns,
 		for (int i = 0; i < table->ncolumns; i++)
 			state->reading->output[i] = table->columns[i].attnum;
 	}
-	info->ri_FdwState = state;
 	return state;
 }
 
@@ -222,8 +246,10 @@ concord_fdw_begin_modify(ModifyTableState *mtstate, ResultRelInfo *info,
 
 	if (eflags & EXEC_FLAG_EXPLAIN_ONLY)
 		return;
+	/* ri_projectReturning is made later */
 	state = mod_begin(mtstate->ps.state, info, mtstate->operation,
-					  linitial(private), info->ri_projectReturning != NULL);
+					  linitial(private), lsecond(private),
+					  ((ModifyTable *) mtstate->ps.plan)->returningLists != NIL);
 	if (mtstate->operation == CMD_INSERT)
 		return;
 	plan = outerPlanState(mtstate)->plan;
@@ -242,6 +268,25 @@ concord_fdw_begin_modify(ModifyTableState *mtstate, ResultRelInfo *info,
 													MOD_WHOLE_ROW);
 }
 
+/*
+ * mod_routed lists the columns that COPY, or an INSERT into a partitioned table,
+ * names.  A row that an UPDATE moves here is whole: all of its columns count.
+ */
+static List *
+mod_routed(ModifyTableState *mtstate, ResultRelInfo *info, List *all)
+{
+	Bitmapset  *inserted;
+	List	   *named = NIL;
+	int			col = -1;
+
+	if (mtstate->operation != CMD_INSERT)
+		return all;
+	inserted = ExecGetInsertedCols(info, mtstate->ps.state);
+	while ((col = bms_next_member(inserted, col)) >= 0)
+		named = lappend_int(named, col + FirstLowInvalidHeapAttributeNumber);
+	return named;
+}
+
 /* concord_fdw_begin_insert begins to write what COPY or a partition's row brings. */
 void
 concord_fdw_begin_insert(ModifyTableState *mtstate, ResultRelInfo *info)
@@ -256,6 +301,7 @@ concord_fdw_begin_insert(ModifyTableState *mtstate, ResultRelInfo *info)
 						table->relname)));
 	mod_check(table, CMD_INSERT, columns);
 	mod_begin(mtstate->ps.state, info, CMD_INSERT, columns,
+			  mod_routed(mtstate, info, columns),
 			  info->ri_projectReturning != NULL);
 }
 
@@ -335,6 +381,37 @@ mod_send(ModState *state, ConcordWrite **writes, int n)
 	MemoryContextSwitchTo(old);
 }
 
+/* mod_outbox writes a row through the outbox. */
+static void
+mod_outbox(ModState *state, const Datum *values, const bool *nulls,
+		   const Datum *keys, const char *tag)
+{
+	MemoryContext old = MemoryContextSwitchTo(state->context);
+
+	concord_outbox_put(state->outbox, values, nulls, keys, tag);
+	MemoryContextSwitchTo(old);
+}
+
+/* mod_sent has the slot of an INSERT show what will be sent, and null elsewhere. */
+static TupleTableSlot *
+mod_sent(ModState *state, TupleTableSlot *slot)
+{
+	const ConcordRowForm *form = concord_outbox_form(state->outbox);
+	MemoryContext old = MemoryContextSwitchTo(state->context);
+	int			n = state->table->ncolumns;
+	bool	   *nulls = palloc(sizeof(bool) * (n + 1));
+	HeapTuple	tuple;
+
+	for (int i = 0; i < n; i++)
+		nulls[i] = slot->tts_isnull[i] ||
+			(state->table->columns[i].attnum != 0 &&
+			 !concord_row_written(form, i + 1));
+	tuple = heap_form_tuple(slot->tts_tupleDescriptor, slot->tts_values, nulls);
+	MemoryContextSwitchTo(old);
+	ExecForceStoreHeapTuple(tuple, slot, false);
+	return slot;
+}
+
 /* concord_fdw_insert writes one row. */
 TupleTableSlot *
 concord_fdw_insert(EState *estate, ResultRelInfo *info, TupleTableSlot *slot,
@@ -345,6 +422,11 @@ concord_fdw_insert(EState *estate, ResultRelInfo *info, TupleTableSlot *slot,
 
 	MemoryContextReset(state->context);
 	slot_getallattrs(slot);
+	if (state->outbox != NULL)
+	{
+		mod_outbox(state, slot->tts_values, slot->tts_isnull, NULL, NULL);
+		return state->returning ? mod_sent(state, slot) : slot;
+	}
 	write = concord_writer_begin(state->writer, slot->tts_values,
 								 slot->tts_isnull, NULL, NULL, state->context);
 	mod_send(state, &write, 1);
@@ -385,7 +467,7 @@ concord_fdw_batch_size(ResultRelInfo *info)
 	ModState   *state = info->ri_FdwState;
 
 	/* triggers must see row after row */
-	if (state == NULL || state->returning || info->ri_WithCheckOptions != NIL ||
+	if (state == NULL || state->outbox != NULL || state->returning || info->ri_WithCheckOptions != NIL ||
 		(info->ri_TrigDesc != NULL &&
 		 (info->ri_TrigDesc->trig_insert_before_row ||
 		  info->ri_TrigDesc->trig_insert_after_row)))
@@ -462,6 +544,12 @@ concord_fdw_update(EState *estate, ResultRelInfo *info, TupleTableSlot *slot,
 	slot_getallattrs(slot);
 	keys = mod_keys(state, planslot);
 	mod_same_key(state, slot, keys);
+	if (state->outbox != NULL)
+	{
+		mod_outbox(state, slot->tts_values, slot->tts_isnull, keys,
+				   mod_tag(state, planslot));
+		return slot;
+	}
 	write = concord_writer_begin(state->writer, slot->tts_values,
 								 slot->tts_isnull, keys,
 								 mod_tag(state, planslot), state->context);
@@ -472,25 +560,36 @@ concord_fdw_update(EState *estate, ResultRelInfo *info, TupleTableSlot *slot,
 	return slot;
 }
 
-/* concord_fdw_delete deletes one row. */
-TupleTableSlot *
-concord_fdw_delete(EState *estate, ResultRelInfo *info, TupleTableSlot *slot,
-				   TupleTableSlot *planslot)
+/* mod_delete deletes a record at once; false: it is not there any more. */
+static bool
+mod_delete(ModState *state, TupleTableSlot *planslot)
 {
-	ModState   *state = info->ri_FdwState;
 	ConcordWrite *write;
-	bool		isnull = true;
 	bool		gone;
-	Datum		row = (Datum) 0;
 
-	MemoryContextReset(state->context);
 	write = concord_writer_begin(state->writer, NULL, NULL,
 								 mod_keys(state, planslot),
 								 mod_tag(state, planslot), state->context);
 	mod_send(state, &write, 1);
 	gone = write->gone;
 	concord_write_free(write);
-	if (gone)
+	return !gone;
+}
+
+/* concord_fdw_delete deletes one row. */
+TupleTableSlot *
+concord_fdw_delete(EState *estate, ResultRelInfo *info, TupleTableSlot *slot,
+				   TupleTableSlot *planslot)
+{
+	ModState   *state = info->ri_FdwState;
+	bool		isnull = true;
+	Datum		row = (Datum) 0;
+
+	MemoryContextReset(state->context);
+	if (state->outbox != NULL)
+		mod_outbox(state, NULL, NULL, mod_keys(state, planslot),
+				   mod_tag(state, planslot));
+	else if (!mod_delete(state, planslot))
 		return NULL;
 	if (AttributeNumberIsValid(state->whole_row))
 		row = ExecGetJunkAttribute(planslot, state->whole_row, &isnull);

@@ -124,6 +124,17 @@ tbl_column(ConcordForeignTable *table, List *table_options,
 		table->keys[table->nkeys++] = att->attnum;
 }
 
+/* tbl_choice: an option of the table, or else of its server, is this. */
+static bool
+tbl_choice(const ForeignTable *ft, const char *name, const char *choice)
+{
+	const char *value = concord_option_get(ft->options, name);
+
+	if (value == NULL)
+		value = concord_option_get(GetForeignServer(ft->serverid)->options, name);
+	return value != NULL && strcmp(value, choice) == 0;
+}
+
 /* tbl_paging reads option paging. */
 static int
 tbl_paging(List *options)
@@ -173,7 +184,8 @@ concord_fdw_table(Relation rel)
 		table->use_remote_estimate = false;
 		table->rows = 1;
 	}
-	table->outbox = strcmp(tbl_text(options, "write", "direct"), "outbox") == 0;
+	table->outbox = tbl_choice(ft, "write", "outbox");
+	table->omit_nulls = tbl_choice(ft, "insert_nulls", "omit");
 	table->batch_size = concord_option_integer(options, "batch_size", 0);
 	table->ncolumns = desc->natts;
 	table->columns = palloc0(sizeof(ConcordForeignColumn) * (desc->natts + 1));

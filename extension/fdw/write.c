@@ -4,7 +4,7 @@
  *	  Rows of a foreign table that are written to its system, at once.
  *
  * A row becomes what a delivery would be: a mapping made of the table's options,
- * the row's values mapped, an event; so the connector's own verbs, bodies,
+ * the row's values mapped (row.c), an event; so the connector's own verbs, bodies,
  * keys and batches do the rest.  What differs: nothing is tried again, and a
  * conflict is not settled by writing over what somebody else has written.  An
  * update or deletion carries the version (ETag) that the statement read; where
@@ -18,13 +18,11 @@
  */
 #include "fdw/write.h"
 
-#include "base/json.h"
-#include "catalog/mapping_definition.h"
 #include "connector/batch.h"
 #include "fdw/json.h"
 #include "fdw/page.h"
+#include "fdw/row.h"
 #include "utils/builtins.h"
-#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/uuid.h"
 
@@ -34,75 +32,15 @@ struct ConcordWriter
 	ConcordPeer *peer;
 	CmdType		operation;
 	bool		returning;
-	ConcordMapping mapping;
-	int			nfields;
-	AttrNumber *fields;			/* columns of mapping.fields */
+	ConcordRowForm form;
 	int64		done;
 };
-
-/* wrt_field makes the field of a column. */
-static ConcordField *
-wrt_field(const ConcordForeignColumn *column)
-{
-	ConcordField *field = palloc0(sizeof(ConcordField));
-
-	field->name = column->name;
-	field->expression = column->attname;
-	field->on = CONCORD_ON_ALWAYS;
-	return field;
-}
-
-/* wrt_writable: it is a value of the record's own, and the system takes it. */
-static bool
-wrt_writable(const ConcordForeignColumn *column)
-{
-	return column->npath > 0 && !column->expand && !column->read_only &&
-		column->name[0] != '@';
-}
-
-/* wrt_mapping makes a mapping of the table's options. */
-static void
-wrt_mapping(ConcordWriter *writer, List *columns)
-{
-	const ConcordForeignTable *table = writer->table;
-	ConcordMapping *mapping = &writer->mapping;
-	Jsonb	   *none = DatumGetJsonbP(DirectFunctionCall1(jsonb_in,
-														  CStringGetDatum("{}")));
-	ListCell   *lc;
-
-	mapping->name = table->relname;
-	mapping->serverid = table->serverid;
-	mapping->server = writer->peer->server->name;
-	mapping->object = table->object;
-	mapping->source = table->relid;
-	mapping->definer = writer->peer->roleid;
-	concord_definition_options(&none->root, &mapping->options);
-	mapping->options.service = table->service;
-	mapping->options.omit_nulls = writer->operation == CMD_INSERT;
-	for (int i = 0; i < table->nkeys; i++)
-		mapping->key = lappend(mapping->key,
-							   wrt_field(&table->columns[table->keys[i] - 1]));
-	if (concord_mapping_defaults_hook != NULL)
-		concord_mapping_defaults_hook(list_make1(mapping));
-	writer->fields = palloc0(sizeof(AttrNumber) * (table->ncolumns + 1));
-	foreach(lc, columns)
-	{
-		const ConcordForeignColumn *column = &table->columns[lfirst_int(lc) - 1];
-
-		/* a system that gives ids has the key among the fields, if at all */
-		if (!wrt_writable(column) ||
-			(column->key && !(writer->operation == CMD_INSERT &&
-							  mapping->options.remote_id_assigned)))
-			continue;
-		mapping->fields = lappend(mapping->fields, wrt_field(column));
-		writer->fields[writer->nfields++] = column->attnum;
-	}
-}
 
 /* concord_writer_create makes a writer. */
 ConcordWriter *
 concord_writer_create(const ConcordForeignTable *table, ConcordPeer *peer,
-					  CmdType operation, List *columns, bool returning)
+					  CmdType operation, List *columns, List *given,
+					  bool returning)
 {
 	ConcordWriter *writer = palloc0(sizeof(ConcordWriter));
 
@@ -110,53 +48,10 @@ concord_writer_create(const ConcordForeignTable *table, ConcordPeer *peer,
 	writer->peer = peer;
 	writer->operation = operation;
 	writer->returning = returning;
-	wrt_mapping(writer, columns);
+	concord_row_form(&writer->form, table, operation, columns, given);
+	writer->form.mapping.server = peer->server->name;
+	writer->form.mapping.definer = peer->roleid;
 	return writer;
-}
-
-/* wrt_value makes a mapped value of a column's. */
-static void
-wrt_value(const ConcordForeignColumn *column, Datum value, bool isnull,
-		  ConcordValue *mapped)
-{
-	mapped->typid = getBaseType(column->typid);
-	mapped->typmod = column->typmod;
-	mapped->isnull = isnull;
-	if (isnull)
-		return;
-	mapped->text = concord_value_text(mapped->typid, value);
-	mapped->len = strlen(mapped->text);
-}
-
-/* wrt_mapped maps a row. */
-static ConcordMapped *
-wrt_mapped(ConcordWriter *writer, const Datum *values, const bool *nulls,
-		   const Datum *keys)
-{
-	const ConcordForeignTable *table = writer->table;
-	ConcordMapped *mapped = palloc0(sizeof(ConcordMapped));
-
-	mapped->verdict = CONCORD_SEND;
-	mapped->action = writer->operation == CMD_DELETE ? CONCORD_ACTION_DELETE :
-		CONCORD_ACTION_UPSERT;
-	mapped->keys = palloc0(sizeof(ConcordValue) * (table->nkeys + 1));
-	mapped->local_key = pstrdup("{}");
-	for (int i = 0; i < table->nkeys; i++)
-	{
-		AttrNumber	attnum = table->keys[i];
-
-		wrt_value(&table->columns[attnum - 1],
-				  keys != NULL ? keys[i] : values[attnum - 1],
-				  keys == NULL && nulls[attnum - 1], &mapped->keys[i]);
-	}
-	mapped->field_defs = writer->mapping.fields;
-	mapped->nfields = writer->nfields;
-	mapped->fields = palloc0(sizeof(ConcordValue) * (writer->nfields + 1));
-	for (int i = 0; i < writer->nfields && values != NULL; i++)
-		wrt_value(&table->columns[writer->fields[i] - 1],
-				  values[writer->fields[i] - 1], nulls[writer->fields[i] - 1],
-				  &mapped->fields[i]);
-	return mapped;
 }
 
 /* wrt_event makes the event that a write is. */
@@ -184,7 +79,7 @@ wrt_link(const ConcordWriter *writer, const ConcordMapped *mapped,
 	if (writer->operation == CMD_INSERT)
 		return;
 	link->exists = true;
-	if (writer->mapping.options.remote_id_assigned)
+	if (writer->form.mapping.options.remote_id_assigned)
 		link->remote_id = mapped->keys[0].text;
 	link->etag = tag != NULL ? pstrdup(tag) : NULL;
 }
@@ -210,12 +105,12 @@ concord_writer_begin(ConcordWriter *writer, const Datum *values,
 {
 	MemoryContext old = MemoryContextSwitchTo(context);
 	ConcordWrite *write = palloc0(sizeof(ConcordWrite));
-	ConcordMapped *mapped = wrt_mapped(writer, values, nulls, keys);
+	ConcordMapped *mapped = concord_row_map(&writer->form, values, nulls, keys);
 	ConcordLink link;
 
 	wrt_link(writer, mapped, tag, &link);
 	write->exchange = concord_exchange_begin(writer->peer->server,
-											 &writer->mapping, wrt_event(writer),
+											 &writer->form.mapping, wrt_event(writer),
 											 mapped, &link, context);
 	write->request = concord_exchange_item(write->exchange, NULL,
 										   writer->peer->auth);
@@ -432,7 +327,7 @@ concord_writer_read(ConcordWriter *writer, ConcordWrite *write)
 
 	none.remote_id = write->exchange->remote_id != NULL ?
 		write->exchange->remote_id : write->exchange->link.remote_id;
-	look = concord_exchange_begin(writer->peer->server, &writer->mapping,
+	look = concord_exchange_begin(writer->peer->server, &writer->form.mapping,
 								  write->exchange->event,
 								  write->exchange->mapped, &none,
 								  write->exchange->context);
@@ -458,7 +353,7 @@ concord_writer_batch(ConcordWriter *writer)
 
 	if (writer->operation != CMD_INSERT || writer->returning)
 		return 1;
-	limit = concord_batch_limit(writer->peer->server, &writer->mapping);
+	limit = concord_batch_limit(writer->peer->server, &writer->form.mapping);
 	if (writer->table->batch_size > 0)
 		limit = limit > 0 ? Min(limit, writer->table->batch_size) : 1;
 	return Max(1, limit);

@@ -27,12 +27,14 @@ typedef struct ConcordWrite
 
 /*
  * concord_writer_create makes a writer in the current context.  columns has
- * the attnums that an insert or update writes.  returning: the answer is to
+ * the attnums that an insert or update writes, given those that an insert names
+ * (row.h).  returning: the answer is to
  * have the record.
  */
 extern ConcordWriter *concord_writer_create(const ConcordForeignTable *table,
 											ConcordPeer *peer, CmdType operation,
-											List *columns, bool returning);
+											List *columns, List *given,
+											bool returning);
 
 /*
  * concord_writer_begin makes the request of one row.  values and nulls are by

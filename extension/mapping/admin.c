@@ -27,6 +27,7 @@
 #include "fmgr.h"
 #include "mapping/compile.h"
 #include "mapping/hooks.h"
+#include "mapping/written.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -71,6 +72,8 @@ concord_drop_mapping(PG_FUNCTION_ARGS)
 {
 	ConcordMapping *mapping = adm_mapping(fcinfo);
 
+	if (mapping->written)
+		concord_written_lock(mapping);
 	concord_documents_drop(mapping);
 	if (adm_table_exists(mapping))
 		concord_captured_lock(mapping->source);
@@ -130,6 +133,8 @@ concord_mapping_require_usable(ConcordMapping *mapping, Oid definer)
 				 errhint("Use concord.drop_mapping().")));
 	if (mapping->topic == NULL)
 		concord_source_check(mapping->source, definer);
+	if (mapping->written)
+		concord_written_usable(mapping);
 	concord_depends_usable(mapping);
 	(void) concord_source_server(mapping->server, definer);
 	concord_compile_check(mapping);

@@ -200,6 +200,9 @@ cmp_sets(ConcordCompiled *compiled)
 	const ConcordMapping *mapping = compiled->mapping;
 	ListCell   *lc;
 
+	compiled->ordering = compiled->route = -1;
+	if (mapping->written)
+		return;					/* its events say all that there is to know */
 	if (mapping->filter != NULL)
 		cmp_add(&compiled->filter,
 				cmp_expression(compiled, "filter", NULL, mapping->filter));
@@ -223,7 +226,6 @@ cmp_sets(ConcordCompiled *compiled)
 		cmp_add(&compiled->keys, expression);
 	}
 	compiled->nkeys = list_length(mapping->key);
-	compiled->ordering = -1;
 	if (mapping->options.ordering == CONCORD_ORDER_EXPRESSION)
 	{
 		ConcordExpression *expression;
@@ -234,7 +236,6 @@ cmp_sets(ConcordCompiled *compiled)
 		cmp_add(&compiled->upsert, expression);
 		cmp_add(&compiled->remove, expression);
 	}
-	compiled->route = -1;
 	if (mapping->options.route != NULL)
 	{
 		ConcordExpression *expression;

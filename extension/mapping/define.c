@@ -24,6 +24,7 @@
 #include "lib/stringinfo.h"
 #include "mapping/compile.h"
 #include "mapping/hooks.h"
+#include "mapping/written.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
@@ -225,6 +226,11 @@ def_definition(const DefRequest *request)
 static void
 def_parse(ConcordMapping *mapping, Jsonb *definition)
 {
+	if (mapping->written)
+	{
+		concord_written_check(mapping, definition);
+		return;
+	}
 	concord_definition_parse(mapping, definition);
 	if (mapping->fields == NIL)
 		ereport(ERROR,
@@ -412,6 +418,8 @@ def_change(FunctionCallInfo fcinfo)
 	mapping = concord_mapping_by_name(name, CurrentMemoryContext);
 	concord_source_require(mapping);
 	concord_source_at_home(mapping);
+	if (mapping->written)
+		concord_written_lock(mapping);
 	if (!concord_store_lock(mapping->id))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),

@@ -25,6 +25,7 @@
 #include "decoder/protocol.h"
 #include "foreign/foreign.h"
 #include "lib/stringinfo.h"
+#include "mapping/written.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
@@ -32,8 +33,6 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/uuid.h"
-
-#define EVAL_KEY_MAX	2000	/* of a local key that a link is stored under */
 
 bool		concord_mapping_evaluating = false;
 List	   *concord_mapping_references = NIL;
@@ -405,9 +404,9 @@ ev_checks(EvalBatch *batch)
 	}
 }
 
-/* ev_is_finite says whether a value is one that JSON can write. */
-static bool
-ev_is_finite(const ConcordValue *value)
+/* concord_value_is_finite says whether a value is one that JSON can write. */
+bool
+concord_value_is_finite(const ConcordValue *value)
 {
 	if (value->isnull)
 		return true;
@@ -516,7 +515,7 @@ ev_keep(EvalBatch *batch, EvalItem *item, const ConcordSet *set,
 					  psprintf("%s is null", concord_run_describe(expression)));
 			return;
 		}
-		if (!ev_is_finite(&values[i]))
+		if (!concord_value_is_finite(&values[i]))
 		{
 			ev_settle(item, CONCORD_FAIL, "number",
 					  psprintf("%s is %s", concord_run_describe(expression),
@@ -700,7 +699,7 @@ ev_key_fits(const ConcordMappingOptions *options, const char *local_key)
 {
 	bool		linked = !options->replay_events || options->suppress_unchanged;
 
-	return !linked || local_key == NULL || strlen(local_key) <= EVAL_KEY_MAX;
+	return !linked || local_key == NULL || strlen(local_key) <= CONCORD_LOCAL_KEY_MAX;
 }
 
 /* ev_finish sets local key and order of an item. */
@@ -730,7 +729,7 @@ ev_finish(EvalBatch *batch, EvalItem *item)
 				 !ev_key_fits(&batch->mapping->options, mapped->old_local_key))
 			ev_settle(item, CONCORD_FAIL, "key",
 					  psprintf("the local key is longer than %d bytes",
-							   EVAL_KEY_MAX));
+							   CONCORD_LOCAL_KEY_MAX));
 	}
 	/* the record to remove is the one that is there under its old key */
 	if (item->plan == EVAL_REMOVE && mapped->old_keys != NULL)
@@ -809,8 +808,13 @@ concord_mapping_evaluate_here(ConcordCompiled *compiled,
 	{
 		concord_compile_refresh(compiled);
 		batch.nitems = nevents;
-		ev_open(&batch, events, mapped);
-		ev_batch(&batch);
+		if (compiled->mapping->written)
+			concord_written_map(compiled->mapping, events, nevents, mapped);
+		else
+		{
+			ev_open(&batch, events, mapped);
+			ev_batch(&batch);
+		}
 	}
 	PG_FINALLY();
 	{

@@ -40,6 +40,12 @@ typedef enum ConcordVerdict
 								 * yet: try again later, costs no attempt */
 } ConcordVerdict;
 
+/* The bytes of a local key that a link can be stored under. */
+#define CONCORD_LOCAL_KEY_MAX	2000
+
+/* concord_value_is_finite says whether a value is one that JSON can write. */
+extern bool concord_value_is_finite(const ConcordValue *value);
+
 /* What the mapping wants done at the system. */
 typedef enum ConcordAction
 {
@@ -116,6 +122,9 @@ typedef struct ConcordMapped
 	const char *children_snapshot;	/* that they were read with */
 	const bool *omit_keys;
 	const bool *omit;
+
+	/* what a statement did to a foreign table's record (written.h), or NULL */
+	const struct ConcordWritten *written;
 
 	/* of CONCORD_FAIL, CONCORD_WAIT, and CONCORD_SKIP but for a filter */
 	char	   *rule;			/* the check's name, or "expression", "key",

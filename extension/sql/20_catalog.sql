@@ -30,6 +30,7 @@ CREATE TABLE concord.mapping (
 	name name NOT NULL UNIQUE,
 	source regclass,
 	topic text,
+	foreign_table regclass,
 	server name NOT NULL,
 	serverid oid NOT NULL,
 	object text NOT NULL,
@@ -47,6 +48,8 @@ CREATE TABLE concord.mapping (
 	CHECK ((source IS NULL) <> (topic IS NULL))
 );
 CREATE INDEX mapping_source_idx ON concord.mapping (source);
+CREATE UNIQUE INDEX mapping_foreign_table_idx ON concord.mapping (foreign_table);
+COMMENT ON COLUMN concord.mapping.foreign_table IS 'what is written to this foreign table (option write ''outbox'') is delivered';
 
 CREATE TABLE concord.mapping_version (
 	mapping int NOT NULL REFERENCES concord.mapping ON DELETE CASCADE,

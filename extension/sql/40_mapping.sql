@@ -34,6 +34,14 @@ CREATE FUNCTION concord.create_topic_mapping(
 COMMENT ON FUNCTION concord.create_topic_mapping IS
 	'map emitted events of a topic to an object of a system; returns the version';
 
+CREATE FUNCTION concord.create_write_mapping(
+	name text, foreign_table regclass, options jsonb = '{}',
+	paused bool = false, or_replace bool = false, comment text = NULL)
+	RETURNS int
+	AS 'MODULE_PATHNAME', 'concord_create_write_mapping' LANGUAGE C;
+COMMENT ON FUNCTION concord.create_write_mapping IS
+	'deliver what is written to a foreign table with option write ''outbox''; returns the version';
+
 CREATE FUNCTION concord.alter_mapping(
 	name text, fields jsonb = NULL, key jsonb = NULL, filter text = NULL,
 	checks jsonb = NULL, push text = NULL, object text = NULL,

@@ -57,6 +57,12 @@ static const char *const ddl_on_drop[] = {
 	" AND d.objsubid = 0 AND p.source::pg_catalog.oid = d.objid AND m.id = p.mapping"
 	" RETURNING m.name, m.state_reason",
 
+	/* what was written to it is delivered all the same */
+	"UPDATE concord.mapping AS m SET foreign_table = NULL"
+	" FROM pg_catalog.pg_event_trigger_dropped_objects() AS d"
+	" WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass"
+	" AND d.objsubid = 0 AND m.foreign_table::pg_catalog.oid = d.objid",
+
 	"UPDATE concord.mapping AS m SET state = 'broken',"
 	" state_reason = pg_catalog.format('server %s was dropped', d.object_identity)"
 	" FROM pg_catalog.pg_event_trigger_dropped_objects() AS d"
