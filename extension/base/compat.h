@@ -181,6 +181,13 @@
 #define concord_vxid_proc(vxid)		BackendIdGetProc((vxid).backendId)
 #endif
 
+/* ... and keeps the number of a transaction with what else a lock group needs. */
+#if PG_VERSION_NUM >= 170000
+#define CONCORD_LXID				vxid.lxid
+#else
+#define CONCORD_LXID				lxid
+#endif
+
 /* 17 added synchronized slots; ours follow to standbys where that exists. */
 #if PG_VERSION_NUM < 170000
 #define concord_slot_create(name) \

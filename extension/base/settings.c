@@ -3,7 +3,7 @@
  * settings.c
  *	  Every pg_concord.* setting.
  *
- * A setting is a row of one of the three tables below; the variable behind it
+ * A setting is a row of one of the tables below; the variable behind it
  * is declared in settings.h.  What only a server administrator may decide
  * (where data may go, how long it is kept) can be changed in the
  * configuration file alone, since background workers act on it.
@@ -33,6 +33,8 @@ int			concord_hold_limit_age;
 int			concord_hold_limit_size;
 bool		concord_call_log;
 bool		concord_enable_lookup_join;
+bool		concord_bypass_ownership;
+int			concord_on_schema_change;
 bool		concord_enabled;
 
 #define MINUTES_PER_DAY	(24 * 60)
@@ -75,6 +77,18 @@ typedef struct SetText
 	GucStringAssignHook assign;
 } SetText;
 
+typedef struct SetEnum
+{
+	const char *name;
+	const char *about;
+	const char *more;
+	int		   *variable;
+	int			initial;
+	const struct config_enum_entry *words;
+	GucContext	context;
+	int			flags;
+} SetEnum;
+
 static bool set_check_hold_limit(char **newval, void **extra, GucSource source);
 static void set_assign_hold_limit(const char *newval, void *extra);
 static bool set_check_networks(char **newval, void **extra, GucSource source);
@@ -97,6 +111,12 @@ static const SetBool set_bools[] = {
 		"Enables the planner's use of joins that look many keys up in one request.",
 		NULL,
 		&concord_enable_lookup_join, true, PGC_USERSET, GUC_EXPLAIN
+	},
+	{
+		"pg_concord.bypass_ownership",
+		"Lets local writes change columns that other systems own.",
+		"For loads and repairs; superusers set it, and roles that were granted SET ON PARAMETER.",
+		&concord_bypass_ownership, false, PGC_SUSET, 0
 	},
 	{
 		"pg_concord.enabled",
@@ -150,6 +170,22 @@ static const SetInt set_ints[] = {
 		NULL,
 		&concord_delivery_retention, 7 * MINUTES_PER_DAY, 0, MAX_MINUTES,
 		PGC_SIGHUP, GUC_UNIT_MIN
+	},
+};
+
+static const struct config_enum_entry set_schema_changes[] = {
+	{"refuse", CONCORD_SCHEMA_REFUSE, false},
+	{"pause", CONCORD_SCHEMA_PAUSE, false},
+	{NULL, 0, false}
+};
+
+static const SetEnum set_enums[] = {
+	{
+		"pg_concord.on_schema_change",
+		"Sets what becomes of a change of a table that a mapping cannot follow.",
+		"It is refused, or pauses the mapping with an alert.",
+		&concord_on_schema_change, CONCORD_SCHEMA_REFUSE, set_schema_changes,
+		PGC_SUSET, 0
 	},
 };
 
@@ -210,6 +246,14 @@ concord_settings_define(void)
 		DefineCustomIntVariable(s->name, s->about, s->more, s->variable,
 								s->initial, s->min, s->max, context,
 								s->flags, NULL, NULL, NULL);
+	}
+	for (int i = 0; i < lengthof(set_enums); i++)
+	{
+		const SetEnum *s = &set_enums[i];
+
+		DefineCustomEnumVariable(s->name, s->about, s->more, s->variable,
+								 s->initial, s->words, s->context, s->flags,
+								 NULL, NULL, NULL);
 	}
 	for (int i = 0; i < lengthof(set_texts); i++)
 	{

@@ -24,8 +24,17 @@ extern char *concord_hold_limit;	/* as given */
 extern int	concord_hold_limit_age; /* minutes; 0 = none */
 extern int	concord_hold_limit_size;	/* kB; 0 = none */
 extern bool concord_enable_lookup_join; /* fdw/join_plan.c */
+extern bool concord_bypass_ownership;	/* local writes to what others own */
+extern int	concord_on_schema_change;	/* ConcordSchemaChange */
 extern bool concord_call_log;	/* record what sessions write to systems */
 extern bool concord_enabled;	/* set per database by CREATE EXTENSION */
+
+/* What becomes of a change of a table that a mapping cannot follow. */
+typedef enum ConcordSchemaChange
+{
+	CONCORD_SCHEMA_REFUSE,
+	CONCORD_SCHEMA_PAUSE,
+} ConcordSchemaChange;
 
 /* concord_settings_define defines them all; called by _PG_init only. */
 extern void concord_settings_define(void);

@@ -53,6 +53,7 @@ typedef struct OwnEntry
 } OwnEntry;
 
 bool		concord_ownership_bypass = false;
+int			concord_ownership_depth = 0;
 
 static HTAB *own_cache = NULL;
 

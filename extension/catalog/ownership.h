@@ -65,9 +65,23 @@ extern bool concord_ownership_same(const ConcordMapping *a,
 extern const char *concord_local_write_name(ConcordLocalWrite what);
 
 /*
- * Set around a statement that writes what a system sent: it may write to the
- * columns that this system owns.
+ * concord_ownership_let(true) lets the statements that the caller runs, but not
+ * those of triggers that these fire, write to columns that systems own; for what
+ * a system sent.  (false) ends it.  Returns what was before.  After an error the
+ * caller ends it, too.
  */
+extern bool concord_ownership_let(bool let);
+
+/* The switch itself, and how deep triggers are when it holds. */
 extern bool concord_ownership_bypass;
+extern int	concord_ownership_depth;
+
+/*
+ * concord_ownership_guard_table makes a table's triggers what its ownership
+ * says; concord_ownership_unguard drops them, to be made anew.  The caller holds a
+ * lock that excludes writers.  ownership_guard.c
+ */
+extern void concord_ownership_guard_table(Oid relid);
+extern void concord_ownership_unguard(Oid relid);
 
 #endif							/* CONCORD_CATALOG_OWNERSHIP_H */

@@ -29,6 +29,8 @@
 #include "fmgr.h"
 #include "foreign/foreign.h"
 #include "miscadmin.h"
+#include "optimizer/optimizer.h"
+#include "rewrite/rewriteHandler.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -167,6 +169,32 @@ own_is_number(Oid type)
 }
 
 /*
+ * own_default refuses to guard a column whose default is another value for each
+ * row: an insert that gives no value could not be told from one that does.
+ */
+static void
+own_default(Oid relid, Form_pg_attribute form, const OwnStatement *statement)
+{
+	Relation	rel;
+	Node	   *node;
+
+	if (statement->shared || statement->on_local_write == CONCORD_LOCAL_OFF ||
+		(!form->atthasdef && form->attidentity == '\0'))
+		return;
+	rel = table_open(relid, AccessShareLock);
+	node = build_column_default(rel, form->attnum);
+	if (node != NULL && contain_volatile_functions(node))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_COLUMN_REFERENCE),
+				 errmsg("column \"%s\" of table \"%s\" cannot be owned by \"%s\"",
+						NameStr(form->attname), get_rel_name(relid),
+						statement->name),
+				 errdetail("Its default makes a value of its own for each row here."),
+				 errhint("Drop the default, or use on_local_write => 'off'.")));
+	table_close(rel, AccessShareLock);
+}
+
+/*
  * own_column returns the number of a column that may have an owner, or raises.
  * What a row is known by cannot: it is what ties it to its record.
  */
@@ -209,6 +237,7 @@ own_column(Oid relid, const char *column, List *local_key,
 					 errdetail("It is part of the table's key, by which a row and its record are known to each other."),
 					 errhint("Rows that a system makes get their key from it anyway; set the owner of the other columns.")));
 	}
+	own_default(relid, form, statement);
 	if (statement->policy == CONCORD_POLICY_ADDITIVE &&
 		!own_is_number(form->atttypid))
 		ereport(ERROR,
@@ -468,6 +497,7 @@ concord_set_owner(PG_FUNCTION_ARGS)
 									 own_words(statement.name, policy)),
 							-1);
 	}
+	concord_ownership_guard_table(relid);
 	PG_RETURN_VOID();
 }
 
@@ -646,6 +676,15 @@ own_stated(const ConcordMapping *mapping, const char *column)
 	return false;
 }
 
+/* own_begin locks the table before the first change of its ownership. */
+static void
+own_begin(const ConcordMapping *mapping, bool *changed)
+{
+	if (!*changed)
+		concord_captured_lock(mapping->source);
+	*changed = true;
+}
+
 /*
  * own_leave ends what only a mapping has stated, unless another states it too.
  */
@@ -693,6 +732,7 @@ concord_owner_store(const ConcordMapping *mapping, bool gone)
 {
 	List	   *owned;
 	List	   *mappings = NIL;
+	bool		changed = false;
 	ListCell   *lc;
 
 	if (!OidIsValid(mapping->source))
@@ -707,6 +747,7 @@ concord_owner_store(const ConcordMapping *mapping, bool gone)
 			continue;
 		if (mappings == NIL)
 			mappings = concord_mapping_load(CurrentMemoryContext);
+		own_begin(mapping, &changed);
 		own_leave(mapping, item, mappings);
 	}
 	foreach(lc, mapping->fields)
@@ -729,8 +770,12 @@ concord_owner_store(const ConcordMapping *mapping, bool gone)
 		own_state(&statement, field->owner_name, field->policy_given);
 		if (now != NULL)
 			statement.on_local_write = now->on_local_write;
-		if (now != NULL || !statement.local)
-			own_store(mapping->source, field->column, attnum, &statement,
-					  mapping->id);
+		if (now == NULL && statement.local)
+			continue;
+		own_begin(mapping, &changed);
+		own_store(mapping->source, field->column, attnum, &statement,
+				  mapping->id);
 	}
+	if (changed)
+		concord_ownership_guard_table(mapping->source);
 }

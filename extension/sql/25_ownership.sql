@@ -35,6 +35,12 @@ CREATE FUNCTION concord.ownership_restored() RETURNS trigger
 CREATE TRIGGER ownership_restored BEFORE INSERT ON concord.ownership_item
 	FOR EACH ROW EXECUTE FUNCTION concord.ownership_restored();
 
+-- On tables with owned columns: see ownership_guard.c.
+CREATE FUNCTION concord.ownership_guard() RETURNS trigger
+	AS 'MODULE_PATHNAME', 'concord_ownership_guard' LANGUAGE C;
+COMMENT ON FUNCTION concord.ownership_guard IS
+	'refuses or reports local writes to columns that systems own';
+
 -- Couriers and appliers look again.
 CREATE TRIGGER definition_changed AFTER INSERT OR UPDATE OR DELETE ON concord.ownership_item
 	FOR EACH STATEMENT EXECUTE FUNCTION concord.definition_changed();

@@ -14,6 +14,7 @@
 #include "base/bookkeeping.h"
 #include "base/clock.h"
 #include "capture/notes.h"
+#include "catalog/alert.h"
 #include "delivery/log.h"
 #include "outbox/retain.h"
 
@@ -32,6 +33,15 @@ clk_extension_exists(void)
 	return exists;
 }
 
+/* clk_alerts tells who listens of new alerts. */
+static void
+clk_alerts(void)
+{
+	concord_bookkeeping_begin();
+	concord_alert_tell();
+	concord_bookkeeping_commit(false);
+}
+
 /* concord_clerk_main is the clerk's entry point. */
 void
 concord_clerk_main(Datum main_arg)
@@ -44,11 +54,13 @@ concord_clerk_main(Datum main_arg)
 	{
 		if (!clk_extension_exists())
 			concord_worker_gone();
+		clk_alerts();
 		if (!done || concord_clock_passed(retained, CLK_RETENTION_MS))
 		{
 			concord_outbox_retain();
 			done = concord_delivery_retain();
 			done &= concord_notes_retain();
+			done &= concord_alert_retain(0);
 			retained = concord_clock_steady();
 		}
 		concord_worker_wait(CLK_TURN_MS);

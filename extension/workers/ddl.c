@@ -24,12 +24,15 @@
 #include "base/compat.h"
 
 #include "base/shmem.h"
+#include "catalog/ownership.h"
 #include "catalog/pg_authid.h"
 #include "commands/event_trigger.h"
 #include "connector/limits.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "nodes/pg_list.h"
+#include "storage/lmgr.h"
 
 PG_FUNCTION_INFO_V1(concord_ddl_drop);
 PG_FUNCTION_INFO_V1(concord_ddl_end);
@@ -41,6 +44,17 @@ static const char *const ddl_on_drop[] = {
 	" USING pg_catalog.pg_event_trigger_dropped_objects() AS d"
 	" WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass"
 	" AND d.objsubid = 0 AND c.relid = d.objid",
+
+	"DELETE FROM concord.ownership_item AS i"
+	" USING pg_catalog.pg_event_trigger_dropped_objects() AS d"
+	" WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass"
+	" AND i.source::pg_catalog.oid = d.objid"
+	" AND (d.objsubid = 0 OR d.objsubid = i.attnum) AND i.home = concord.home()",
+
+	"DELETE FROM concord.ownership_item AS i"
+	" USING pg_catalog.pg_event_trigger_dropped_objects() AS d"
+	" WHERE d.classid = 'pg_catalog.pg_foreign_server'::pg_catalog.regclass"
+	" AND i.ownerid = d.objid AND i.home = concord.home()",
 
 	"UPDATE concord.mapping AS m SET state = 'broken',"
 	" state_reason = pg_catalog.format('table %s was dropped', d.object_identity)"
@@ -77,6 +91,17 @@ static const char *const ddl_on_end[] = {
 	" FROM pg_catalog.pg_foreign_server AS s"
 	" WHERE s.oid = m.serverid AND s.srvname <> m.server"
 	" AND m.home = concord.home()",
+
+	"UPDATE concord.ownership_item AS i SET owner = s.srvname"
+	" FROM pg_catalog.pg_foreign_server AS s"
+	" WHERE s.oid = i.ownerid AND s.srvname <> i.owner"
+	" AND i.home = concord.home()",
+
+	"UPDATE concord.ownership_item AS i SET column_name = a.attname"
+	" FROM pg_catalog.pg_attribute AS a"
+	" WHERE a.attrelid = i.source AND a.attnum = i.attnum"
+	" AND NOT a.attisdropped AND a.attname <> i.column_name"
+	" AND i.home = concord.home()",
 
 	"UPDATE concord.route AS r SET server = s.srvname"
 	" FROM pg_catalog.pg_foreign_server AS s, concord.mapping AS m"
@@ -201,6 +226,59 @@ ddl_warn_accounts(void)
 	SPI_finish();
 }
 
+/*
+ * ddl_guard has the triggers of tables with owned columns made anew.  A table
+ * whose last owner is gone has triggers and no row.
+ */
+static void
+ddl_guard(const char *query)
+{
+	List	   *tables = NIL;
+	ListCell   *lc;
+	MemoryContext context = CurrentMemoryContext;
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	if (SPI_execute(query, false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read the tables with owned columns");
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		MemoryContext old = MemoryContextSwitchTo(context);
+		bool		isnull;
+
+		tables = lappend_oid(tables,
+							 DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[i],
+															SPI_tuptable->tupdesc,
+															1, &isnull)));
+		MemoryContextSwitchTo(old);
+	}
+	SPI_finish();
+	foreach(lc, tables)
+	{
+		LockRelationOid(lfirst_oid(lc), ShareRowExclusiveLock);
+		concord_ownership_guard_table(lfirst_oid(lc));
+	}
+}
+
+/* Tables whose triggers of ours may not be what they must be. */
+#define DDL_GUARDED \
+	"SELECT DISTINCT t.tgrelid FROM pg_catalog.pg_trigger AS t" \
+	" JOIN pg_catalog.pg_proc AS p ON p.oid = t.tgfoid" \
+	" WHERE p.proname = 'ownership_guard' AND t.tgparentid = 0" \
+	" AND p.pronamespace = 'concord'::pg_catalog.regnamespace AND "
+
+static const char *const ddl_guarded_altered =
+"SELECT DISTINCT i.source::pg_catalog.oid FROM concord.ownership_item AS i"
+" JOIN pg_catalog.pg_event_trigger_ddl_commands() AS d ON d.objid = i.source"
+" AND d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass"
+" WHERE d.command_tag = 'ALTER TABLE'";
+
+static const char *const ddl_guarded_dropped = DDL_GUARDED
+"EXISTS (SELECT FROM pg_catalog.pg_event_trigger_dropped_objects() AS d"
+" WHERE (d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass"
+"  AND d.objsubid > 0 AND d.objid = t.tgrelid)"
+" OR d.classid = 'pg_catalog.pg_foreign_server'::pg_catalog.regclass)";
+
 /* concord_ddl_drop is the sql_drop trigger. */
 Datum
 concord_ddl_drop(PG_FUNCTION_ARGS)
@@ -208,6 +286,7 @@ concord_ddl_drop(PG_FUNCTION_ARGS)
 	ddl_check(fcinfo);
 	if (ddl_run(ddl_on_drop, lengthof(ddl_on_drop)) > 0)
 		concord_catalog_changed();
+	ddl_guard(ddl_guarded_dropped);
 	PG_RETURN_NULL();
 }
 
@@ -219,6 +298,7 @@ concord_ddl_end(PG_FUNCTION_ARGS)
 	if (ddl_run(ddl_on_end, lengthof(ddl_on_end)) > 0 ||
 		ddl_run(&ddl_concerned, 1) > 0)
 		concord_catalog_changed();
+	ddl_guard(ddl_guarded_altered);
 	ddl_warn_accounts();
 	PG_RETURN_NULL();
 }

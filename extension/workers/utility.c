@@ -24,6 +24,9 @@
 
 #include "access/xact.h"
 #include "base/clock.h"
+#include "catalog/namespace.h"
+#include "catalog/ownership.h"
+#include "catalog/pg_class.h"
 #include "catalog/objectaccess.h"
 #include "catalog/pg_database.h"
 #include "catalog/pg_extension.h"
@@ -189,6 +192,38 @@ utl_make_room(const Node *stmt)
 	concord_launcher_hold(dboid, name);
 }
 
+/*
+ * utl_unguard drops the triggers of ours that stand in the way of a command: they
+ * name columns, of which one is to be dropped or to get another type.  The event
+ * triggers make them anew.  Only for whom the command will not be refused.
+ */
+static void
+utl_unguard(const AlterTableStmt *stmt)
+{
+	bool		concerned = false;
+	Oid			relid;
+	ListCell   *lc;
+
+	if (stmt->objtype != OBJECT_TABLE)
+		return;
+	foreach(lc, stmt->cmds)
+	{
+		const AlterTableCmd *cmd = lfirst(lc);
+
+		concerned |= cmd->subtype == AT_DropColumn ||
+			cmd->subtype == AT_AlterColumnType;
+	}
+	if (!concerned)
+		return;
+	relid = RangeVarGetRelid(stmt->relation, NoLock, true);
+	if (!OidIsValid(relid) || concord_ownership(relid) == NIL ||
+		!concord_table_owner(relid, GetUserId()))
+		return;
+	relid = RangeVarGetRelid(stmt->relation, AccessExclusiveLock, true);
+	if (OidIsValid(relid) && concord_table_owner(relid, GetUserId()))
+		concord_ownership_unguard(relid);
+}
+
 /* utl_utility is the hook around every utility command. */
 static void
 utl_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
@@ -204,6 +239,8 @@ utl_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 	if (IsTransactionState() && !IsAbortedTransactionBlockState())
 	{
 		utl_make_room(pstmt->utilityStmt);
+		if (IsA(pstmt->utilityStmt, AlterTableStmt))
+			utl_unguard((AlterTableStmt *) pstmt->utilityStmt);
 		if (IsA(pstmt->utilityStmt, AlterDatabaseStmt) ||
 			IsA(pstmt->utilityStmt, AlterDatabaseSetStmt))
 			utl_survey = true;
