@@ -82,8 +82,14 @@ auth_listed(const char *list, const char *option)
 	return false;
 }
 
-/* Options that go with every scheme: a client certificate of the role's own. */
-static const char *const auth_common[] = {"cert_file", "key_file"};
+/*
+ * Options that go with every scheme: a client certificate of the role's own, and
+ * what the system signs its messages with.
+ */
+static const char *const auth_common[] = {
+	"cert_file", "key_file", "receive_secret", "receive_secret_file",
+	"previous_receive_secret", "previous_receive_secret_file",
+};
 
 /* auth_takes says whether a scheme knows an option. */
 static bool
@@ -224,6 +230,7 @@ static const char *const auth_secrets[] = {
 	"password", "token", "secret", "previous_secret", "client_secret",
 	"refresh_token", "private_key", "consumer_secret", "token_secret",
 	"secret_key", "session_token", "certificate", "saml_assertion",
+	"receive_secret", "previous_receive_secret",
 };
 
 /* auth_take copies the options that are not secret. */

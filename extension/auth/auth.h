@@ -96,6 +96,30 @@ extern void concord_auth_eager(ConcordAuth *auth);
 extern void concord_auth_apply(const ConcordAuth *auth,
 							   ConcordRequest *request);
 
+/* A signature that came with a message, and what it is of. */
+typedef struct ConcordSigned
+{
+	const char *signature;		/* as it came; NULL: none did */
+	const char *prefix;			/* before each; NULL: nothing */
+	const char *separator;		/* between several; NULL: there is one */
+	bool		token;			/* it is the secret itself */
+	bool		hex;			/* rather than base64 */
+	bool		base64_secret;	/* the secret is base64 of the key */
+	const char *bytes;			/* what is signed */
+	Size		len;
+} ConcordSigned;
+
+/* concord_auth_receives says whether there is a secret for what comes in. */
+extern bool concord_auth_receives(const ConcordAuth *auth);
+
+/*
+ * concord_auth_signed says whether a message's signature was made with option
+ * receive_secret, or with previous_receive_secret.  HMAC-SHA-256 (RFC 2104),
+ * compared in constant time.  verify.c
+ */
+extern bool concord_auth_signed(const ConcordAuth *auth,
+								const ConcordSigned *given);
+
 /*
  * concord_auth_redact returns text without any secret of auth, in the current
  * context.

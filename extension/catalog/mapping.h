@@ -12,6 +12,7 @@
 
 #include "datatype/timestamp.h"
 #include "nodes/pg_list.h"
+#include "utils/jsonb.h"
 
 typedef enum ConcordMappingState
 {
@@ -117,18 +118,6 @@ typedef struct ConcordPullOptions
 	char	   *filter;			/* in the connector's own words, or NULL */
 } ConcordPullOptions;
 
-/* Option receive: what is where in a message.  Paths are dotted. */
-typedef struct ConcordReceiveOptions
-{
-	bool		fetch;			/* it only names the record: read that */
-	char	   *record;			/* path of the record; NULL: the body is it */
-	char	   *id;				/* path of the record's id; NULL: by its key */
-	char	   *kind;			/* path of what happened, or NULL */
-	List	   *deleted;		/* of char *: values of kind that say it is
-								 * gone */
-	char	   *changed;		/* path of when it changed, or NULL */
-} ConcordReceiveOptions;
-
 /* A rule of option match; they are tried in order. */
 typedef struct ConcordMatchRule
 {
@@ -198,7 +187,8 @@ typedef struct ConcordMappingOptions
 	int			batch_bytes;	/* 0: the connector's */
 	int			linger_ms;		/* how long to wait for more events */
 	ConcordPullOptions *pull;	/* NULL: nothing is fetched */
-	ConcordReceiveOptions *receive; /* NULL: nothing is received */
+	Jsonb	   *receive;		/* an object, see connector/receiving.h; NULL:
+								 * nothing is received */
 	List	   *match;			/* of ConcordMatchRule * */
 } ConcordMappingOptions;
 

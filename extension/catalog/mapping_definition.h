@@ -65,7 +65,7 @@ extern bool concord_definition_duration(const JsonbValue *value, double *ms);
 
 /* sync_options.c: options pull, receive and match, each raising by name. */
 extern ConcordPullOptions *concord_definition_pull(const JsonbValue *value);
-extern ConcordReceiveOptions *concord_definition_receive(const JsonbValue *value);
+extern Jsonb *concord_definition_receive(const JsonbValue *value);
 extern List *concord_definition_match(const JsonbValue *value);
 
 /* concord_definition_options reads options over their defaults. */

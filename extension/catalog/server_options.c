@@ -106,6 +106,10 @@ static const ConcordOption so_options[] = {
 	{"aws_service", USER, CONCORD_OPTION_TEXT},
 	{"cert_file", USER, CONCORD_OPTION_FILE},
 	{"key_file", USER, CONCORD_OPTION_FILE},
+	{"receive_secret", USER, CONCORD_OPTION_SECRET},
+	{"receive_secret_file", USER, CONCORD_OPTION_FILE},
+	{"previous_receive_secret", USER, CONCORD_OPTION_SECRET},
+	{"previous_receive_secret_file", USER, CONCORD_OPTION_FILE},
 	{"company", USER, CONCORD_OPTION_TEXT},
 	{"login_path", USER, CONCORD_OPTION_SERVICE},
 

@@ -167,35 +167,6 @@ sync_interval(const SyncMember *member, const char *option,
 	*(int *) ((char *) into + member->offset) = (int) ms;
 }
 
-/* sync_words reads a text, or an array of texts. */
-static void
-sync_words(const SyncMember *member, const char *option,
-		   const JsonbValue *value, void *into)
-{
-	List	   *words = NIL;
-
-	if (value->type == jbvString)
-		words = list_make1(concord_definition_text(value));
-	else if (value->type == jbvBinary &&
-			 JsonContainerIsArray(value->val.binary.data))
-	{
-		JsonbContainer *array = value->val.binary.data;
-
-		for (uint32 i = 0; i < JsonContainerSize(array); i++)
-		{
-			JsonbValue *element = getIthJsonbValueFromContainer(array, i);
-
-			if (element->type != jbvString)
-				sync_invalid(option, member->name,
-							 "It is a text or an array of texts.");
-			words = lappend(words, concord_definition_text(element));
-		}
-	}
-	if (words == NIL)
-		sync_invalid(option, member->name, "It is a text or an array of texts.");
-	*(List **) ((char *) into + member->offset) = words;
-}
-
 #define PULL_AT(field)	offsetof(ConcordPullOptions, field)
 
 static const SyncMember sync_pull[] = {
@@ -208,16 +179,6 @@ static const SyncMember sync_pull[] = {
 	{"overlap", sync_interval, PULL_AT(overlap_ms)},
 };
 
-#define RECEIVE_AT(field)	offsetof(ConcordReceiveOptions, field)
-
-static const SyncMember sync_receive[] = {
-	{"changed", sync_path, RECEIVE_AT(changed)},
-	{"deleted", sync_words, RECEIVE_AT(deleted)},
-	{"fetch", sync_truth, RECEIVE_AT(fetch)},
-	{"id", sync_path, RECEIVE_AT(id)},
-	{"kind", sync_path, RECEIVE_AT(kind)},
-	{"record", sync_path, RECEIVE_AT(record)},
-};
 
 /* sync_object reads an object's members as a table of them says. */
 static void
@@ -276,19 +237,22 @@ concord_definition_pull(const JsonbValue *value)
 	return pull;
 }
 
-/* concord_definition_receive reads option receive. */
-ConcordReceiveOptions *
+/*
+ * concord_definition_receive reads option receive.  Its members are those of a
+ * connector's, and checked there.
+ */
+Jsonb *
 concord_definition_receive(const JsonbValue *value)
 {
-	ConcordReceiveOptions *receive = palloc0(sizeof(ConcordReceiveOptions));
+	JsonbValue	copy = *value;
 
-	sync_object("receive", value, sync_receive, lengthof(sync_receive), receive);
-	if (receive->deleted != NIL && receive->kind == NULL)
+	if (value->type != jbvBinary ||
+		!JsonContainerIsObject(value->val.binary.data))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("member \"deleted\" of mapping option \"receive\" needs \"kind\""),
-				 errhint("Name the path that says what happened, as {\"kind\": \"type\", \"deleted\": \"contact.deleted\"}.")));
-	return receive;
+				 errmsg("invalid value for mapping option \"receive\""),
+				 errhint("It is an object, {} where messages are as the connector says.")));
+	return JsonbValueToJsonb(&copy);
 }
 
 /* sync_rule reads one rule that is an object. */

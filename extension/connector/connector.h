@@ -132,6 +132,9 @@ typedef struct ConcordConnector
 	List	   *message_paths;	/* of ConcordPath *: what to show of answers */
 	List	   *batches;		/* of ConcordBatchForm *, in order */
 	struct ConcordReading *reading; /* reading.h; NULL: the protocol's */
+	struct ConcordReceiving *receiving; /* receiving.h; NULL: Standard
+										 * Webhooks */
+	struct ConcordPulling *pulling; /* pulling.h; NULL: the protocol's */
 } ConcordConnector;
 
 /*

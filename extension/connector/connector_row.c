@@ -81,6 +81,8 @@ static const ConcordMember row_members[] = {
 	{"limits", concord_member_limits},
 	{"batch", concord_member_batch},
 	{"read", concord_member_read},
+	{"receive", concord_member_receive},
+	{"pull", concord_member_pull},
 };
 
 /* How verbs are sent where a row says nothing else. */

@@ -69,6 +69,15 @@ extern void concord_member_limits(ConcordConnector *connector,
 extern void concord_member_read(ConcordConnector *connector,
 								const ConcordMember *member, JsonbValue *value);
 
+/* pulling.c */
+extern void concord_member_pull(ConcordConnector *connector,
+								const ConcordMember *member, JsonbValue *value);
+
+/* receiving.c */
+extern void concord_member_receive(ConcordConnector *connector,
+								   const ConcordMember *member,
+								   JsonbValue *value);
+
 /* batch_row.c */
 extern void concord_member_batch(ConcordConnector *connector,
 								 const ConcordMember *member,

@@ -10,6 +10,8 @@
  */
 #include "connector/batch.h"
 #include "connector/answer.h"
+#include "connector/pulling.h"
+#include "connector/receiving.h"
 
 #include "base/json.h"
 #include "catalog/server_options.h"
@@ -99,8 +101,15 @@ void
 concord_connector_carries(const ConcordServer *server,
 						  const ConcordMapping *mapping)
 {
+	char	   *object;
+
 	server->connector->protocol->check(server->connector, mapping);
 	concord_batch_check(server->connector, mapping);
+	if (mapping->options.receive != NULL)
+		(void) concord_receiving_of(server->connector, mapping->options.receive,
+									&object);
+	if (mapping->options.pull != NULL)
+		concord_pulling_check(server->connector, mapping);
 }
 
 /* prv_check refuses a mapping that its server's connector cannot carry. */
