@@ -311,15 +311,17 @@ concord_answer_is_json(const ConcordResponse *response)
 {
 	ConcordJsonPlace at = {response->body, response->body + response->body_len};
 	char		first;
+	char		last;
 
 	if (response->body == NULL || !concord_place_blank(&at))
 		return false;
 	first = *at.p;
-	if (strchr("{[\"-0123456789tfn", first) == NULL ||
-		!concord_place_value(&at) || concord_place_blank(&at))
+	if (strchr("{[\"-0123456789tfn", first) == NULL || !concord_place_value(&at))
 		return false;
+	last = at.p[-1];
 	/* the reader does not look which bracket closes what */
-	return (first != '{' || at.p[-1] == '}') && (first != '[' || at.p[-1] == ']');
+	return !concord_place_blank(&at) && (first != '{' || last == '}') &&
+		(first != '[' || last == ']');
 }
 
 /*

@@ -26,7 +26,7 @@
 
 /* concord_message_header gives a header's value. */
 char *
-concord_message_header(const ConcordMessage *message, const char *name)
+concord_message_header(const ConcordIncoming *message, const char *name)
 {
 	JsonbIterator *it = JsonbIteratorInit(&message->headers->root);
 	JsonbIteratorToken token;
@@ -84,7 +84,7 @@ msg_decode(const char *text, Size len)
 
 /* msg_query gives a parameter of the address in ":path". */
 static char *
-msg_query(const ConcordMessage *message, const char *name)
+msg_query(const ConcordIncoming *message, const char *name)
 {
 	char	   *path = concord_message_header(message, ":path");
 	char	   *at = path == NULL ? NULL : strchr(path, '?');
@@ -139,7 +139,7 @@ msg_match(const char *value, const char *match)
 
 /* concord_message_value gives what stands at a place. */
 char *
-concord_message_value(const ConcordMessage *message,
+concord_message_value(const ConcordIncoming *message,
 					  const ConcordMessagePlace *place, const char *item,
 					  Size item_len)
 {
@@ -170,7 +170,7 @@ concord_message_value(const ConcordMessage *message,
 /* concord_message_challenge gives the answer to a challenge. */
 char *
 concord_message_challenge(const ConcordReceiving *receiving,
-						  const ConcordMessage *message)
+						  const ConcordIncoming *message)
 {
 	ListCell   *lc;
 
@@ -203,7 +203,7 @@ concord_message_challenge(const ConcordReceiving *receiving,
 /* concord_message_signed gives the bytes that the signature is of. */
 char *
 concord_message_signed(const ConcordReceiving *receiving,
-					   const ConcordMessage *message, Size *len)
+					   const ConcordIncoming *message, Size *len)
 {
 	StringInfoData buf;
 
@@ -262,7 +262,7 @@ msg_record(const ConcordReceiving *receiving, const char *item, Size len)
 
 /* msg_notice makes a notice of an item. */
 static ConcordNotice *
-msg_notice(const ConcordReceiving *receiving, const ConcordMessage *message,
+msg_notice(const ConcordReceiving *receiving, const ConcordIncoming *message,
 		   const char *item, Size len)
 {
 	ConcordNotice *notice = palloc0(sizeof(ConcordNotice));
@@ -295,7 +295,7 @@ msg_notice(const ConcordReceiving *receiving, const ConcordMessage *message,
 /* concord_message_notices takes a message apart. */
 List *
 concord_message_notices(const ConcordReceiving *receiving,
-						const ConcordMessage *message)
+						const ConcordIncoming *message)
 {
 	ConcordResponse whole = {.body = unconstify(char *, message->body),
 	.body_len = message->len};

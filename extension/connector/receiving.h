@@ -70,12 +70,12 @@ typedef struct ConcordReceiving
 } ConcordReceiving;
 
 /* A message as the front got it. */
-typedef struct ConcordMessage
+typedef struct ConcordIncoming
 {
 	const char *body;			/* UTF-8, as it came */
 	Size		len;
 	Jsonb	   *headers;		/* an object; ":path" has the address */
-} ConcordMessage;
+} ConcordIncoming;
 
 /* What a message says of one record. */
 typedef struct ConcordNotice
@@ -120,30 +120,30 @@ extern bool concord_remote_time(const char *text, TimestampTz *at);
 /* --- message.c --- */
 
 /* concord_message_header gives a header's value; NULL: there is none. */
-extern char *concord_message_header(const ConcordMessage *message,
+extern char *concord_message_header(const ConcordIncoming *message,
 									const char *name);
 
 /*
  * concord_message_value gives what stands at a place; NULL: nothing.  item is
  * a notice's JSON, or NULL where the place is of the whole message.
  */
-extern char *concord_message_value(const ConcordMessage *message,
+extern char *concord_message_value(const ConcordIncoming *message,
 								   const ConcordMessagePlace *place,
 								   const char *item, Size item_len);
 
 /* concord_message_challenge gives the answer to a challenge; NULL: it is none. */
 extern char *concord_message_challenge(const ConcordReceiving *receiving,
-									   const ConcordMessage *message);
+									   const ConcordIncoming *message);
 
 /* concord_message_signed gives the bytes that the signature is of. */
 extern char *concord_message_signed(const ConcordReceiving *receiving,
-									const ConcordMessage *message, Size *len);
+									const ConcordIncoming *message, Size *len);
 
 /*
  * concord_message_notices takes a message apart: List of ConcordNotice *.
  * Errors: ERRCODE_INVALID_JSON_TEXT where it is not what it is to be.
  */
 extern List *concord_message_notices(const ConcordReceiving *receiving,
-									 const ConcordMessage *message);
+									 const ConcordIncoming *message);
 
 #endif							/* CONCORD_CONNECTOR_RECEIVING_H */

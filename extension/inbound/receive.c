@@ -18,6 +18,7 @@
 #include "base/settings.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
+#include "fdw/json.h"
 #include "fmgr.h"
 #include "inbound/receive.h"
 #include "miscadmin.h"
@@ -136,7 +137,7 @@ rcv_store_all(const ConcordReceiver *receiver, bool of_server, const char *id,
 /* rcv_take stores what a message says, unless it came before. */
 static void
 rcv_take(List *receivers, const char *name, bool of_server,
-		 const ConcordMessage *message)
+		 const ConcordIncoming *message)
 {
 	const ConcordReceiver *first = linitial(receivers);
 	char	   *id = concord_message_value(message, &first->receiving->id, NULL, 0);
@@ -144,7 +145,13 @@ rcv_take(List *receivers, const char *name, bool of_server,
 	ListCell   *lc;
 	ConcordCatalogScope scope;
 	int			stored = 0;
+	Size		at;
 
+	if (!concord_json_valid(message->body, message->len, &at))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_JSON_TEXT),
+				 errmsg("the message cannot be read: it is not JSON from byte %zu on",
+						at + 1)));
 	concord_catalog_enter(&scope);
 	if (id != NULL && *id != '\0' && !rcv_first(first, of_server, id))
 	{
@@ -167,7 +174,7 @@ rcv_take(List *receivers, const char *name, bool of_server,
 
 /* rcv_message reads the arguments; errors where they are no message. */
 static void
-rcv_message(ConcordMessage *message, text * body, Jsonb *headers)
+rcv_message(ConcordIncoming *message, text * body, Jsonb *headers)
 {
 	int			limit = concord_max_event_size * 1024;
 	char	   *given = text_to_cstring(body);
@@ -192,7 +199,7 @@ concord_receive(PG_FUNCTION_ARGS)
 {
 	static const char *const names[] = {"name", "body", "headers"};
 	const char *name;
-	ConcordMessage message;
+	ConcordIncoming message;
 	List	   *receivers;
 	bool		of_server;
 	char	   *answer;
@@ -220,23 +227,23 @@ concord_receive(PG_FUNCTION_ARGS)
 	PG_RETURN_TEXT_P(cstring_to_text(""));
 }
 
-/* concord_receive_retain forgets ids of messages that are old. */
-void
+/*
+ * concord_receive_retain forgets ids of messages that are old; false where it
+ * is to be called again soon.
+ */
+bool
 concord_receive_retain(void)
 {
-	bool		more = true;
+	bool		done;
 
-	while (more)
-	{
-		concord_bookkeeping_begin();
-		if (SPI_execute("DELETE FROM concord.inbox_message WHERE ctid = ANY (ARRAY("
-						"SELECT ctid FROM concord.inbox_message"
-						" WHERE received_at < pg_catalog.now() - interval '" RCV_KEEP "'"
-						" LIMIT " CppAsString2(RCV_KEEP_ROWS) "))",
-						false, 0) != SPI_OK_DELETE)
-			elog(ERROR, "could not clean concord.inbox_message");
-		more = SPI_processed == RCV_KEEP_ROWS;
-		concord_bookkeeping_commit(false);
-		CHECK_FOR_INTERRUPTS();
-	}
+	concord_bookkeeping_begin();
+	if (SPI_execute("DELETE FROM concord.inbox_message WHERE ctid = ANY (ARRAY("
+					"SELECT ctid FROM concord.inbox_message"
+					" WHERE received_at < pg_catalog.now() - interval '" RCV_KEEP "'"
+					" LIMIT " CppAsString2(RCV_KEEP_ROWS) "))",
+					false, 0) != SPI_OK_DELETE)
+		elog(ERROR, "could not clean concord.inbox_message");
+	done = SPI_processed < RCV_KEEP_ROWS;
+	concord_bookkeeping_commit(false);
+	return done;
 }

@@ -35,9 +35,12 @@ extern List *concord_receivers(const char *name);
  * it is too old.
  */
 extern List *concord_receive_verify(List *receivers, const char *name,
-									const ConcordMessage *message);
+									const ConcordIncoming *message);
 
-/* concord_receive_retain forgets ids of old messages.  For the clerk. */
-extern void concord_receive_retain(void);
+/*
+ * concord_receive_retain forgets ids of old messages; false: there are more.
+ * For the clerk.
+ */
+extern bool concord_receive_retain(void);
 
 #endif							/* CONCORD_INBOUND_RECEIVE_H */

@@ -99,7 +99,7 @@ vfy_refuse(const char *name, const char *why)
 /* vfy_fresh refuses a message that is too old, or of the future. */
 static void
 vfy_fresh(const ConcordReceiving *receiving, const char *name,
-		  const ConcordMessage *message)
+		  const ConcordIncoming *message)
 {
 	char	   *text = concord_message_value(message, &receiving->timestamp, NULL, 0);
 	char	   *end;
@@ -118,7 +118,7 @@ vfy_fresh(const ConcordReceiving *receiving, const char *name,
 /* vfy_signed says whether a message was signed as a receiver's has to be. */
 static bool
 vfy_signed(const ConcordReceiver *receiver, const ConcordAuth *auth,
-		   const ConcordMessage *message)
+		   const ConcordIncoming *message)
 {
 	const ConcordReceiving *receiving = receiver->receiving;
 	ConcordSigned given = {
@@ -148,7 +148,7 @@ vfy_signed(const ConcordReceiver *receiver, const ConcordAuth *auth,
 /* vfy_accepts says whether a message may be taken for a receiver. */
 static bool
 vfy_accepts(const ConcordReceiver *receiver, const char *name,
-			const ConcordMessage *message, const char **why)
+			const ConcordIncoming *message, const char **why)
 {
 	const ConcordMapping *mapping = receiver->mapping;
 	ConcordAuth *auth = concord_auth_load(mapping->serverid, mapping->definer,
@@ -175,7 +175,7 @@ vfy_accepts(const ConcordReceiver *receiver, const char *name,
 /* concord_receive_verify gives the receivers that a message is for. */
 List *
 concord_receive_verify(List *receivers, const char *name,
-					   const ConcordMessage *message)
+					   const ConcordIncoming *message)
 {
 	List	   *accepted = NIL;
 	const char *why = NULL;

@@ -16,6 +16,7 @@
 #include "capture/notes.h"
 #include "catalog/alert.h"
 #include "delivery/log.h"
+#include "inbound/receive.h"
 #include "outbox/retain.h"
 
 #define CLK_TURN_MS			1500
@@ -61,6 +62,7 @@ concord_clerk_main(Datum main_arg)
 			done = concord_delivery_retain();
 			done &= concord_notes_retain();
 			done &= concord_alert_retain(0);
+			done &= concord_receive_retain();
 			retained = concord_clock_steady();
 		}
 		concord_worker_wait(CLK_TURN_MS);

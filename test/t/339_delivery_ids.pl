@@ -41,7 +41,7 @@ like(sql("SELECT last_error FROM concord.status WHERE mapping = 'person'"), qr/"
 is(sql("SELECT dead FROM concord.status WHERE mapping = 'person'"), '1', 'it is counted');
 
 # once the system gives another id it goes through
-$erp->rule({ path => '/rest/people', method => 'POST' }, { status => 201, body => '{"id": 72}' }, 1);
+$erp->rule({ path => '/rest/people', method => 'POST' }, { status => 201, body => qq({"id": 72}\r\n) }, 1);
 sql("SELECT concord.retry_dead('person')");
 is(settle(), 't', 'again');
 is(links('person'), '1=71 2=72', 'with an id of its own');

@@ -97,6 +97,10 @@ refused('28000', qr/more than 300 seconds ago, or will be/, 'one of the future',
 refused('28000', qr/does not say when/, 'a timestamp that is none', 'contacts', $body, standard($body, at => 'soon'));
 my $broken = '{"data": {"ID": 7';
 refused('22032', qr/not JSON/, 'no JSON', 'contacts', $broken, standard($broken, id => 'msg_4'));
+for my $bad ('{"data": {"ID": 7}]', '{"data": {"ID": 7, }}', "{'data': {}}", '{"data": {"ID": 7}} x', '', "{\"data\": {\"ID\": \x{1}}}")
+{
+	refused('22032', qr/not JSON from byte/, "no JSON: $bad", 'contacts', $bad, standard($bad, id => 'msg_7'));
+}
 my $none = '{"other": 1}';
 refused('22032', qr/no record at "data"/, 'no record', 'contacts', $none, standard($none, id => 'msg_5'));
 refused('42704', qr/neither a mapping nor a server/, 'an unknown name', 'kontacts', $body, standard($body));
