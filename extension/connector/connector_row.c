@@ -26,6 +26,7 @@
 #include "access/xact.h"
 #include "base/shmem.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_foreign_data_wrapper.h"
 #include "catalog/pg_foreign_server.h"
 #include "catalog/server_options.h"
 #include "commands/extension.h"
@@ -37,9 +38,11 @@
 #include "foreign/foreign.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+#include "utils/syscache.h"
 
 /* Columns of concord.connector. */
 #define Anum_connector_name			1
@@ -525,6 +528,25 @@ concord_connector_check(PG_FUNCTION_ARGS)
 }
 
 /*
+ * row_invalidate_plans has plans made anew that were made with a connector: a
+ * change of it tells what ALTER FOREIGN DATA WRAPPER would.
+ */
+static void
+row_invalidate_plans(void)
+{
+	Relation	rel = table_open(ForeignDataWrapperRelationId, AccessShareLock);
+	HeapTuple	tuple = SearchSysCache1(FOREIGNDATAWRAPPERNAME,
+										CStringGetDatum("concord"));
+
+	if (HeapTupleIsValid(tuple))
+	{
+		CacheInvalidateHeapTuple(rel, tuple, NULL);
+		ReleaseSysCache(tuple);
+	}
+	table_close(rel, AccessShareLock);
+}
+
+/*
  * concord_connector_check_all is the statement trigger of concord.connector:
  * what a row extends must be there, also after a change of that, and with all
  * rows of a restored dump in.
@@ -553,5 +575,6 @@ concord_connector_check_all(PG_FUNCTION_ARGS)
 		if (row_base(rows, lfirst(lc)) != NULL)
 			row_load(rows, lfirst(lc));
 	}
+	row_invalidate_plans();
 	return PointerGetDatum(NULL);
 }

@@ -107,6 +107,7 @@ anl_sample(Relation rel, int elevel, HeapTuple *rows, int targrows,
 		sample.scan->output[i] = table->columns[i].attnum;
 	sample.scan->query.query = sample.scan->select;
 	reservoir_init_selection_state(&sample.reservoir, targrows);
+	concord_reader_eager(sample.scan->reader, true);
 	concord_reader_start(sample.scan->reader, &sample.scan->query);
 	anl_all(&sample);
 	concord_reader_stop(sample.scan->reader);

@@ -42,6 +42,8 @@ xpl_address(const ForeignScan *plan, ConcordForeignTable *table,
 								table, reading, odata2, NULL,
 								keys != NIL ? concord_join_keys_shown(table, keys) :
 								NULL, &whole);
+	if (!count)
+		order = concord_order_stable(table, reading, order);
 	if (*order)
 		appendStringInfo(&buf, "%s%s=%s", buf.len > 0 ? "&" : "", reading->order,
 						 order);

@@ -8,15 +8,19 @@
  * records costs no memory but its own bytes, and a number is the digits that
  * came.
  *
- * Nothing here recurses by what a text says.
+ * Nothing here recurses by what a text says, and all that walks over a whole
+ * answer can be interrupted.
  *
  *-------------------------------------------------------------------------
  */
 #include "fdw/json.h"
 
 #include "mb/pg_wchar.h"
+#include "miscadmin.h"
 
 #define JSN_MAX_DEPTH	512
+/* Bytes after which interrupts are looked for: some 100 µs. */
+#define JSN_CHUNK		65536
 
 /* What a byte is, in the check. */
 static inline bool
@@ -55,10 +59,17 @@ jsn_hex(const char *p)
 static const char *
 jsn_check_string(const char *p, const char **bad)
 {
+	const char *soon = p + JSN_CHUNK;
+
 	for (p++;; p++)
 	{
 		unsigned char c = *p;
 
+		if (unlikely(p >= soon))
+		{
+			CHECK_FOR_INTERRUPTS();
+			soon = p + JSN_CHUNK;
+		}
 		if (c == '"')
 			return p + 1;
 		if (c == '\\')
@@ -150,9 +161,15 @@ jsn_check(const char *p, const char **bad)
 {
 	char		stack[JSN_MAX_DEPTH];
 	int			depth = 0;
+	const char *soon = p + JSN_CHUNK;
 
 	for (;;)
 	{
+		if (unlikely(p >= soon))
+		{
+			CHECK_FOR_INTERRUPTS();
+			soon = p + JSN_CHUNK;
+		}
 		/* a value is to come */
 		p = jsn_blanks(p);
 		if (*p == '{' || *p == '[')
@@ -204,13 +221,32 @@ close:
 	}
 }
 
+/* jsn_utf8 says how many bytes of a text are characters. */
+static Size
+jsn_utf8(const char *text, Size len)
+{
+	Size		good = 0;
+
+	while (good < len)
+	{
+		Size		part = Min(len - good, JSN_CHUNK);
+		Size		n = pg_encoding_verifymbstr(PG_UTF8, text + good, (int) part);
+
+		CHECK_FOR_INTERRUPTS();
+		/* a character may go on in the next part */
+		if (n == 0 || (n < part && (part < JSN_CHUNK || part - n > 3)))
+			return good + n;
+		good += n;
+	}
+	return good;
+}
+
 /* concord_json_valid says whether a text is JSON in UTF-8 and nothing else. */
 bool
 concord_json_valid(const char *text, Size len, Size *at)
 {
 	const char *bad = text;
 	const char *end;
-	int			good;
 
 	Assert(text[len] == '\0');
 	*at = 0;
@@ -220,9 +256,8 @@ concord_json_valid(const char *text, Size len, Size *at)
 		*at = (end == NULL ? bad : jsn_blanks(end)) - text;
 		return false;
 	}
-	good = pg_encoding_verifymbstr(PG_UTF8, text, len);
-	*at = good;
-	return good == len;
+	*at = jsn_utf8(text, len);
+	return *at == len;
 }
 
 /* concord_json_kind tells by the first byte. */
@@ -266,6 +301,7 @@ const char *
 concord_json_skip(const char *p)
 {
 	int			depth = 0;
+	const char *soon = p + JSN_CHUNK;
 
 	if (*p == '"')
 		return jsn_skip_string(p);
@@ -277,6 +313,11 @@ concord_json_skip(const char *p)
 	}
 	do
 	{
+		if (unlikely(p >= soon))
+		{
+			CHECK_FOR_INTERRUPTS();
+			soon = p + JSN_CHUNK;
+		}
 		switch (*p)
 		{
 			case '"':

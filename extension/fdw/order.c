@@ -7,6 +7,9 @@
  * collation says that they are compared byte by byte, and only in collation
  * "C".  Where null stands is as the connector says (OData: before all others).
  *
+ * Where pages go by number the key is the last of what orders: without an order
+ * a system is free to give a record on two pages, or on none.
+ *
  *-------------------------------------------------------------------------
  */
 #include "fdw/plan.h"
@@ -119,4 +122,49 @@ concord_order_text(PlannerInfo *root, RelOptInfo *rel, List *pathkeys)
 				 reading->descending, column->name);
 	}
 	return buf.len > 0 ? buf.data : NULL;
+}
+
+/* ord_has says whether a list of terms has one. */
+static bool
+ord_has(const char *order, const char *term)
+{
+	Size		len = strlen(term);
+
+	for (const char *p = order; *p; p += strcspn(p, ",") + (strchr(p, ',') != NULL))
+	{
+		if (strcspn(p, ",") == len && strncmp(p, term, len) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* concord_order_stable adds the key to an order, where pages go by number. */
+char *
+concord_order_stable(const ConcordForeignTable *table,
+					 const ConcordReading *reading, const char *order)
+{
+	int			paging = table->paging >= 0 ? table->paging : reading->paging;
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	appendStringInfoString(&buf, order);
+	if (reading->order == NULL || !table->pushdown || table->singleton ||
+		(paging != CONCORD_READ_OFFSET && paging != CONCORD_READ_PAGE))
+		return buf.data;
+	for (int i = 0; i < table->nkeys; i++)
+	{
+		const ConcordForeignColumn *column = &table->columns[table->keys[i] - 1];
+		StringInfoData up;
+		StringInfoData down;
+
+		if (!column->pushdown || !column->sortable || column->name[0] == '@')
+			continue;
+		initStringInfo(&up);
+		initStringInfo(&down);
+		ord_fill(&up, reading->ascending, column->name);
+		ord_fill(&down, reading->descending, column->name);
+		if (!ord_has(order, up.data) && !ord_has(order, down.data))
+			appendStringInfo(&buf, "%s%s", buf.len > 0 ? "," : "", up.data);
+	}
+	return buf.data;
 }

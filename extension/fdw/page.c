@@ -13,6 +13,7 @@
 #include "fdw/page.h"
 
 #include "mb/pg_wchar.h"
+#include "miscadmin.h"
 
 #define PGE_PLACES	256			/* of members that are remembered */
 
@@ -117,6 +118,22 @@ concord_page_ended(const ConcordPage *page)
 	if (page->one.start != NULL)
 		return false;
 	return page->at == NULL || page->at[strspn(page->at, " \t\r\n")] == ']';
+}
+
+/* concord_page_count says how many records are left. */
+int64
+concord_page_count(const ConcordPage *page)
+{
+	ConcordPage rest = *page;
+	ConcordSlice record;
+	int64		n = 0;
+
+	while (concord_page_next(&rest, &record))
+	{
+		CHECK_FOR_INTERRUPTS();
+		n++;
+	}
+	return n;
 }
 
 /* concord_page_next gives one record after the other. */

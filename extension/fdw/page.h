@@ -30,6 +30,9 @@ extern const char *concord_page_open(ConcordPage *page, const char *body,
 /* concord_page_ended: concord_page_next has no more to give. */
 extern bool concord_page_ended(const ConcordPage *page);
 
+/* concord_page_count says how many records are left. */
+extern int64 concord_page_count(const ConcordPage *page);
+
 /* concord_page_next gives one record after the other. */
 extern bool concord_page_next(ConcordPage *page, ConcordSlice *record);
 

@@ -448,6 +448,9 @@ concord_fdw_plan(PlannerInfo *root, RelOptInfo *rel, Oid relid,
 	private = lappend(private, columns);
 	private = lappend(private, makeBoolean(pln_changed(root, base)));
 	private = lappend(private, list_nth(best->fdw_private, 4));
+	private = lappend(private,
+					  makeBoolean(root->tuple_fraction <= 0 ||
+								  strcmp(strVal(lthird(best->fdw_private)), "-1") != 0));
 	return make_foreignscan(tlist, local, upper ? 0 : base->relid, filter.params,
 							private, scan_tlist, NIL, outer_plan);
 }

@@ -47,6 +47,7 @@ typedef enum ConcordPlanItem
 	CONCORD_PLAN_ETAGS,			/* Boolean: rows are to be written */
 	CONCORD_PLAN_KEYS,			/* IntList: columns whose values a join gives,
 								 * many at a time; NIL: none */
+	CONCORD_PLAN_EAGER,			/* Boolean: all rows are wanted */
 } ConcordPlanItem;
 
 /* What a path says beside that it is one. */
@@ -83,5 +84,13 @@ extern ConcordPlanned *concord_plan_table(const RelOptInfo *rel);
  */
 extern char *concord_order_text(PlannerInfo *root, RelOptInfo *rel,
 								List *pathkeys);
+
+/*
+ * concord_order_stable gives the order ("": none) that a list is asked for in:
+ * with the key behind it where pages go by number and the system orders.
+ */
+extern char *concord_order_stable(const ConcordForeignTable *table,
+								  const ConcordReading *reading,
+								  const char *order);
 
 #endif							/* CONCORD_FDW_PLAN_H */

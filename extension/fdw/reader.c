@@ -3,8 +3,12 @@
  * reader.c
  *	  The records of a list, page after page.
  *
- * One page is in memory.  The next one is asked for when the last record of
- * this one was taken, and nothing is under way while rows are handed on.
+ * One page is in memory.  Where all records are wanted at once (eager), the next
+ * one is asked for as soon as its address is known, so that the system works
+ * while this one is read; else when the last record of this one was taken, and
+ * nothing is under way while rows are handed on.  What was asked for ahead and
+ * failed is asked for once more when it is needed: whoever reads slowly has not
+ * to do with its time running out.
  *
  * What an answer says of the next page is not believed blindly: an address that
  * was read before, that of another host or beside the server's url, a page that
@@ -19,6 +23,7 @@
  */
 #include "fdw/reader.h"
 
+#include "base/clock.h"
 #include "common/hashfn.h"
 #include "fdw/link.h"
 #include "live/failure.h"
@@ -28,6 +33,8 @@
 #include "utils/memutils.h"
 
 #define RDR_SHOWN	200			/* bytes of an answer in a message */
+#define RDR_COMPARED	65536	/* bytes by which pages are told apart */
+#define RDR_DRIVE_US	1000	/* what is under way is looked after so often */
 
 struct ConcordReader
 {
@@ -39,6 +46,10 @@ struct ConcordReader
 	MemoryContext list;			/* of what is known of one list */
 	const ConcordQuery *query;
 	ConcordLiveRequest *live;	/* under way, or with the page in it */
+	ConcordLiveRequest *ahead;	/* for the next page, while one is read */
+	bool		eager;
+	bool		was_ahead;		/* live was asked for so */
+	int64		driven;			/* when ahead was looked after */
 	char	   *url;			/* of the page, and then of the next one;
 								 * NULL: there is none */
 	bool		open;			/* live has ended and page is read from */
@@ -208,9 +219,18 @@ concord_reader_stop(ConcordReader *reader)
 {
 	if (reader->live != NULL)
 		concord_live_free(reader->live);
-	reader->live = NULL;
-	reader->open = false;
+	if (reader->ahead != NULL)
+		concord_live_free(reader->ahead);
+	reader->live = reader->ahead = NULL;
+	reader->open = reader->was_ahead = false;
 	reader->url = NULL;
+}
+
+/* concord_reader_eager says whether all records are wanted at once. */
+void
+concord_reader_eager(ConcordReader *reader, bool eager)
+{
+	reader->eager = eager;
 }
 
 /* concord_reader_start begins a list. */
@@ -266,43 +286,108 @@ rdr_headers(ConcordReader *reader, ConcordRequest *request)
 }
 
 /* rdr_send sends a request for an address. */
-static void
+static ConcordLiveRequest *
 rdr_send(ConcordReader *reader, const char *url)
 {
-	MemoryContext old;
+	ConcordLiveRequest *live = concord_live_create(reader->peer, "GET", url);
+	MemoryContext old = MemoryContextSwitchTo(live->http->context);
 
-	reader->live = concord_live_create(reader->peer, "GET", url);
-	old = MemoryContextSwitchTo(reader->live->http->context);
-	rdr_headers(reader, reader->live->http);
+	rdr_headers(reader, live->http);
 	MemoryContextSwitchTo(old);
-	reader->live->http->max_answer = reader->table->page_bytes;
-	concord_live_submit(reader->live, 0);
+	live->http->max_answer = reader->table->page_bytes;
+	concord_live_submit(live, 0);
+	return live;
+}
+
+/* rdr_seen notes an address; true: it was read before. */
+static bool
+rdr_seen(ConcordReader *reader, HASHACTION action)
+{
+	uint64		hash = hash_bytes_extended((unsigned char *) reader->url,
+										   strlen(reader->url), 0);
+	bool		found;
+
+	hash_search(reader->seen, &hash, action, &found);
+	return found;
 }
 
 static void rdr_close(ConcordReader *reader);
+static void rdr_next_number(ConcordReader *reader, int64 offset);
 
 /* concord_reader_send sends the next request if one is due. */
 void
 concord_reader_send(ConcordReader *reader)
 {
-	uint64		hash;
-	bool		found;
-
 	/* a page that was read to its end gives way to the next one */
 	if (reader->open && reader->url != NULL && concord_page_ended(&reader->page))
 		rdr_close(reader);
 	if (reader->live != NULL || reader->url == NULL)
 		return;
-	hash = hash_bytes_extended((unsigned char *) reader->url,
-							   strlen(reader->url), 0);
-	hash_search(reader->seen, &hash, HASH_ENTER, &found);
-	if (found)
+	if (rdr_seen(reader, HASH_ENTER))
 		ereport(ERROR,
 				(errcode(CONCORD_ERRCODE_MALFORMED),
 				 errmsg("the list of foreign table \"%s\" goes round in circles",
 						reader->table->relname),
 				 errdetail("The address of the next page was read before.")));
-	rdr_send(reader, reader->url);
+	reader->live = rdr_send(reader, reader->url);
+}
+
+/*
+ * rdr_send_ahead asks for the next page while this one is read, unless what is
+ * wanted is here.  What is wrong with its address is said when its turn comes.
+ */
+static void
+rdr_send_ahead(ConcordReader *reader)
+{
+	const ConcordQuery *query = reader->query;
+	int64		here = 0;
+
+	if (!reader->eager || reader->url == NULL)
+		return;
+	if (query->limit >= 0 || *reader->url == '\0')
+		here = reader->taken + concord_page_count(&reader->page);
+	if (query->limit >= 0 && here >= query->limit)
+		return;
+	if (*reader->url == '\0')
+		rdr_next_number(reader, here);
+	if (rdr_seen(reader, HASH_FIND))
+		return;
+	(void) rdr_seen(reader, HASH_ENTER);
+	reader->ahead = rdr_send(reader, reader->url);
+	concord_live_drive();
+	reader->driven = concord_clock_steady();
+}
+
+/* rdr_drive looks after what is under way while records are taken. */
+static void
+rdr_drive(ConcordReader *reader)
+{
+	int64		now;
+
+	if (reader->ahead == NULL || concord_live_ended(reader->ahead))
+		return;
+	now = concord_clock_steady();
+	if (now - reader->driven < RDR_DRIVE_US)
+		return;
+	reader->driven = now;
+	concord_live_drive();
+}
+
+/* rdr_again asks once more for a page that was asked for ahead and did not come. */
+static void
+rdr_again(ConcordReader *reader)
+{
+	char	   *url;
+
+	if (!reader->was_ahead || reader->live->failure == 0)
+		return;
+	url = pstrdup(reader->live->http->url);
+	concord_live_free(reader->live);
+	reader->live = NULL;
+	reader->was_ahead = false;
+	reader->live = rdr_send(reader, url);
+	pfree(url);
+	concord_live_wait(reader->live);
 }
 
 /* rdr_refuse raises that an answer is not what it is to be. */
@@ -447,8 +532,10 @@ rdr_repeats(ConcordReader *reader)
 	if (reader->paging != CONCORD_READ_OFFSET &&
 		reader->paging != CONCORD_READ_PAGE)
 		return;
+	/* its length and first records tell pages apart; it may be long */
 	hash = hash_bytes_extended((const unsigned char *) response->body,
-							   response->body_len, 0);
+							   Min(response->body_len, RDR_COMPARED),
+							   response->body_len);
 	if (hash == reader->before && !concord_page_ended(&reader->page))
 		ereport(ERROR,
 				(errcode(CONCORD_ERRCODE_MALFORMED),
@@ -510,25 +597,33 @@ rdr_open(ConcordReader *reader)
 	if (reader->url != NULL)
 		pfree(reader->url);
 	reader->url = next;
+	rdr_send_ahead(reader);
 }
 
-/* rdr_close gives the page back that was read. */
+/* rdr_next_number makes the address of the page behind so many records. */
+static void
+rdr_next_number(ConcordReader *reader, int64 offset)
+{
+	MemoryContext old = MemoryContextSwitchTo(reader->list);
+
+	reader->number++;
+	pfree(reader->url);
+	reader->url = rdr_url(reader->reading, reader->table, reader->query,
+						  offset, offset, reader->number, NULL);
+	MemoryContextSwitchTo(old);
+}
+
+/* rdr_close gives the page back that was read; the next one may be under way. */
 static void
 rdr_close(ConcordReader *reader)
 {
-	MemoryContext old;
-
 	concord_live_free(reader->live);
-	reader->live = NULL;
+	reader->live = reader->ahead;
+	reader->was_ahead = reader->ahead != NULL;
+	reader->ahead = NULL;
 	reader->open = false;
-	if (reader->url == NULL || *reader->url != '\0')
-		return;
-	reader->number++;
-	old = MemoryContextSwitchTo(reader->list);
-	pfree(reader->url);
-	reader->url = rdr_url(reader->reading, reader->table, reader->query,
-						  reader->taken, reader->taken, reader->number, NULL);
-	MemoryContextSwitchTo(old);
+	if (reader->url != NULL && *reader->url == '\0')
+		rdr_next_number(reader, reader->taken);
 }
 
 /* concord_reader_ready: concord_reader_next would not wait. */
@@ -557,6 +652,7 @@ concord_reader_next(ConcordReader *reader, ConcordSlice *record, int *page)
 		}
 		if (reader->open)
 		{
+			rdr_drive(reader);
 			if (concord_page_next(&reader->page, record))
 			{
 				reader->taken++;
@@ -569,6 +665,7 @@ concord_reader_next(ConcordReader *reader, ConcordSlice *record, int *page)
 			return false;
 		concord_reader_send(reader);
 		concord_live_wait(reader->live);
+		rdr_again(reader);
 		rdr_open(reader);
 	}
 }
@@ -613,7 +710,8 @@ concord_reader_count(ConcordReader *reader, const ConcordQuery *query)
 		return -1;
 	concord_reader_stop(reader);
 	reader->query = query;
-	rdr_send(reader, concord_reader_shown(reading, reader->table, query));
+	reader->live = rdr_send(reader, concord_reader_shown(reading, reader->table,
+														 query));
 	concord_live_wait(reader->live);
 	concord_live_check(reader->live, true);
 	response = &reader->live->http->response;

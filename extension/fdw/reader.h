@@ -47,6 +47,12 @@ extern ConcordReader *concord_reader_create(const ConcordForeignTable *table,
 extern void concord_reader_start(ConcordReader *reader,
 								 const ConcordQuery *query);
 
+/*
+ * concord_reader_eager says that all records are wanted, one soon after the
+ * other: then the next page is asked for while one is read.
+ */
+extern void concord_reader_eager(ConcordReader *reader, bool eager);
+
 /* concord_reader_send sends the next request if one is due. */
 extern void concord_reader_send(ConcordReader *reader);
 

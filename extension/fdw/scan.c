@@ -25,6 +25,7 @@
 #include "fdw/routine.h"
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
+#include "tcop/pquery.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
@@ -255,8 +256,13 @@ concord_fdw_begin_scan(ForeignScanState *node, int eflags)
 	node->fdw_state = scan;
 	scan->async = node->ss.ps.async_capable;
 	scan->count = boolVal(scn_item(plan, CONCORD_PLAN_COUNT));
+	/* rows that are written take their time, too */
+	scan->eager = boolVal(scn_item(plan, CONCORD_PLAN_EAGER)) && !scan->async &&
+		scan->tags == NULL;
 	scan->clauses = (List *) scn_item(plan, CONCORD_PLAN_CLAUSES);
-	scan->order = strVal(scn_item(plan, CONCORD_PLAN_ORDER));
+	scan->order = scan->count ? "" :
+		concord_order_stable(table, scan->reading,
+							 strVal(scn_item(plan, CONCORD_PLAN_ORDER)));
 	scan->query.limit = scn_number(plan, CONCORD_PLAN_LIMIT);
 	scan->query.skip = scn_number(plan, CONCORD_PLAN_SKIP);
 	scan->query.single = table->singleton;
@@ -388,6 +394,16 @@ scn_start(ConcordScan *scan)
 	return true;
 }
 
+/*
+ * scn_hurried says whether the query runs to its end now.  Whoever fetches from a
+ * cursor may take his time, and what is under way keeps its place from others.
+ */
+static bool
+scn_hurried(void)
+{
+	return ActivePortal != NULL && *ActivePortal->name == '\0';
+}
+
 /* scn_begin evaluates parameters and asks for the first part. */
 static void
 scn_begin(ForeignScanState *node)
@@ -411,6 +427,7 @@ scn_begin(ForeignScanState *node)
 			scan->values.values[i] = datumCopy(scan->values.values[i], byval, len);
 	}
 	scn_list(scan);
+	concord_reader_eager(scan->reader, scan->eager && scn_hurried());
 	scan->started = true;
 	scan->page = -1;
 	scan->ended = !scn_start(scan);

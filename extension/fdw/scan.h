@@ -25,6 +25,7 @@ typedef struct ConcordScan
 	bool		odata2;
 	bool		count;
 	bool		async;
+	bool		eager;			/* all rows are wanted */
 	List	   *clauses;
 	ConcordQuery query;
 	char	   *select;			/* columns, of the query string; NULL: all */

@@ -533,6 +533,10 @@ concord_transfer_prepare(ConcordTransferState *transfer,
 
 	req_prepare_server(transfer, request);
 	req_prepare_method(easy, request);
+	/* what a HEAD tells the length of does not come */
+	curl_easy_setopt(easy, CURLOPT_MAXFILESIZE_LARGE,
+					 strcmp(request->method, "HEAD") == 0 ? (curl_off_t) 0 :
+					 (curl_off_t) concord_response_limit(request));
 	curl_easy_setopt(easy, CURLOPT_HTTPHEADER, transfer->slist);
 	curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long) request->timeout_ms);
 	curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS,

@@ -48,12 +48,11 @@ rsp_append(ConcordBuffer *buffer, const char *data, size_t len)
 	return true;
 }
 
-/* rsp_limit says how large a body may be. */
-static Size
-rsp_limit(const ConcordTransferState *transfer)
+/* concord_response_limit says how large a request's answer may be. */
+Size
+concord_response_limit(const ConcordRequest *request)
 {
-	return transfer->request->max_answer > 0 ? transfer->request->max_answer :
-		CONCORD_MAX_BODY;
+	return request->max_answer > 0 ? request->max_answer : CONCORD_MAX_BODY;
 }
 
 /* concord_response_on_header takes one header line. */
@@ -92,7 +91,7 @@ concord_response_on_body(char *data, size_t size, size_t n, void *arg)
 	ConcordTransferState *transfer = arg;
 	size_t		len = size * n;
 
-	if (transfer->body.len + len > rsp_limit(transfer))
+	if (transfer->body.len + len > concord_response_limit(transfer->request))
 	{
 		transfer->too_large = true;
 		return 0;
@@ -153,6 +152,8 @@ rsp_classify(ConcordTransferState *transfer, CURLcode code, long request_size)
 	ConcordResponse *response = &transfer->request->response;
 	bool		sent = transfer->begun && (request_size > 0 || transfer->lost);
 
+	/* it has said so in its headers */
+	transfer->too_large |= code == CURLE_FILESIZE_EXCEEDED;
 	if (transfer->too_large)
 		response->transfer = CONCORD_TRANSFER_TOO_LARGE;
 	else
@@ -181,7 +182,7 @@ rsp_error(const ConcordTransferState *transfer, CURLcode code)
 {
 	if (transfer->too_large)
 		return psprintf("the answer is larger than %zu bytes",
-						rsp_limit(transfer));
+						concord_response_limit(transfer->request));
 	if (transfer->out_of_memory)
 		return pstrdup("out of memory while reading the answer");
 	if (transfer->lost)

@@ -79,6 +79,10 @@ extern int	concord_loop_on_close(void *arg, curl_socket_t fd);
 /* http/response.c */
 extern size_t concord_response_on_header(char *data, size_t size, size_t n,
 										 void *arg);
+
+/* concord_response_limit says how large a request's answer may be. */
+extern Size concord_response_limit(const ConcordRequest *request);
+
 extern size_t concord_response_on_body(char *data, size_t size, size_t n,
 									   void *arg);
 extern void concord_response_take(ConcordTransferState *transfer,

@@ -91,6 +91,7 @@ typedef struct Request
 	Delivery	delivery;
 	Answer		answer;
 	Buf			raw;			/* DELIVER_RAW */
+	int64_t		endless;		/* bytes that are announced; 0: none are */
 	int			slow_bytes;
 	int			slow_ms;
 	size_t		sent;

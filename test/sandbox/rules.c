@@ -318,8 +318,12 @@ action_delivery(Request *req, const json_t *action)
 		req->delivery = DELIVER_RESET;
 	else if (json_is_true(json_object_get(action, "torn")))
 		req->delivery = DELIVER_TORN;
-	else if (json_is_true(json_object_get(action, "endless")))
+	else if (json_is_true(json_object_get(action, "endless")) ||
+			 get_int(action, "endless", 0) > 0)
+	{
 		req->delivery = DELIVER_ENDLESS;
+		req->endless = get_int(action, "endless", 0);
+	}
 	else if (json_is_true(json_object_get(action, "hang")))
 		req->delivery = DELIVER_NEVER;
 	else if (raw != NULL)

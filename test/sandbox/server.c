@@ -278,9 +278,10 @@ faulty_reader(void *cls, uint64_t pos, char *out, size_t max)
 	Request    *req = cls;
 	size_t		left = req->answer.body.len - req->sent;
 
-	(void) pos;
 	if (req->delivery == DELIVER_ENDLESS)
 	{
+		if (req->endless > 0 && (int64_t) max > req->endless - (int64_t) pos)
+			max = (size_t) (req->endless - (int64_t) pos);
 		memset(out, 'x', max);
 		return (ssize_t) max;
 	}
@@ -343,7 +344,8 @@ make_response(Request *req)
 		memset(body, 0, sizeof(*body));
 		return response;
 	}
-	size = req->delivery == DELIVER_ENDLESS ? MHD_SIZE_UNKNOWN :
+	size = req->delivery == DELIVER_ENDLESS && req->endless > 0 ? (uint64_t) req->endless :
+		req->delivery == DELIVER_ENDLESS ? MHD_SIZE_UNKNOWN :
 		req->delivery == DELIVER_TORN ? body->len * 2 + 100 : body->len;
 	req->due = 0;
 	return MHD_create_response_from_callback(size, 65536, faulty_reader, req, NULL);

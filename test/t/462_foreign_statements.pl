@@ -80,6 +80,10 @@ is(sql(q{SELECT count(*) FROM listed WHERE id = ANY (ARRAY(SELECT generate_serie
 is(sql(q{PREPARE q AS SELECT id FROM things ORDER BY id LIMIT 2; EXECUTE q; ALTER FOREIGN TABLE things OPTIONS (ADD pushdown 'false'); EXECUTE q; ALTER FOREIGN TABLE things OPTIONS (DROP pushdown)}),
 	"T0\nT1\nT0\nT1", 'options that change under a prepared statement');
 
+is(sql(q{SET plan_cache_mode = force_generic_plan; UPDATE concord.connector SET definition = '{"extends": "rest", "read": {"filter": {"eq": "{name}={value}"}}}' WHERE name = 'lists';
+	PREPARE r AS SELECT name FROM listed WHERE id = 3; EXPLAIN (VERBOSE, COSTS OFF) EXECUTE r; EXECUTE r; UPDATE concord.connector SET definition = '{"extends": "rest"}' WHERE name = 'lists';
+	EXPLAIN (VERBOSE, COSTS OFF) EXECUTE r; EXECUTE r}) =~ s/.*?(\?\S+|^name.*?$|Foreign Scan)\n?|.*\n?/defined $1 && $1 ne 'Foreign Scan' ? "$1\n" : ''/germ, "?ID=3&rows=60\nname of 3\n?rows=60\nname of 3\n", 'a plan is made anew when its connector changes');
+
 # ---- long lists are parted by the length of the address, too
 sql("CREATE FOREIGN TABLE digits (id numeric OPTIONS (name 'ID')) SERVER lists OPTIONS (object 'odata/x', query 'rows=60')");
 $erp->clear_log;
