@@ -205,6 +205,14 @@ rec_can_find(const ConcordExchange *exchange, const ConcordDialect *dialect)
 		exchange->mapped->written == NULL && dialect->finds != NULL && dialect->finds(exchange) != NULL;
 }
 
+/* rec_key_is_given: the system will give a key to what a statement creates. */
+static bool
+rec_key_is_given(const ConcordExchange *exchange)
+{
+	return exchange->mapping->options.remote_id_assigned &&
+		exchange->mapped->written != NULL && !exchange->link.exists;
+}
+
 /* rec_start decides what comes first. */
 static ConcordRequest *
 rec_start(ConcordExchange *exchange, const ConcordDialect *dialect)
@@ -218,7 +226,8 @@ rec_start(ConcordExchange *exchange, const ConcordDialect *dialect)
 	exchange->state = state = MemoryContextAllocZero(exchange->context,
 													 sizeof(RecState));
 	state->keys = mapped->keys;
-	problem = concord_key_problem(exchange->mapping, mapped->keys);
+	problem = rec_key_is_given(exchange) ? NULL :
+		concord_key_problem(exchange->mapping, mapped->keys);
 	if (problem == NULL && mapped->old_keys != NULL)
 		problem = concord_key_problem(exchange->mapping, mapped->old_keys);
 	if (mapped->action == CONCORD_ACTION_EVENT)

@@ -149,16 +149,12 @@ concord_outbox_put(ConcordOutboxWriter *writer, const Datum *values,
 				   const bool *nulls, const Datum *keys, const char *tag)
 {
 	ConcordMapped *mapped = concord_row_map(&writer->form, values, nulls, keys);
-	CmdType		operation = writer->form.operation;
-	ConcordWritten written = {
-		.op = operation == CMD_INSERT ? CONCORD_OP_INSERT :
-		operation == CMD_UPDATE ? CONCORD_OP_UPDATE : CONCORD_OP_DELETE,
-		.tag = tag,
-	};
+	ConcordWritten written = *mapped->written;
 	ConcordWrittenEvent event;
 	pg_uuid_t	id;
 
-	if (operation == CMD_INSERT)
+	written.tag = tag;
+	if (written.op == CONCORD_OP_INSERT)
 		obx_require_key(writer, mapped);
 	concord_written_event(&writer->form.mapping, mapped, &written,
 						  writer->table, writer->role, &event);

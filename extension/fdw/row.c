@@ -17,6 +17,7 @@
 
 #include "base/json.h"
 #include "catalog/mapping_definition.h"
+#include "mapping/written.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
@@ -126,7 +127,11 @@ concord_row_map(const ConcordRowForm *form, const Datum *values,
 {
 	const ConcordForeignTable *table = form->table;
 	ConcordMapped *mapped = palloc0(sizeof(ConcordMapped));
+	ConcordWritten *written = palloc0(sizeof(ConcordWritten));
 
+	written->op = form->operation == CMD_INSERT ? CONCORD_OP_INSERT :
+		form->operation == CMD_UPDATE ? CONCORD_OP_UPDATE : CONCORD_OP_DELETE;
+	mapped->written = written;
 	mapped->verdict = CONCORD_SEND;
 	mapped->action = form->operation == CMD_DELETE ? CONCORD_ACTION_DELETE :
 		CONCORD_ACTION_UPSERT;

@@ -22,6 +22,7 @@
 #include "fdw/json.h"
 #include "fdw/page.h"
 #include "fdw/row.h"
+#include "mapping/written.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/uuid.h"
@@ -56,7 +57,7 @@ concord_writer_create(const ConcordForeignTable *table, ConcordPeer *peer,
 
 /* wrt_event makes the event that a write is. */
 static ConcordEvent *
-wrt_event(const ConcordWriter *writer)
+wrt_event(const ConcordMapped *mapped)
 {
 	ConcordEvent *event = palloc0(sizeof(ConcordEvent));
 
@@ -65,8 +66,7 @@ wrt_event(const ConcordWriter *writer)
 				(errcode(ERRCODE_INTERNAL_ERROR),
 				 errmsg("could not generate random values")));
 	event->ordinal = 1;
-	event->op = writer->operation == CMD_INSERT ? CONCORD_OP_INSERT :
-		writer->operation == CMD_UPDATE ? CONCORD_OP_UPDATE : CONCORD_OP_DELETE;
+	event->op = mapped->written->op;
 	return event;
 }
 
@@ -110,7 +110,7 @@ concord_writer_begin(ConcordWriter *writer, const Datum *values,
 
 	wrt_link(writer, mapped, tag, &link);
 	write->exchange = concord_exchange_begin(writer->peer->server,
-											 &writer->form.mapping, wrt_event(writer),
+											 &writer->form.mapping, wrt_event(mapped),
 											 mapped, &link, context);
 	write->request = concord_exchange_item(write->exchange, NULL,
 										   writer->peer->auth);

@@ -256,8 +256,11 @@ wri_keys(const ConcordMapping *mapping, JsonbContainer *key,
 	mapped->keys = palloc0(sizeof(ConcordValue) * (list_length(mapping->key) + 1));
 	if (JsonContainerSize(key) == 0)
 	{
+		bool	   *omit = palloc(sizeof(bool) * (list_length(mapping->key) + 1));
+
 		for (int i = 0; i < list_length(mapping->key); i++)
-			mapped->keys[i].isnull = true;
+			mapped->keys[i].isnull = omit[i] = true;
+		mapped->omit_keys = omit;
 		return true;
 	}
 	foreach(lc, mapping->key)

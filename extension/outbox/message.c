@@ -20,7 +20,6 @@
 #include "common/sha2.h"
 #include "decoder/protocol.h"
 #include "lib/stringinfo.h"
-#include "nodes/makefuncs.h"
 #include "outbox/message.h"
 #include "outbox/tables.h"
 #include "port/pg_bswap.h"
@@ -61,9 +60,10 @@ concord_message_load_key(void)
 
 	if (msg_key.relid == relid && msg_key.len > 0)
 		return;
-	/* by name: DROP EXTENSION may be what we wait for */
-	rel = table_openrv(makeRangeVar("concord", "secret", -1), AccessShareLock);
-	relid = RelationGetRelid(rel);
+	/* not by name: that asks whether the role may use the schema */
+	while ((rel = try_table_open(relid, AccessShareLock)) == NULL)
+		relid = concord_outbox_table("secret"); /* we waited for DROP
+												 * EXTENSION */
 	scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
 	msg_key.len = 0;
 	while ((tuple = systable_getnext(scan)) != NULL)
