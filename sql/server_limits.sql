@@ -46,6 +46,23 @@ SELECT ok, error FROM concord.ping('limits_a');
 SELECT server, state, rate, concurrency, in_flight, budget_left, until > now() + interval '59 min' AS in_an_hour, reason, hint
 FROM concord.system WHERE server LIKE 'limits%' ORDER BY server;
 DROP SERVER limits_a CASCADE;
+
+-- an account of the same name that is another one, as its server has another owner
+CREATE ROLE limits_other;
+GRANT USAGE ON FOREIGN DATA WRAPPER concord TO limits_other;
+SET ROLE limits_other;
+CREATE SERVER limits_c FOREIGN DATA WRAPPER concord OPTIONS (connector 'rest', url 'http://127.0.0.1:1/c/', account 'acme');
+CREATE SERVER limits_d FOREIGN DATA WRAPPER concord OPTIONS (connector 'rest', url 'http://127.0.0.1:1/c/');
+ALTER SERVER limits_d OPTIONS (ADD account 'acme');
+ALTER SERVER limits_d OPTIONS (SET account 'acme of others');
+RESET ROLE;
+ALTER SERVER limits_b OPTIONS (SET rate '700/min');
+ALTER SERVER limits_c OWNER TO CURRENT_USER;
+ALTER SERVER limits_b OPTIONS (SET rate '600/min');
+DROP SERVER limits_c;
+DROP SERVER limits_d;
+REVOKE USAGE ON FOREIGN DATA WRAPPER concord FROM limits_other;
+DROP ROLE limits_other;
 DROP SERVER limits_b CASCADE;
 
 -- with more accounts than have a place, those of idle ones are used again

@@ -108,9 +108,12 @@ concord_limits_owner(Oid owner)
 	return superuser_arg(owner) ? InvalidOid : owner;
 }
 
-/* lmt_servers lists an owner's servers that name an account. */
+/*
+ * lmt_servers lists an owner's servers that name an account; or, where theirs
+ * is false, those of all others.
+ */
 static List *
-lmt_servers(const char *account, Oid owner)
+lmt_servers(const char *account, Oid owner, bool theirs)
 {
 	Oid			fdwid = get_foreign_data_wrapper_oid("concord", true);
 	Relation	rel = table_open(ForeignServerRelationId, AccessShareLock);
@@ -133,7 +136,7 @@ lmt_servers(const char *account, Oid owner)
 		options = untransformRelOptions(datum);
 		value = concord_option_get(options, "account");
 		if (value == NULL || strcmp(value, account) != 0 ||
-			concord_limits_owner(form->srvowner) != owner)
+			(concord_limits_owner(form->srvowner) == owner) != theirs)
 			continue;
 		server = palloc(sizeof(LmtServer));
 		server->name = pstrdup(NameStr(form->srvname));
@@ -163,7 +166,7 @@ concord_limits_load(ConcordServer *server, Oid owner, List *options)
 	scratch = AllocSetContextCreate(CurrentMemoryContext, "concord limits",
 									ALLOCSET_SMALL_SIZES);
 	old = MemoryContextSwitchTo(scratch);
-	foreach(lc, lmt_servers(account, server->account_owner))
+	foreach(lc, lmt_servers(account, server->account_owner, true))
 	{
 		ConcordLimits limits;
 
@@ -214,7 +217,7 @@ lmt_differs(List *servers, const char *option)
 char *
 concord_limits_differ(const char *account, Oid owner, char **servers)
 {
-	List	   *list = lmt_servers(account, concord_limits_owner(owner));
+	List	   *list = lmt_servers(account, concord_limits_owner(owner), true);
 	StringInfoData differ;
 	StringInfoData names;
 	ListCell   *lc;
@@ -232,4 +235,13 @@ concord_limits_differ(const char *account, Oid owner, char **servers)
 	}
 	*servers = names.data;
 	return differ.len > 0 ? differ.data : NULL;
+}
+
+/* concord_limits_stranger names another owner's server with such an account. */
+char *
+concord_limits_stranger(const char *account, Oid owner)
+{
+	List	   *list = lmt_servers(account, concord_limits_owner(owner), false);
+
+	return list != NIL ? ((LmtServer *) linitial(list))->name : NULL;
 }

@@ -41,6 +41,12 @@ extern void concord_limits_load_usage(ConcordAccount *account);
 /* concord_limits_save_usage writes what has changed; true: something had. */
 extern bool concord_limits_save_usage(void);
 
+/*
+ * concord_limits_stranger names a server whose account has the same name and is
+ * another one, because its owner is another; NULL where there is none.
+ */
+extern char *concord_limits_stranger(const char *account, Oid owner);
+
 /* --- limit_headers.c: answers --- */
 
 /*

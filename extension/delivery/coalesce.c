@@ -50,16 +50,35 @@ coal_stands(const ConcordDelivery *d)
 }
 
 /*
+ * coal_waits: it would stand there, but for a record that it refers to.  Nobody
+ * waits for that where its own record is no more, or refers to another one.
+ */
+static bool
+coal_waits(const ConcordDelivery *d)
+{
+	const ConcordMapped *m = d->mapped;
+
+	return d->state == CONCORD_DELIVERY_QUEUED && d->nrefs > 0 &&
+		d->event->op != CONCORD_OP_RESYNC &&
+		m->verdict == CONCORD_WAIT &&
+		m->local_key != NULL && m->old_local_key == NULL;
+}
+
+/*
  * coal_in_unit: of a record that one transaction changes more than once, what is
- * left of it in the end goes, also where it was deleted in between.
+ * left of it in the end goes, also where it was deleted in between.  A delete
+ * that only a link can tell the need of says enough: where there is none,
+ * nothing has come of the older one either.
  */
 static bool
 coal_in_unit(const ConcordDelivery *older, const ConcordDelivery *newer)
 {
-	return coal_stands(older) && coal_stands(newer) &&
+	return (coal_stands(older) || coal_waits(older)) && coal_stands(newer) &&
 		older->event->lsn == newer->event->lsn &&
 		older->parked == NULL && newer->parked == NULL &&
-		!newer->mapped->only_if_linked && newer->mapped->skip == NULL;
+		newer->mapped->skip == NULL &&
+		(!newer->mapped->only_if_linked || newer->mapped->deleting ||
+		 newer->mapped->action == CONCORD_ACTION_DELETE);
 }
 
 /* coal_pointless: nothing is lost where older is not sent before newer. */

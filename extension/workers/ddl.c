@@ -195,7 +195,27 @@ static const char *const ddl_accounts =
 " WHERE d.classid = 'pg_catalog.pg_foreign_server'::pg_catalog.regclass"
 " AND o.option_name = 'account'";
 
-/* ddl_warn_accounts tells of servers that share an account and do not agree. */
+/*
+ * ddl_warn_stranger tells that an account is not the one of that name which
+ * another owner's server has.  Everybody can read the options of servers.
+ */
+static void
+ddl_warn_stranger(const char *account, Oid owner)
+{
+	char	   *server = concord_limits_stranger(account, owner);
+
+	if (server != NULL)
+		ereport(NOTICE,
+				(errmsg("account \"%s\" is not the one of that name of server \"%s\", which has another owner",
+						account, server),
+				 errdetail("Limits and breaker are shared by servers of one owner only."),
+				 errhint("Give the servers one owner, or call the accounts by different names.")));
+}
+
+/*
+ * ddl_warn_accounts tells of servers that share an account and do not agree, and
+ * of those that only seem to share one.
+ */
 static void
 ddl_warn_accounts(void)
 {
@@ -215,6 +235,7 @@ ddl_warn_accounts(void)
 		char	   *servers;
 		char	   *options = concord_limits_differ(account, owner, &servers);
 
+		ddl_warn_stranger(account, owner);
 		if (options != NULL)
 			ereport(WARNING,
 					(errcode(ERRCODE_WARNING),

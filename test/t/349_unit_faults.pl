@@ -209,9 +209,21 @@ ok(@after > $sent + 1, 'what was in doubt is sent again') or diag(scalar(@after)
 my @ids = map { my $set = eval { JSON::PP->new->utf8->decode($_->{body}) }; $set ? map { $_->{body}{AccountId} // () } @{ $set->{compositeRequest} } : "no JSON: $_->{body}" } @after[ $sent .. $#after ];
 is(join(' ', grep { !/^\@\{r\d+\.id\}$/ } @ids), '0"\\1', 'the id that was found, whole') or diag(join "\n", map { "$_->{path} $_->{body}" } ($systems->journal('salesforce'))[-8 .. -1]);
 
-# --- what refers is deleted by the transaction that creates it: done or dead, nobody waits for it
-sql("BEGIN; INSERT INTO account VALUES ('gone', 'Gone', 'assigned'); INSERT INTO contact VALUES ('gone-1', 'gone', 'Gone', 'assigned');"
-	. " DELETE FROM contact WHERE id = 'gone-1'; COMMIT");
-is(sql('SELECT concord.wait_for_delivery(timeout => $$20s$$)'), 't', 'created and deleted at once');
+# --- what is created and deleted by one transaction is nothing to send, whatever it refers to
+my $before = sql('SELECT count(*) FROM concord.dead_letter');
+my $requests = composites();
+sql(q{BEGIN; INSERT INTO account VALUES ('gone-1', 'Stays', 'assigned'); INSERT INTO contact VALUES ('gone-1', 'gone-1', 'Gone', 'assigned'); DELETE FROM contact WHERE id = 'gone-1'; COMMIT});
+settle('created and deleted at once');
+is(there('gone'), '1 0', 'what is left of the transaction is there');
+sql(q{BEGIN; INSERT INTO contact VALUES ('gone-2', 'nobody', 'Gone', 'assigned'); UPDATE contact SET last_name = 'Going' WHERE id = 'gone-2'; DELETE FROM contact WHERE id = 'gone-2'; COMMIT});
+is(sql('SELECT concord.wait_for_delivery(timeout => $$20s$$)'), 't', 'one that refers to a record which never comes is waited for by nobody');
+sql(q{BEGIN; INSERT INTO contact VALUES ('gone-3', 'nobody', 'Three', 'assigned'); UPDATE contact SET account = 'gone-1' WHERE id = 'gone-3'; COMMIT});
+is(sql('SELECT concord.wait_for_delivery(timeout => $$20s$$)'), 't', 'nor is one that refers to another in the end');
+is(there('gone'), '1 1', 'which is there');
+sql(q{BEGIN; UPDATE contact SET last_name = 'Last words' WHERE id = 'gone-3'; DELETE FROM contact WHERE id = 'gone-3'; COMMIT});
+settle('changed and deleted');
+is(there('gone'), '1 0', 'a record that was there is deleted');
+is(sql('SELECT count(*) FROM concord.dead_letter'), $before, 'nothing of it is dead') or diag(sql('SELECT mapping, rule, error FROM concord.dead_letter ORDER BY delivery DESC LIMIT 3'));
+is(scalar(composites()) - $requests, 3, 'in one request each');
 
 done_testing();
