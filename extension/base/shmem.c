@@ -75,6 +75,7 @@ shm_clear_entry(ConcordDatabase *db)
 	db->holders = 0;
 	db->no_worker_slot = false;
 	memset(db->workers, 0, sizeof(db->workers));
+	db->applier_wanted = false;
 	strlcpy(db->capture_state, "starting", sizeof(db->capture_state));
 	db->reason[0] = '\0';
 	pg_atomic_write_u32(&db->decoder_sleeping, 0);

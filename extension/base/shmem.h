@@ -32,6 +32,7 @@ typedef enum ConcordWorkerKind
 	CONCORD_WORKER_DECODER,
 	CONCORD_WORKER_CAPTURE,
 	CONCORD_WORKER_CLERK,
+	CONCORD_WORKER_APPLIER,		/* where something comes in */
 	CONCORD_WORKER_COURIER,		/* the first of CONCORD_MAX_COURIERS slots */
 } ConcordWorkerKind;
 
@@ -58,6 +59,7 @@ typedef struct ConcordDatabase
 	int			holders;		/* sessions that want the workers out of the
 								 * way: DROP DATABASE and friends */
 	bool		no_worker_slot; /* max_worker_processes is exhausted */
+	bool		applier_wanted; /* the clerk has found something for it */
 
 	ConcordWorkerSlot workers[CONCORD_WORKER_SLOTS];
 

@@ -662,3 +662,21 @@ concord_convert(ConcordConverter *c, const ConcordSlice *slices, Datum *value)
 	FreeErrorData(error);
 	return false;
 }
+
+/* concord_converter_make makes a converter for a type. */
+ConcordConverter *
+concord_converter_make(Oid typid, int32 typmod)
+{
+	return val_make(NULL, NULL, typid, typmod);
+}
+
+/* concord_converter_take makes a value of what stands in a record. */
+bool
+concord_converter_take(ConcordConverter *c, ConcordSlice slice, Datum *value)
+{
+	if (*slice.start == 'n')
+		return false;
+	if (!val_quick(c, slice, value))
+		*value = val_convert(c, slice);
+	return true;
+}

@@ -31,6 +31,16 @@ extern ConcordConverter **concord_converter_create(const ConcordForeignTable *ta
 extern bool concord_convert(ConcordConverter *converter,
 							const ConcordSlice *slices, Datum *value);
 
+/*
+ * concord_converter_make makes one for a type, without a foreign table, in the
+ * current context; concord_converter_take makes a value with it.  False: it is
+ * null.  Errors are the type's and ERRCODE_INVALID_TEXT_REPRESENTATION and the
+ * like, and do not say where the value stands.
+ */
+extern ConcordConverter *concord_converter_make(Oid typid, int32 typmod);
+extern bool concord_converter_take(ConcordConverter *converter,
+								   ConcordSlice slice, Datum *value);
+
 /* concord_record_key shows a record's key, for messages; in its own words. */
 extern char *concord_record_key(const ConcordForeignTable *table,
 								const ConcordSlice *slices);

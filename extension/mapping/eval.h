@@ -198,6 +198,12 @@ extern void concord_mapping_free(ConcordCompiled *compiled);
 extern bool concord_mapping_evaluating;
 
 /*
+ * Whether apply expressions are: local_key() of an id without a link raises
+ * CONCORD_ERRCODE_NO_LINK then, with "link:MAPPING:ID" as the detail.
+ */
+extern bool concord_mapping_applying;
+
+/*
  * A record that is to be created together with what is evaluated: remote_id() of
  * it gives a text that stands for the id.
  */

@@ -22,6 +22,8 @@
 PG_FUNCTION_INFO_V1(concord_remote_id);
 PG_FUNCTION_INFO_V1(concord_local_key);
 
+bool		concord_mapping_applying = false;
+
 /* What a call keeps for the rest of its query. */
 typedef struct KeyCache
 {
@@ -227,6 +229,13 @@ concord_local_key(PG_FUNCTION_ARGS)
 					"  WHERE mapping = $1 AND remote_id = $2 AND present AND NOT assigned LIMIT 1)"
 					" LIMIT 1",
 					cache->mapping, TEXTOID, PG_GETARG_DATUM(1));
+	if (key == NULL && concord_mapping_applying)
+		ereport(ERROR,
+				(errcode(CONCORD_ERRCODE_NO_LINK),
+				 errmsg("mapping \"%s\" has no link with the id %s",
+						NameStr(cache->name), text_to_cstring(PG_GETARG_TEXT_PP(1))),
+				 errdetail_internal("link:%d:%s", cache->mapping,
+									text_to_cstring(PG_GETARG_TEXT_PP(1)))));
 	if (key == NULL)
 		PG_RETURN_NULL();
 	PG_RETURN_DATUM(DirectFunctionCall1(jsonb_in, CStringGetDatum(key)));

@@ -25,6 +25,8 @@
 #define CONCORD_MESSAGE_EMIT	"concord.emit"
 #define CONCORD_MESSAGE_CONTROL	"concord.control"
 #define CONCORD_MESSAGE_RESYNC	"concord.resync"
+#define CONCORD_MESSAGE_APPLY	"concord.apply" /* what follows came from a
+												 * system */
 #define CONCORD_MESSAGE_CALL	"concord.call"	/* belongs to no transaction */
 
 /* Topics of control messages. */

@@ -127,3 +127,28 @@ CREATE VIEW concord.applied AS
 		  UNION ALL SELECT * FROM concord.applied_log_3) a
 	JOIN concord.mapping m ON m.id = a.mapping;
 COMMENT ON VIEW concord.applied IS 'records that were applied, as long as pg_concord.delivery_retention keeps them';
+
+CREATE FUNCTION concord.apply_records(
+	name text, records text[], op text = 'upsert', remote_ids text[] = NULL,
+	etags text[] = NULL, remote_changed timestamptz[] = NULL,
+	OUT fetched bigint, OUT applied bigint, OUT unchanged bigint, OUT conflicts bigint,
+	OUT rejected bigint, OUT waiting bigint)
+	RETURNS record
+	AS 'MODULE_PATHNAME', 'concord_apply_records' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION concord.apply_records IS
+	'applies records of a mapping''s system that came by a way of their own';
+
+CREATE FUNCTION concord.retry_inbox(name text, id bigint = NULL) RETURNS bigint
+	AS 'MODULE_PATHNAME', 'concord_retry_inbox' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION concord.retry_inbox IS
+	'parked and waiting records again: one, or all of the mapping';
+
+CREATE FUNCTION concord.discard_inbox(name text, id bigint, why text) RETURNS bigint
+	AS 'MODULE_PATHNAME', 'concord_discard_inbox' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION concord.discard_inbox IS
+	'gives up parked and waiting records: one, or with NULL all of the mapping';
+
+CREATE FUNCTION concord.resolve(conflict bigint, winner text, value jsonb = NULL) RETURNS void
+	AS 'MODULE_PATHNAME', 'concord_resolve' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION concord.resolve IS
+	'decides a conflict: local, remote, or a value that is neither side''s';

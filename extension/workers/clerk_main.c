@@ -16,21 +16,47 @@
 #include "capture/notes.h"
 #include "catalog/alert.h"
 #include "delivery/log.h"
+#include "inbound/queue.h"
 #include "inbound/receive.h"
 #include "outbox/retain.h"
 
 #define CLK_TURN_MS			1500
 #define CLK_RETENTION_MS	60000
 
-/* clk_extension_exists looks for the extension in a transaction of its own. */
-static bool
-clk_extension_exists(void)
+/* clk_applier has the launcher start the applier, or lets that end. */
+static void
+clk_applier(ConcordDatabase *db, bool wanted)
 {
+	bool		changed;
+
+	SpinLockAcquire(&db->mutex);
+	changed = db->applier_wanted != wanted;
+	db->applier_wanted = wanted;
+	SpinLockRelease(&db->mutex);
+	if (!changed)
+		return;
+	if (wanted)
+		concord_shmem_wake_launcher();
+	else
+		concord_shmem_wake(db, CONCORD_WORKER_APPLIER);
+}
+
+/*
+ * clk_extension_exists looks for the extension, and for what comes in, in a
+ * transaction of its own.
+ */
+static bool
+clk_extension_exists(ConcordDatabase *db)
+{
+	bool		needed = false;
 	bool		exists;
 
 	concord_bookkeeping_begin();
 	exists = concord_worker_extension_exists();
+	if (exists)
+		needed = concord_inbound_needed();
 	concord_bookkeeping_commit(false);
+	clk_applier(db, needed);
 	return exists;
 }
 
@@ -47,13 +73,14 @@ clk_alerts(void)
 void
 concord_clerk_main(Datum main_arg)
 {
+	ConcordDatabase *db;
 	int64		retained = 0;
 	bool		done = true;
 
-	(void) concord_worker_start(main_arg, CONCORD_WORKER_CLERK, 0);
+	db = concord_worker_start(main_arg, CONCORD_WORKER_CLERK, 0);
 	for (;;)
 	{
-		if (!clk_extension_exists())
+		if (!clk_extension_exists(db))
 			concord_worker_gone();
 		clk_alerts();
 		if (!done || concord_clock_passed(retained, CLK_RETENTION_MS))

@@ -109,6 +109,7 @@ static const struct
 	[CONCORD_WORKER_DECODER] = {"concord decoder", "concord_decoder_main"},
 	[CONCORD_WORKER_CAPTURE] = {"concord capture", "concord_capture_main"},
 	[CONCORD_WORKER_CLERK] = {"concord clerk", "concord_clerk_main"},
+	[CONCORD_WORKER_APPLIER] = {"concord applier", "concord_applier_main"},
 	[CONCORD_WORKER_COURIER] = {"concord courier", "concord_courier_main"},
 };
 
@@ -391,8 +392,10 @@ lch_alive(LchEntry *entry, ConcordDatabase *db, int slot)
 
 /* lch_wanted says whether a slot number is to be filled at all. */
 static bool
-lch_wanted(int slot)
+lch_wanted(ConcordDatabase *db, int slot)
 {
+	if (slot == CONCORD_WORKER_APPLIER)
+		return db->applier_wanted;
 	return slot < CONCORD_WORKER_COURIER + concord_couriers;
 }
 
@@ -430,7 +433,7 @@ lch_start(LchState *state, LchEntry *entry, ConcordDatabase *db)
 
 	for (int slot = 0; slot < CONCORD_WORKER_SLOTS; slot++)
 	{
-		if (!lch_wanted(slot) || lch_alive(entry, db, slot))
+		if (!lch_wanted(db, slot) || lch_alive(entry, db, slot))
 			continue;
 		if (now < entry->workers[slot].next_start)
 			lch_sleep_until(state, entry->workers[slot].next_start);

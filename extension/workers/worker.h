@@ -25,6 +25,7 @@ extern PGDLLEXPORT void concord_scout_main(Datum main_arg);
 extern PGDLLEXPORT void concord_decoder_main(Datum main_arg);
 extern PGDLLEXPORT void concord_capture_main(Datum main_arg);
 extern PGDLLEXPORT void concord_courier_main(Datum main_arg);
+extern PGDLLEXPORT void concord_applier_main(Datum main_arg);
 extern PGDLLEXPORT void concord_clerk_main(Datum main_arg);
 
 /* concord_launcher_register adds the launcher; called by _PG_init only. */
