@@ -161,6 +161,8 @@ SELECT try(options => '{"on_delete": "ignore"}', name => 'no_deletes');
 ALTER TABLE orders REPLICA IDENTITY FULL;
 SELECT try(key => '{"Code": "code"}', options => '{"ordering": "customer_id::text"}', name => 'full');
 ALTER TABLE orders REPLICA IDENTITY DEFAULT;
+SELECT concord.drop_mapping('full');
+ALTER TABLE orders REPLICA IDENTITY DEFAULT;
 
 -- names
 SELECT try(name => 'good');

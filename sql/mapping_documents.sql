@@ -74,7 +74,7 @@ SELECT captured();
 SELECT concord.revert_mapping('doc_try', 1);
 SELECT captured();
 SELECT d.name, d.source FROM concord.mapping_depends d JOIN concord.mapping m ON m.id = d.mapping WHERE m.name = 'doc_try' ORDER BY 1;
--- renamed: known by its OID; under its old name it is not found any more
+-- renamed: the definition follows
 ALTER TABLE item RENAME TO line;
 SELECT method FROM concord.preview('doc_try');
 SELECT concord.alter_mapping('doc_try', fields => '{"Customer": "customer"}');

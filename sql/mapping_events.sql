@@ -56,11 +56,12 @@ CREATE TABLE part (id int PRIMARY KEY, code varchar(3), qty int, gone text, flag
 SELECT concord.create_mapping('p', 'part', 'events_erp', 'Parts', '{"Code": "code", "Qty": "qty", "Double": "qty * 2"}', paused => true);
 INSERT INTO part VALUES (1, 'ab', 5, 'x', true), (2, 'cd', 6, 'y', false);
 SELECT concord.wait_for_capture();
+SET pg_concord.on_schema_change = 'pause';
 ALTER TABLE part RENAME COLUMN code TO number;
 ALTER TABLE part ALTER COLUMN qty TYPE numeric(8,2);
 ALTER TABLE part DROP COLUMN gone;
 ALTER TABLE part ADD COLUMN added text DEFAULT 'new';
-SELECT * FROM concord.explain('p');
+SELECT op, verdict, local_key, fields, error FROM concord.explain('p');
 SELECT concord.alter_mapping('p', fields => '{"Code": "number", "Added": "added", "Upper": "upper(added)"}');
 UPDATE part SET added = 'changed' WHERE id = 1;
 DELETE FROM part WHERE id = 2;

@@ -14,7 +14,6 @@ TABLE triggers;
 INSERT INTO cust (id, name) VALUES (1, 'a');
 INSERT INTO cust VALUES (2, 'a', 0.00);
 INSERT INTO cust VALUES (3, 'a', NULL, NULL, NULL, now());
-INSERT INTO cust DEFAULT VALUES;
 \set VERBOSITY sqlstate
 INSERT INTO cust VALUES (4, 'a', 1);
 \set VERBOSITY default

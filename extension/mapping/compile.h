@@ -47,6 +47,15 @@ typedef struct ConcordSlot
 	bool		needed;			/* by an expression that runs as SQL */
 } ConcordSlot;
 
+/* A column, or a table as a whole, that an expression names. */
+typedef struct ConcordColumnUse
+{
+	Oid			relid;
+	AttrNumber	attnum;			/* 0: the table, or a row of it */
+	int			location;		/* in the expression; -1: not known */
+	bool		row;			/* of the mapping's own row */
+} ConcordColumnUse;
+
 typedef struct ConcordNames
 {
 	MemoryContext context;
@@ -62,6 +71,8 @@ typedef struct ConcordNames
 	int			maxslots;
 	ConcordSlot *slots;
 	Bitmapset  *used;			/* slots that were named since it was reset */
+	bool		collect;		/* note what of the row is named: */
+	List	   *uses;			/* of ConcordColumnUse * */
 	bool		as_vars;		/* names become Vars of the one relation of a
 								 * statement, rather than Params */
 } ConcordNames;
@@ -70,6 +81,20 @@ extern ConcordNames *concord_names_create(Oid relid, MemoryContext context);
 
 /* concord_names_setup is a ParserSetupHook; arg is a ConcordNames. */
 extern void concord_names_setup(ParseState *pstate, void *arg);
+
+/* ---------- uses.c: which columns a mapping uses ---------- */
+
+/* Lists what all expressions of a mapping name; raises what the parser does. */
+extern List *concord_uses(const ConcordMapping *mapping);
+
+/*
+ * Returns a definition in which a column (attnum 0: a table) has a new name.
+ * Called before it has.
+ */
+extern Jsonb *concord_uses_rename(const ConcordMapping *mapping,
+								  Jsonb *definition, Oid relid,
+								  AttrNumber attnum, const char *old_name,
+								  const char *new_name);
 
 /* ---------- environment.c: how user expressions run ---------- */
 
@@ -267,6 +292,15 @@ extern void concord_run_nothing(ConcordCompiled *compiled,
 
 /* concord_run_describe names an expression: field "Name". */
 extern char *concord_run_describe(const ConcordExpression *expression);
+
+/* ---------- keys.c ---------- */
+
+/* The local key of an emitted event. */
+extern char *concord_keys_message(const ConcordEvent *event);
+
+/* Whether two keys of n parts are the same. */
+extern bool concord_keys_equal(const ConcordValue *a, const ConcordValue *b,
+							   int n);
 
 /* ---------- eval.c ---------- */
 

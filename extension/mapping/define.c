@@ -350,6 +350,7 @@ def_create(DefRequest *request)
 	concord_owner_store(mapping, false);
 	concord_depends_capture(existing, mapping);
 	concord_depends_store(mapping);
+	concord_uses_store(mapping);
 	concord_depends_release(existing, mapping);
 	if (existing == NULL)
 	{
@@ -428,10 +429,10 @@ def_change(FunctionCallInfo fcinfo)
 	return concord_mapping_by_name(name, CurrentMemoryContext);
 }
 
-/* def_new_version checks a definition and makes it a mapping's current one. */
-static int32
-def_new_version(ConcordMapping *mapping, Jsonb *definition,
-				const char *comment)
+/* concord_define_version makes a definition a mapping's current one. */
+int32
+concord_define_version(ConcordMapping *mapping, Jsonb *definition,
+					   const char *comment)
 {
 	ConcordMapping old;
 	int32		version;
@@ -449,6 +450,7 @@ def_new_version(ConcordMapping *mapping, Jsonb *definition,
 	concord_owner_store(mapping, false);
 	concord_depends_capture(&old, mapping);
 	concord_depends_store(mapping);
+	concord_uses_store(mapping);
 	concord_depends_release(&old, mapping);
 	return version;
 }
@@ -523,8 +525,8 @@ concord_alter_mapping(PG_FUNCTION_ARGS)
 	if (request.object == NULL)
 		def_require(NULL, "object");
 	def_check_words(request.push, NULL);
-	PG_RETURN_INT32(def_new_version(mapping, def_definition(&request),
-									def_arg_text(fcinfo, 8)));
+	PG_RETURN_INT32(concord_define_version(mapping, def_definition(&request),
+										   def_arg_text(fcinfo, 8)));
 }
 
 /* concord_revert_mapping is concord.revert_mapping(). */
@@ -538,7 +540,7 @@ concord_revert_mapping(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("argument \"%s\" must be a positive number", "version")));
-	PG_RETURN_INT32(def_new_version(mapping,
-									concord_store_definition(mapping, version),
-									NULL));
+	PG_RETURN_INT32(concord_define_version(mapping,
+										   concord_store_definition(mapping, version),
+										   NULL));
 }

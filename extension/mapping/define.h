@@ -61,6 +61,19 @@ extern void concord_owner_check(ConcordMapping *mapping);
 /* Writes those owners; gone: the mapping is dropped. */
 extern void concord_owner_store(const ConcordMapping *mapping, bool gone);
 
+/* ---------- define.c: versions ---------- */
+
+/*
+ * Checks a definition and makes it a mapping's current one, as *mapping then
+ * is; returns the version.  Whether the caller may is the caller's to know.
+ */
+extern int32 concord_define_version(ConcordMapping *mapping, Jsonb *definition,
+									const char *comment);
+
+/* ---------- drift.c: what a version uses ---------- */
+
+extern void concord_uses_store(const ConcordMapping *mapping);
+
 /* ---------- store.c: rows of definitions ---------- */
 
 /* Returns a version's definition (0: the current one), or raises. */

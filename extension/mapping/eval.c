@@ -596,19 +596,6 @@ ev_same_columns(EvalBatch *batch, EvalItem *item, bool *known)
 	return same;
 }
 
-/* ev_equal compares two keys. */
-static bool
-ev_equal(const ConcordValue *a, const ConcordValue *b, int n)
-{
-	for (int i = 0; i < n; i++)
-	{
-		if (a[i].isnull != b[i].isnull ||
-			(!a[i].isnull && strcmp(a[i].text, b[i].text) != 0))
-			return false;
-	}
-	return true;
-}
-
 /* ev_old_keys finds the key that a record had before an update. */
 static void
 ev_old_keys(EvalBatch *batch)
@@ -632,7 +619,7 @@ ev_old_keys(EvalBatch *batch)
 		ConcordValue *old = batch->results[i].values;
 
 		if (item->plan == EVAL_SETTLED ||
-			ev_equal(old, item->mapped->keys, set->n))
+			concord_keys_equal(old, item->mapped->keys, set->n))
 			continue;
 		item->mapped->old_keys = old;
 	}
@@ -669,27 +656,6 @@ ev_local_key(EvalBatch *batch, ConcordRow *row)
 	return concord_json_server(buf.data);
 }
 
-/* ev_message_key makes the local key of an emitted event. */
-static char *
-ev_message_key(const ConcordEvent *event)
-{
-	StringInfoData buf;
-	char	   *text;
-
-	initStringInfo(&buf);
-	if (event->key == NULL)
-	{
-		text = DatumGetCString(DirectFunctionCall1(uuid_out,
-												   UUIDPGetDatum(&event->id)));
-		appendStringInfo(&buf, "{\"event\": \"%s\"}", text);
-		return buf.data;
-	}
-	appendStringInfoString(&buf, "{\"key\": ");
-	concord_json_string(&buf, event->key, strlen(event->key));
-	appendStringInfoChar(&buf, '}');
-	return concord_json_server(buf.data);
-}
-
 /*
  * ev_key_fits says whether a local key can be stored with the record's link: a
  * row of an index has a bound.  A key of a topic's event can be anything.
@@ -709,7 +675,7 @@ ev_finish(EvalBatch *batch, EvalItem *item)
 	ConcordMapped *mapped = item->mapped;
 
 	if (item->event->relation == NULL)
-		mapped->local_key = ev_message_key(item->event);
+		mapped->local_key = concord_keys_message(item->event);
 	else if (item->row.values != NULL)
 		mapped->local_key = ev_local_key(batch, &item->row);
 	if (item->has_before && mapped->local_key != NULL)

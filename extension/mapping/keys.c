@@ -18,6 +18,7 @@
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 #include "utils/lsyscache.h"
+#include "utils/uuid.h"
 
 PG_FUNCTION_INFO_V1(concord_remote_id);
 PG_FUNCTION_INFO_V1(concord_local_key);
@@ -239,4 +240,38 @@ concord_local_key(PG_FUNCTION_ARGS)
 	if (key == NULL)
 		PG_RETURN_NULL();
 	PG_RETURN_DATUM(DirectFunctionCall1(jsonb_in, CStringGetDatum(key)));
+}
+
+/* concord_keys_message makes the local key of an emitted event. */
+char *
+concord_keys_message(const ConcordEvent *event)
+{
+	StringInfoData buf;
+	char	   *text;
+
+	initStringInfo(&buf);
+	if (event->key == NULL)
+	{
+		text = DatumGetCString(DirectFunctionCall1(uuid_out,
+												   UUIDPGetDatum(&event->id)));
+		appendStringInfo(&buf, "{\"event\": \"%s\"}", text);
+		return buf.data;
+	}
+	appendStringInfoString(&buf, "{\"key\": ");
+	concord_json_string(&buf, event->key, strlen(event->key));
+	appendStringInfoChar(&buf, '}');
+	return concord_json_server(buf.data);
+}
+
+/* concord_keys_equal compares two keys. */
+bool
+concord_keys_equal(const ConcordValue *a, const ConcordValue *b, int n)
+{
+	for (int i = 0; i < n; i++)
+	{
+		if (a[i].isnull != b[i].isnull ||
+			(!a[i].isnull && strcmp(a[i].text, b[i].text) != 0))
+			return false;
+	}
+	return true;
 }

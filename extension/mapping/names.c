@@ -138,6 +138,25 @@ nm_slot(ConcordNames *names, ConcordSlotKind kind, AttrNumber attnum)
 	return number;
 }
 
+/* nm_use notes that a column of the row (0: the row) is named. */
+static void
+nm_use(ConcordNames *names, AttrNumber attnum, int location)
+{
+	MemoryContext old;
+	ConcordColumnUse *use;
+
+	if (!names->collect || names->desc == NULL)
+		return;
+	old = MemoryContextSwitchTo(names->context);
+	use = palloc(sizeof(ConcordColumnUse));
+	use->relid = names->relid;
+	use->attnum = attnum;
+	use->location = location;
+	use->row = true;
+	names->uses = lappend(names->uses, use);
+	MemoryContextSwitchTo(old);
+}
+
 /* nm_node makes the node that stands for a slot in an expression. */
 static Node *
 nm_node(ParseState *pstate, ConcordNames *names, ConcordSlotKind kind,
@@ -301,7 +320,12 @@ nm_single(ParseState *pstate, ConcordNames *names, const char *name,
 	{
 		attnum = nm_attnum(pstate, names, name, location);
 		if (attnum != InvalidAttrNumber)
+		{
+			nm_use(names, attnum, location);
 			return nm_node(pstate, names, CONCORD_SLOT_COLUMN, attnum, location);
+		}
+		if (strcmp(name, names->table) == 0 || strcmp(name, "old") == 0)
+			nm_use(names, 0, location);
 		if (strcmp(name, names->table) == 0)
 			return nm_whole(pstate, names, CONCORD_SLOT_ROW, location);
 		if (strcmp(name, "old") == 0)
@@ -333,6 +357,7 @@ nm_qualified(ParseState *pstate, ConcordNames *names, const char *row,
 		AttrNumber	attnum = name != NULL ?
 			nm_attnum(pstate, names, name, location) : InvalidAttrNumber;
 
+		nm_use(names, attnum, location);
 		if (attnum != InvalidAttrNumber)
 			return nm_node(pstate, names, CONCORD_SLOT_COLUMN, attnum, location);
 		kind = CONCORD_SLOT_ROW;
@@ -340,8 +365,8 @@ nm_qualified(ParseState *pstate, ConcordNames *names, const char *row,
 	else if (names->desc != NULL && strcmp(row, "old") == 0)
 	{
 		kind = CONCORD_SLOT_OLD;
-		if (name != NULL)
-			(void) nm_attnum(pstate, names, name, location);
+		nm_use(names, name == NULL ? 0 :
+			   nm_attnum(pstate, names, name, location), location);
 	}
 	else if (strcmp(row, "event") == 0)
 	{

@@ -128,8 +128,10 @@ concord_store_version(const ConcordMapping *mapping, Jsonb *definition,
 	st_execute("UPDATE concord.mapping SET version = $2, object = $3,"
 			   " comment = coalesce($4, comment),"
 			   " state_reason = CASE WHEN state IN ('broken', 'denied')"
+			   " OR state_reason LIKE 'schema change: %'"
 			   " THEN NULL ELSE state_reason END,"
 			   " state = CASE WHEN state IN ('broken', 'denied')"
+			   " OR (state = 'paused' AND state_reason LIKE 'schema change: %')"
 			   " THEN 'active' ELSE state END"
 			   " WHERE id = $1",
 			   4, types, values, nulls, SPI_OK_UPDATE);

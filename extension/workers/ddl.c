@@ -25,14 +25,18 @@
 
 #include "base/shmem.h"
 #include "catalog/ownership.h"
+#include "catalog/pg_type.h"
 #include "catalog/pg_authid.h"
 #include "commands/event_trigger.h"
 #include "connector/limits.h"
 #include "executor/spi.h"
 #include "fmgr.h"
+#include "mapping/drift.h"
 #include "miscadmin.h"
 #include "nodes/pg_list.h"
 #include "storage/lmgr.h"
+#include "tcop/cmdtag.h"
+#include "utils/builtins.h"
 
 PG_FUNCTION_INFO_V1(concord_ddl_drop);
 PG_FUNCTION_INFO_V1(concord_ddl_end);
@@ -44,6 +48,11 @@ static const char *const ddl_on_drop[] = {
 	" USING pg_catalog.pg_event_trigger_dropped_objects() AS d"
 	" WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass"
 	" AND d.objsubid = 0 AND c.relid = d.objid",
+
+	"DELETE FROM concord.schema_item AS s"
+	" USING pg_catalog.pg_event_trigger_dropped_objects() AS d"
+	" WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass"
+	" AND s.relid = d.objid AND d.objsubid = 0",
 
 	"DELETE FROM concord.ownership_item AS i"
 	" USING pg_catalog.pg_event_trigger_dropped_objects() AS d"
@@ -257,7 +266,12 @@ ddl_guard(const char *query)
 	List	   *tables = NIL;
 	ListCell   *lc;
 	MemoryContext context = CurrentMemoryContext;
+	Oid			userid;
+	int			security;
 
+	GetUserIdAndSecContext(&userid, &security);
+	SetUserIdAndSecContext(BOOTSTRAP_SUPERUSERID,
+						   security | SECURITY_LOCAL_USERID_CHANGE);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	if (SPI_execute(query, false, 0) != SPI_OK_SELECT)
@@ -274,6 +288,7 @@ ddl_guard(const char *query)
 		MemoryContextSwitchTo(old);
 	}
 	SPI_finish();
+	SetUserIdAndSecContext(userid, security);
 	foreach(lc, tables)
 	{
 		LockRelationOid(lfirst_oid(lc), ShareRowExclusiveLock);
@@ -300,14 +315,154 @@ static const char *const ddl_guarded_dropped = DDL_GUARDED
 "  AND d.objsubid > 0 AND d.objid = t.tgrelid)"
 " OR d.classid = 'pg_catalog.pg_foreign_server'::pg_catalog.regclass)";
 
+/* Tables that a command altered, and those of which it dropped columns. */
+#define DDL_ALTERED \
+	"(SELECT DISTINCT d.objid FROM pg_catalog.pg_event_trigger_ddl_commands() AS d" \
+	" WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass)"
+#define DDL_DROPPED \
+	"(SELECT DISTINCT d.objid FROM pg_catalog.pg_event_trigger_dropped_objects() AS d" \
+	" WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objsubid > 0)"
+
+/* What changed, over one of these. */
+#define DDL_DIFFERENCE(tables) \
+	" FROM concord.schema_item AS s JOIN " tables " AS t ON t.objid = s.relid" \
+	" CROSS JOIN LATERAL concord.definition_difference(s.definition, concord.table_definition(s.relid)) AS x"
+
+#define DDL_COMPLAINTS(tables) \
+	"SELECT u.mapping, pg_catalog.format(CASE x.what WHEN 'drop column' THEN 'column %1$I of table %2$s is dropped'" \
+	" ELSE 'type of column %1$I of table %2$s changes from %3$s to %4$s' END," \
+	" x.column_name, s.relid::pg_catalog.regclass, x.before, x.after)" \
+	DDL_DIFFERENCE(tables) \
+	" JOIN concord.mapping_use AS u ON u.relid = s.relid AND u.attnum = x.attnum WHERE x.breaks ORDER BY 1, 2"
+
+#define DDL_RECORD(tables) \
+	"INSERT INTO concord.schema_change (role, session_role, command, source, relid, what, column_name," \
+	" before, after, relation_version)" \
+	" SELECT pg_catalog.pg_get_userbyid($1), SESSION_USER, $2, pg_catalog.format('%I.%I', s.definition ->> 'schema', s.definition ->> 'table')," \
+	" s.relid, x.what, x.column_name, x.before, x.after," \
+	" (SELECT pg_catalog.max(r.id) FROM concord.relation_version AS r WHERE r.relid = s.relid)" \
+	DDL_DIFFERENCE(tables)
+
+#define DDL_REMEMBER(tables) \
+	"UPDATE concord.schema_item AS s SET definition = concord.table_definition(s.relid)" \
+	" FROM " tables " AS t WHERE t.objid = s.relid" \
+	" AND s.definition <> concord.table_definition(s.relid)"
+
+/* Mappings that use tables which were altered, and complain of nothing. */
+static const char *const ddl_users =
+"SELECT DISTINCT u.mapping, NULL::text FROM concord.mapping_use AS u"
+" LEFT JOIN pg_catalog.pg_attribute AS a ON a.attrelid = u.relid AND a.attnum = u.attnum"
+" LEFT JOIN pg_catalog.pg_type AS y ON y.oid = a.atttypid"
+" JOIN pg_catalog.pg_event_trigger_ddl_commands() AS d"
+"  ON d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid IN (u.relid, y.typrelid)"
+"  OR d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND d.objid IN (y.oid, y.typelem, y.typbasetype)"
+" ORDER BY 1";
+
+/* Tables of sub-SELECTs that are dropped as a whole. */
+static const char *const ddl_tables_gone =
+"SELECT DISTINCT u.mapping, pg_catalog.format('table %s is dropped', d.object_identity)"
+" FROM pg_catalog.pg_event_trigger_dropped_objects() AS d"
+" JOIN concord.mapping_use AS u ON u.relid = d.objid"
+" JOIN concord.mapping AS m ON m.id = u.mapping AND m.state <> 'broken'"
+" WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objsubid = 0 ORDER BY 1, 2";
+
+/* What a mapping is told of a change; reason NULL: see whether it compiles. */
+typedef struct DdlComplaint
+{
+	int32		mapping;
+	char	   *reason;
+} DdlComplaint;
+
+/* ddl_complaints lists the rows of a query as complaints. */
+static List *
+ddl_complaints(List *list, const char *query)
+{
+	MemoryContext context = CurrentMemoryContext;
+	Oid			userid;
+	int			security;
+
+	GetUserIdAndSecContext(&userid, &security);
+	SetUserIdAndSecContext(BOOTSTRAP_SUPERUSERID,
+						   security | SECURITY_LOCAL_USERID_CHANGE);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	if (SPI_execute(query, false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read which mappings use a table");
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		HeapTuple	tuple = SPI_tuptable->vals[i];
+		MemoryContext old = MemoryContextSwitchTo(context);
+		DdlComplaint *complaint = palloc(sizeof(DdlComplaint));
+		bool		isnull;
+
+		complaint->mapping = DatumGetInt32(SPI_getbinval(tuple, SPI_tuptable->tupdesc,
+														 1, &isnull));
+		complaint->reason = SPI_getvalue(tuple, SPI_tuptable->tupdesc, 2);
+		list = lappend(list, complaint);
+		MemoryContextSwitchTo(old);
+	}
+	SPI_finish();
+	SetUserIdAndSecContext(userid, security);
+	return list;
+}
+
+/* ddl_record records what changed of the tables that mappings use. */
+static void
+ddl_record(FunctionCallInfo fcinfo, const char *record, const char *remember)
+{
+	EventTriggerData *data = (EventTriggerData *) fcinfo->context;
+	Oid			types[] = {OIDOID, TEXTOID};
+	Datum		values[2];
+	Oid			userid;
+	int			security;
+
+	GetUserIdAndSecContext(&userid, &security);
+	values[0] = ObjectIdGetDatum(userid);
+	values[1] = CStringGetTextDatum(GetCommandTagName(data->tag));
+	SetUserIdAndSecContext(BOOTSTRAP_SUPERUSERID,
+						   security | SECURITY_LOCAL_USERID_CHANGE);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	if (SPI_execute_with_args(record, 2, types, values, NULL, false, 0) != SPI_OK_INSERT ||
+		SPI_execute(remember, false, 0) != SPI_OK_UPDATE)
+		elog(ERROR, "could not record the change of a table");
+	SPI_finish();
+	SetUserIdAndSecContext(userid, security);
+}
+
+/* ddl_tell_mappings tells mappings of what changed. */
+static void
+ddl_tell_mappings(List *complaints)
+{
+	int32		last = 0;
+	ListCell   *lc;
+
+	foreach(lc, complaints)
+	{
+		const DdlComplaint *complaint = lfirst(lc);
+
+		if (complaint->reason == NULL)
+			concord_drift_check(complaint->mapping);
+		else if (complaint->mapping != last)
+			concord_drift_complain(complaint->mapping, complaint->reason);
+		last = complaint->mapping;
+	}
+}
+
 /* concord_ddl_drop is the sql_drop trigger. */
 Datum
 concord_ddl_drop(PG_FUNCTION_ARGS)
 {
+	List	   *complaints;
+
 	ddl_check(fcinfo);
 	if (ddl_run(ddl_on_drop, lengthof(ddl_on_drop)) > 0)
 		concord_catalog_changed();
 	ddl_guard(ddl_guarded_dropped);
+	complaints = ddl_complaints(NIL, DDL_COMPLAINTS(DDL_DROPPED));
+	complaints = ddl_complaints(complaints, ddl_tables_gone);
+	ddl_record(fcinfo, DDL_RECORD(DDL_DROPPED), DDL_REMEMBER(DDL_DROPPED));
+	ddl_tell_mappings(complaints);
 	PG_RETURN_NULL();
 }
 
@@ -315,11 +470,18 @@ concord_ddl_drop(PG_FUNCTION_ARGS)
 Datum
 concord_ddl_end(PG_FUNCTION_ARGS)
 {
+	List	   *complaints;
+
 	ddl_check(fcinfo);
 	if (ddl_run(ddl_on_end, lengthof(ddl_on_end)) > 0 ||
 		ddl_run(&ddl_concerned, 1) > 0)
 		concord_catalog_changed();
 	ddl_guard(ddl_guarded_altered);
+	complaints = ddl_complaints(NIL, DDL_COMPLAINTS(DDL_ALTERED));
+	ddl_record(fcinfo, DDL_RECORD(DDL_ALTERED), DDL_REMEMBER(DDL_ALTERED));
+	concord_drift_follow();
+	complaints = list_concat(complaints, ddl_complaints(NIL, ddl_users));
+	ddl_tell_mappings(complaints);
 	ddl_warn_accounts();
 	PG_RETURN_NULL();
 }

@@ -34,6 +34,7 @@
 #include "commands/defrem.h"
 #include "commands/extension.h"
 #include "fdw/import.h"
+#include "mapping/drift.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "pgstat.h"
@@ -235,12 +236,15 @@ utl_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 	bool		made = context == PROCESS_UTILITY_SUBCOMMAND &&
 		IsA(pstmt->utilityStmt, CreateForeignTableStmt);
 	bool		imported = IsA(pstmt->utilityStmt, ImportForeignSchemaStmt);
+	bool		renames = IsA(pstmt->utilityStmt, RenameStmt);
 
 	if (IsTransactionState() && !IsAbortedTransactionBlockState())
 	{
 		utl_make_room(pstmt->utilityStmt);
 		if (IsA(pstmt->utilityStmt, AlterTableStmt))
 			utl_unguard((AlterTableStmt *) pstmt->utilityStmt);
+		if (renames)
+			concord_drift_before((RenameStmt *) pstmt->utilityStmt);
 		if (IsA(pstmt->utilityStmt, AlterDatabaseStmt) ||
 			IsA(pstmt->utilityStmt, AlterDatabaseSetStmt))
 			utl_survey = true;
@@ -253,6 +257,12 @@ utl_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 		standard_ProcessUtility(pstmt, queryString, readOnlyTree, context,
 								params, queryEnv, dest, qc);
 
+	if (renames)
+	{
+		/* the event trigger has done so, unless it is switched off */
+		concord_drift_follow();
+		concord_drift_forget();
+	}
 	if (made)
 		concord_import_created((CreateForeignTableStmt *) pstmt->utilityStmt);
 	else if (imported)
@@ -316,6 +326,8 @@ utl_xact(XactEvent event, void *arg)
 			utl_announce();
 			break;
 		case XACT_EVENT_ABORT:
+			concord_drift_forget();
+			break;
 		case XACT_EVENT_PREPARE:
 			break;
 		default:
@@ -329,15 +341,17 @@ utl_xact(XactEvent event, void *arg)
 }
 
 /*
- * utl_subxact forgets a DROP EXTENSION that failed half-way in a
- * subtransaction: there is nothing to reset.
+ * utl_subxact forgets a DROP EXTENSION, or a new name, that failed half-way in
+ * a subtransaction: there is nothing to do after it.
  */
 static void
 utl_subxact(SubXactEvent event, SubTransactionId mySubid,
 			SubTransactionId parentSubid, void *arg)
 {
-	if (event == SUBXACT_EVENT_ABORT_SUB)
-		utl_reset_wanted = false;
+	if (event != SUBXACT_EVENT_ABORT_SUB)
+		return;
+	utl_reset_wanted = false;
+	concord_drift_forget();
 }
 
 /* concord_launcher_survey_at_commit has the launcher look again then. */
