@@ -34,7 +34,11 @@
 #include "utils/memutils.h"
 
 #define REQ_USER_AGENT		"pg_concord/" CONCORD_VERSION
+#define REQ_AGENT_LINE		"User-Agent: " REQ_USER_AGENT
 #define REQ_HEADER_STEP		16
+
+/* Bodies beyond this have libcurl ask first whether they may be sent. */
+#define REQ_EXPECT_SIZE		1024
 
 /* How long an address and a connection are used, in seconds. */
 #define REQ_DNS_S			30
@@ -242,7 +246,6 @@ concord_transfer_create(ConcordHttp *http)
 	curl_easy_setopt(easy, CURLOPT_MAXLIFETIME_CONN, (long) REQ_CONNECTION_S);
 	curl_easy_setopt(easy, CURLOPT_PATH_AS_IS, 1L);
 	curl_easy_setopt(easy, CURLOPT_NETRC, (long) CURL_NETRC_IGNORED);
-	curl_easy_setopt(easy, CURLOPT_USERAGENT, REQ_USER_AGENT);
 	curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
 	curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, req_on_socket);
 	curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, transfer);
@@ -264,6 +267,7 @@ concord_transfer_destroy(ConcordTransferState *transfer)
 	curl_easy_cleanup(transfer->easy);
 	free(transfer->headers.data);
 	free(transfer->body.data);
+	curl_url_cleanup(transfer->parsed);
 	free(transfer->url);
 	free(transfer->ca_file);
 	free(transfer->cert_file);
@@ -318,6 +322,8 @@ req_prepare_server(ConcordTransferState *t, const ConcordRequest *r)
 	/* "" keeps libcurl from looking into the environment */
 	curl_easy_setopt(easy, CURLOPT_PROXY, r->proxy ? r->proxy : "");
 	curl_easy_setopt(easy, CURLOPT_NOPROXY, "");
+	/* a proxy is told by libcurl; others by our list of headers */
+	curl_easy_setopt(easy, CURLOPT_USERAGENT, r->proxy ? REQ_USER_AGENT : NULL);
 
 	t->prepared = true;
 	t->verify = r->verify;
@@ -406,7 +412,8 @@ req_line(char *out, const ConcordHeader *header, const char *separator)
  * req_header_list writes the headers as the list that libcurl reads.  libcurl
  * goes through the list for every header that it knows, and formats every
  * element; headers that it does not know stand in one element, with line ends
- * between them, and are sent as they stand.
+ * between them, and are sent as they stand.  So does its User-Agent, which it
+ * would format twice, and what it says by itself is left out.
  */
 static struct curl_slist *
 req_header_list(ConcordRequest *r)
@@ -414,8 +421,9 @@ req_header_list(ConcordRequest *r)
 	struct curl_slist *nodes;
 	char	   *others;
 	char	   *out;
-	Size		size = 1;
+	Size		size = sizeof(REQ_AGENT_LINE) + 2;
 	bool		has_type = false;
+	bool		has_agent = r->proxy != NULL;
 	int			n = 0;
 
 	nodes = MemoryContextAlloc(r->context,
@@ -438,16 +446,31 @@ req_header_list(ConcordRequest *r)
 			out = req_line(out, header, ": ");
 			continue;
 		}
+		if (strcmp(header->value, "*/*") == 0 &&
+			pg_strcasecmp(header->name, "Accept") == 0)
+			continue;			/* libcurl's own */
 		nodes[n].data = MemoryContextAlloc(r->context,
 										   strlen(header->name) +
 										   strlen(header->value) + 3);
 		/* a semicolon tells libcurl of a header without a value */
 		(void) req_line(nodes[n++].data, header, empty ? ";" : ": ");
 		has_type |= pg_strcasecmp(header->name, "Content-Type") == 0;
+		has_agent |= pg_strcasecmp(header->name, "User-Agent") == 0;
+	}
+	if (!has_agent)
+	{
+		if (out > others)
+		{
+			memcpy(out, "\r\n", 2);
+			out += 2;
+		}
+		memcpy(out, REQ_AGENT_LINE, sizeof(REQ_AGENT_LINE));
+		out += sizeof(REQ_AGENT_LINE) - 1;
 	}
 	if (out > others)
 		nodes[n++].data = others;
-	nodes[n++].data = "Expect:";
+	if (r->body != NULL && r->body_len > REQ_EXPECT_SIZE)
+		nodes[n++].data = "Expect:";
 	if (!has_type)
 		nodes[n++].data = "Content-Type:";
 	for (int i = 0; i < n; i++)
@@ -506,6 +529,31 @@ req_behind_proxy_allowed(ConcordTransferState *transfer,
 }
 
 /*
+ * req_prepare_url sets the address.  A text libcurl parses for each transfer and
+ * writes out again; of what is parsed it copies the parts.  What cannot be
+ * parsed it gets as a text: it says what is wrong.
+ */
+static bool
+req_prepare_url(ConcordTransferState *t, const ConcordRequest *r)
+{
+	if (req_same(t->url, r->url))
+		return true;
+	req_keep(&t->url, r->url);
+	if (t->url == NULL)
+		return false;
+	if (t->parsed == NULL)
+		t->parsed = curl_url();
+	/* what is not whole would be taken as relative to the one before */
+	if (t->parsed != NULL && (strncmp(t->url, "http://", 7) == 0 ||
+							  strncmp(t->url, "https://", 8) == 0) &&
+		curl_url_set(t->parsed, CURLUPART_URL, t->url,
+					 CURLU_PATH_AS_IS | CURLU_DISALLOW_USER) == CURLUE_OK)
+		return curl_easy_setopt(t->easy, CURLOPT_CURLU, t->parsed) == CURLE_OK;
+	return curl_easy_setopt(t->easy, CURLOPT_CURLU, NULL) == CURLE_OK &&
+		curl_easy_setopt(t->easy, CURLOPT_URL, t->url) == CURLE_OK;
+}
+
+/*
  * concord_transfer_prepare sets a handle up for a request; false where libcurl
  * has no memory, or, with transfer->refused, where a proxy would be asked for
  * an address that the policy refuses.
@@ -541,11 +589,7 @@ concord_transfer_prepare(ConcordTransferState *transfer,
 	curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long) request->timeout_ms);
 	curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS,
 					 (long) request->connect_timeout_ms);
-	if (req_same(transfer->url, request->url))
-		return true;
-	req_keep(&transfer->url, request->url);
-	return transfer->url != NULL &&
-		curl_easy_setopt(easy, CURLOPT_URL, request->url) == CURLE_OK;
+	return req_prepare_url(transfer, request);
 }
 
 /* req_trim gives a large buffer back. */

@@ -56,6 +56,7 @@ typedef struct ConcordTransferState
 
 	/* what the handle is set up for */
 	char	   *url;
+	CURLU	   *parsed;			/* the same, where it can be parsed */
 	bool		prepared;
 	bool		verify;
 	bool		http2;
@@ -71,6 +72,9 @@ extern void concord_transfer_destroy(ConcordTransferState *transfer);
 extern bool concord_transfer_prepare(ConcordTransferState *transfer,
 									 ConcordRequest *request);
 extern void concord_transfer_release(ConcordTransferState *transfer);
+
+/* http/memory.c */
+extern bool concord_curl_init(void);
 
 /* http/loop.c */
 extern void concord_loop_socket_opened(ConcordHttp *http, curl_socket_t fd);
