@@ -283,7 +283,7 @@ concord_http_create(MemoryContext context)
 	http->callback.arg = http;
 	MemoryContextRegisterResetCallback(mine, &http->callback);
 
-	if (!loop_curl_ready && curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
+	if (!loop_curl_ready && !concord_curl_init())
 		ereport(ERROR,
 				(errcode(ERRCODE_SYSTEM_ERROR),
 				 errmsg("could not initialize libcurl")));
