@@ -30,7 +30,7 @@
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
-#define BOOK_WAIT_US		10000	/* while others are under way */
+#define BOOK_WAIT_US		20000	/* while others are under way */
 #define BOOK_GATE_US		1000	/* while somebody waits for the commit */
 #define BOOK_LAZY_LANES		16
 #define BOOK_LAZY_US		1000000
@@ -188,6 +188,7 @@ book_leave_windows(ConcordCourier *courier)
 		dlist_delete(&d->window_node);
 		d->in_window = false;
 		lane->nwindow--;
+		lane->nwindow_ended--;
 		lane->window_bytes -= d->event->old_len + d->event->new_len;
 		lane->max_done = Max(lane->max_done, d->event->seq);
 	}

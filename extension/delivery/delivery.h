@@ -404,6 +404,7 @@ typedef struct ConcordLane
 
 	dlist_head	window;
 	int			nwindow;
+	int			nwindow_ended;	/* of those, wait for the commit */
 	Size		window_bytes;
 	dlist_head	fresh;			/* NEW */
 	int			nfresh;

@@ -108,6 +108,8 @@ concord_courier_create(ConcordDatabase *db, int index)
 	dlist_init(&courier->ended);
 	eng_watch(courier);
 	SetConfigOption("lock_timeout", "2s", PGC_SUSET, PGC_S_OVERRIDE);
+	/* what is compiled here would run for a few rows */
+	SetConfigOption("jit", "off", PGC_SUSET, PGC_S_OVERRIDE);
 
 	concord_bookkeeping_begin();
 	if (SPI_execute_with_args("DELETE FROM concord.system_state WHERE courier = $1",

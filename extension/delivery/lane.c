@@ -228,7 +228,7 @@ lane_reset(ConcordLane *lane)
 	dlist_init(&lane->linkless);
 	dlist_init(&lane->parked);
 	dlist_init(&lane->idle_keys);
-	lane->nwindow = lane->nfresh = lane->nready = 0;
+	lane->nwindow = lane->nwindow_ended = lane->nfresh = lane->nready = 0;
 	lane->nparked = lane->nactive = 0;
 	lane->nresyncs = 0;
 	lane->ahead = NULL;

@@ -39,6 +39,7 @@ concord_delivery_end(ConcordCourier *courier, ConcordDelivery *d,
 	concord_list_remove(d);
 	concord_delivery_become(d, CONCORD_DELIVERY_ENDED);
 	d->end = end;
+	d->lane->nwindow_ended += d->in_window;
 	if (courier->nended == 0)
 		courier->ended_since = courier->now;
 	dlist_push_tail(&courier->ended, &d->list_node);

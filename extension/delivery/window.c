@@ -166,6 +166,7 @@ concord_delivery_free(ConcordDelivery *d)
 	{
 		dlist_delete(&d->window_node);
 		lane->nwindow--;
+		lane->nwindow_ended -= d->state == CONCORD_DELIVERY_ENDED;
 		lane->window_bytes -= d->event->old_len + d->event->new_len;
 		lane->max_done = Max(lane->max_done, d->event->seq);
 	}
@@ -191,7 +192,7 @@ concord_window_has_room(const ConcordLane *lane)
 	/* a transaction has to be whole in it */
 	if (lane->unit)
 		grouped = CONCORD_WINDOW_GROUPED;
-	return lane->nwindow < Max(CONCORD_WINDOW_EVENTS, grouped) &&
+	return lane->nwindow < Max(CONCORD_WINDOW_EVENTS + lane->nwindow_ended, grouped) &&
 		lane->window_bytes < CONCORD_WINDOW_BYTES &&
 		lane->nready + lane->nfresh < Max(CONCORD_READ_EVENTS, grouped) &&
 		lane->nparked < CONCORD_PARKED_LIMIT;
