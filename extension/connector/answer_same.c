@@ -235,6 +235,33 @@ concord_answer_holds(const ConcordResponse *response, const char *json, Size len
 }
 
 /*
+ * same_upper gives a JSON text whose strings have the letters of ASCII and
+ * Latin-1 in upper case, and is as long as before; escapes are left alone.
+ */
+static char *
+same_upper(const char *json, Size len)
+{
+	char	   *copy = pnstrdup(json, len);
+	bool		within = false;
+
+	for (char *p = copy; *p != '\0'; p++)
+	{
+		if (*p == '"')
+			within = !within;
+		else if (!within)
+			continue;
+		else if (*p == '\\' && p[1] != '\0')
+			p += p[1] == 'u' ? Min(strlen(p) - 1, 5) : 1;
+		else if ((unsigned char) *p == 0xC3 && (unsigned char) p[1] >= 0xA0 &&
+				 (unsigned char) p[1] <= 0xBE && (unsigned char) p[1] != 0xB7)
+			*++p -= 0x20;
+		else if (*p >= 'a' && *p <= 'z')
+			*p -= 'a' - 'A';
+	}
+	return copy;
+}
+
+/*
  * concord_answer_key compares the key of a record in an answer with that of an
  * exchange's record.  Systems differ in what they find for a key: some fold
  * case, some take parts of it for an operator or a list.
@@ -262,6 +289,11 @@ concord_answer_key(const ConcordExchange *exchange, const char *record,
 	initStringInfo(&ours);
 	concord_body_write(mapping, exchange->mapped,
 					   CONCORD_BODY_KEY | CONCORD_BODY_NO_FIELDS, &ours);
+	if (exchange->server->connector->key_folds)
+	{
+		found.body = same_upper(record, len);
+		(void) memcpy(ours.data, same_upper(ours.data, ours.len), ours.len);
+	}
 	same = concord_answer_holds(&found, ours.data, ours.len);
 	pfree(ours.data);
 	return same ? CONCORD_KEY_SAME : CONCORD_KEY_OTHER;

@@ -35,7 +35,7 @@ bat_has_tag(const ConcordRequest *request)
 
 /*
  * concord_batch_form_of: a look is always sent alone, so is what may have been
- * created before, and what names a version that the form cannot carry.
+ * created before, what gets another key (a form may address by it), and what names a version that the form cannot carry.
  */
 const ConcordBatchForm *
 concord_batch_form_of(const ConcordExchange *exchange,
@@ -44,7 +44,7 @@ concord_batch_form_of(const ConcordExchange *exchange,
 	ListCell   *lc;
 
 	if (strcmp(request->method, "GET") == 0 ||
-		strcmp(request->method, "HEAD") == 0 ||
+		strcmp(request->method, "HEAD") == 0 || exchange->renames ||
 		(exchange->was_unknown && exchange->verb == CONCORD_VERB_CREATE &&
 		 exchange->server->connector->protocol->looks))
 		return NULL;

@@ -83,10 +83,12 @@ typedef enum ConcordVerb
 	CONCORD_VERB_PROBE,			/* to look whether a record exists */
 	CONCORD_VERB_FIND,			/* to look by our key where ids are theirs */
 	CONCORD_VERB_LOOKUP,		/* to get a whole record, for a session */
+	CONCORD_VERB_RENAME,		/* an update that changes the key, by the id
+								 * that the system gave */
 	CONCORD_VERB_SEND,			/* tells of an event; has no row of its own */
 } ConcordVerb;
 
-#define CONCORD_VERBS	(CONCORD_VERB_LOOKUP + 1)
+#define CONCORD_VERBS	(CONCORD_VERB_RENAME + 1)
 
 struct ConcordTemplate;			/* connector/template.h */
 typedef struct ConcordShape ConcordShape;
@@ -113,7 +115,9 @@ typedef struct ConcordConnector
 	char	   *remote_id_path; /* path of the id in an answer, or NULL */
 	bool		remote_id_assigned; /* the system gives ids: {key} is that */
 	bool		create_repeats; /* a create that is repeated is an update */
-	bool		key_is_fixed;	/* a changed key is another record */
+	bool		key_is_fixed;	/* a changed key is another record, but where
+								 * there is a verb to rename it */
+	bool		key_folds;		/* letters of keys are upper case there */
 	char	   *find_path;		/* dotted path of the id in the answer to find */
 	char	   *remote_id_type; /* of OData: text, number, uuid; NULL: by its
 								 * looks */
@@ -177,6 +181,7 @@ typedef struct ConcordExchange
 	ConcordVerb verb;			/* of the request in flight; the protocol sets
 								 * it before its answer is judged */
 	bool		batched;		/* its request may go into a batch */
+	bool		renames;		/* its update is CONCORD_VERB_RENAME */
 	const ConcordValue *request_keys;	/* what the request in flight was made
 										 * of: key, CONCORD_BODY_... */
 	int			request_flags;

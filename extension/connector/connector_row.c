@@ -64,8 +64,10 @@ static const ConcordMember row_members[] = {
 	{"probe", concord_member_request, AT(verbs[CONCORD_VERB_PROBE])},
 	{"find", concord_member_request, AT(verbs[CONCORD_VERB_FIND])},
 	{"lookup", concord_member_request, AT(verbs[CONCORD_VERB_LOOKUP])},
+	{"rename", concord_member_request, AT(verbs[CONCORD_VERB_RENAME])},
 	{"create_repeats", concord_member_choice, AT(create_repeats), "no|yes"},
 	{"key_change", concord_member_choice, AT(key_is_fixed), "update|recreate"},
+	{"key_case", concord_member_choice, AT(key_folds), "exact|upper"},
 	{"find_path", concord_member_path, AT(find_path)},
 	{"extends", row_extends},
 	{"remote_id_path", concord_member_path, AT(remote_id_path)},
@@ -96,6 +98,7 @@ static const char *const row_methods[CONCORD_VERBS] = {
 	[CONCORD_VERB_PROBE] = "GET",
 	[CONCORD_VERB_FIND] = "GET",
 	[CONCORD_VERB_LOOKUP] = "GET",
+	[CONCORD_VERB_RENAME] = "PATCH",
 };
 
 static const char *const row_names[CONCORD_VERBS] = {
@@ -105,6 +108,7 @@ static const char *const row_names[CONCORD_VERBS] = {
 	[CONCORD_VERB_PROBE] = "probe",
 	[CONCORD_VERB_FIND] = "find",
 	[CONCORD_VERB_LOOKUP] = "lookup",
+	[CONCORD_VERB_RENAME] = "rename",
 };
 
 /* Paths of protocol "rest"; the others address records in their own way. */
@@ -115,6 +119,7 @@ static const char *const row_paths[CONCORD_VERBS] = {
 	[CONCORD_VERB_PROBE] = "{object}/{key}",
 	/* find: where a row has none, the system cannot be asked by our key */
 	/* lookup: where a row has none, it is as probe */
+	/* rename: where a row has none, key_change says what a changed key does */
 };
 
 PG_FUNCTION_INFO_V1(concord_connector_check);

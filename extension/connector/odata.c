@@ -296,6 +296,7 @@ odata_request(ConcordExchange *exchange, ConcordVerb verb,
 		case CONCORD_VERB_DELETE:
 		case CONCORD_VERB_PROBE:
 		case CONCORD_VERB_LOOKUP:
+		case CONCORD_VERB_RENAME:	/* no row of this protocol has it */
 		case CONCORD_VERB_SEND:
 			break;
 	}

@@ -29,7 +29,9 @@
  *   that had no tag.
  * - A deletion of what is gone is done.
  * - An update that changed the key is followed by a look at the new key: a
- *   system that took the fields and kept the key gets delete and create.
+ *   system that took the fields and kept the key gets delete and create.  Where
+ *   keys are addresses, the record is changed under the id that the system gave
+ *   it, if there is such an address (verb rename).
  * - Where the system gives ids, a create is done when its id is known.  What
  *   is no JSON is nobody's answer: unknown.  Without an id in it the record is
  *   dead, because another attempt would make a second one.
@@ -144,11 +146,12 @@ rec_send(ConcordExchange *exchange, RecPhase phase,
 		case REC_CREATE:
 			verb = CONCORD_VERB_CREATE;
 			keys = state->keys = exchange->mapped->keys;
+			exchange->renames = false;
 			state->created = true;
 			state->if_match = NULL;
 			break;
 		case REC_UPDATE:
-			verb = CONCORD_VERB_UPDATE;
+			verb = exchange->renames ? CONCORD_VERB_RENAME : CONCORD_VERB_UPDATE;
 			state->updated = true;
 			/* a create that turned out to be an update has dropped it */
 			if (state->if_match == NULL && dialect->tag != NULL &&
@@ -171,11 +174,11 @@ rec_send(ConcordExchange *exchange, RecPhase phase,
 		default:
 			break;
 	}
-	/* to outcome rules a search is a read like any other */
-	exchange->verb = verb == CONCORD_VERB_FIND ? CONCORD_VERB_PROBE : verb;
+	/* to outcome rules a search is a read like any other, and this an update */
+	exchange->verb = verb == CONCORD_VERB_FIND ? CONCORD_VERB_PROBE :
+		verb == CONCORD_VERB_RENAME ? CONCORD_VERB_UPDATE : verb;
 	return dialect->request(exchange, verb, keys,
-							verb == CONCORD_VERB_UPDATE ||
-							verb == CONCORD_VERB_DELETE ?
+							phase == REC_UPDATE || verb == CONCORD_VERB_DELETE ?
 							state->if_match : NULL);
 }
 
@@ -211,6 +214,41 @@ rec_key_is_given(const ConcordExchange *exchange)
 {
 	return exchange->mapping->options.remote_id_assigned &&
 		exchange->mapped->written != NULL && !exchange->link.exists;
+}
+
+/* rec_id_path says where an answer has the record's id; NULL: nowhere. */
+static const char *
+rec_id_path(const ConcordExchange *exchange)
+{
+	const char *path = exchange->mapping->options.remote_id_path;
+
+	return path ? path : exchange->server->connector->remote_id_path;
+}
+
+/*
+ * rec_has_own_id: the link has an id that the system gave, which stays the
+ * record's when its key changes; not the text of its key.
+ */
+static bool
+rec_has_own_id(const ConcordExchange *exchange)
+{
+	const ConcordValue *old_keys = exchange->mapped->old_keys;
+
+	return exchange->link.remote_id != NULL && rec_id_path(exchange) != NULL &&
+		(old_keys == NULL ||
+		 strcmp(exchange->link.remote_id,
+				concord_key_text(exchange->mapping, old_keys)) != 0);
+}
+
+/*
+ * rec_can_rename: the system changes a record's key where it is addressed by the
+ * id that it gave, which the link has.
+ */
+static bool
+rec_can_rename(const ConcordExchange *exchange)
+{
+	return exchange->server->connector->verbs[CONCORD_VERB_RENAME].path != NULL &&
+		!exchange->mapping->options.remote_id_assigned && rec_has_own_id(exchange);
 }
 
 /* rec_start decides what comes first. */
@@ -251,9 +289,11 @@ rec_start(ConcordExchange *exchange, const ConcordDialect *dialect)
 	if (mapped->old_keys != NULL && addressed)
 	{
 		state->keys = mapped->old_keys;
+		exchange->renames = rec_can_rename(exchange);
 		return rec_send(exchange,
 						((dialect->key_is_fixed || exchange->server->connector->key_is_fixed) &&
-						 !exchange->mapping->options.remote_id_assigned) ||
+						 !exchange->mapping->options.remote_id_assigned &&
+						 !exchange->renames) ||
 						exchange->mapping->options.recreate_on_key_change ?
 						REC_RECREATE : REC_UPDATE, dialect);
 	}
@@ -288,15 +328,6 @@ rec_is_id(const char *id)
 	Size		len = id == NULL ? 0 : strlen(id);
 
 	return len > 0 && !(len <= 2 && strspn(id, ".") == len);
-}
-
-/* rec_id_path says where an answer has the record's id; NULL: nowhere. */
-static const char *
-rec_id_path(const ConcordExchange *exchange)
-{
-	const char *path = exchange->mapping->options.remote_id_path;
-
-	return path ? path : exchange->server->connector->remote_id_path;
 }
 
 /* rec_answer_id reads the id that an answer's body has of the record, or NULL. */
@@ -348,21 +379,6 @@ rec_other_record(const ConcordExchange *exchange,
 		return NULL;
 	id = rec_answer_id(exchange, response);
 	return id != NULL && strcmp(id, known) != 0 ? id : NULL;
-}
-
-/*
- * rec_has_own_id: the link has an id that the system gave, which stays the
- * record's when its key changes; not the text of its key.
- */
-static bool
-rec_has_own_id(const ConcordExchange *exchange)
-{
-	const ConcordValue *old_keys = exchange->mapped->old_keys;
-
-	return exchange->link.remote_id != NULL && rec_id_path(exchange) != NULL &&
-		(old_keys == NULL ||
-		 strcmp(exchange->link.remote_id,
-				concord_key_text(exchange->mapping, old_keys)) != 0);
 }
 
 /*

@@ -38,6 +38,8 @@ rest_flags(const ConcordExchange *exchange, ConcordVerb verb,
 	if (verb == CONCORD_VERB_CREATE)
 		return exchange->mapping->options.remote_id_assigned ?
 			CONCORD_BODY_CREATING : CONCORD_BODY_CREATING | CONCORD_BODY_KEY;
+	if (verb == CONCORD_VERB_RENAME)
+		return CONCORD_BODY_KEY;
 	if (verb == CONCORD_VERB_UPDATE && (strcmp(method, "PUT") == 0 ||
 										exchange->mapped->old_keys != NULL))
 		return CONCORD_BODY_KEY;
@@ -68,7 +70,8 @@ rest_request(ConcordExchange *exchange, ConcordVerb verb,
 	request->method = row->method;
 	request->url = url.data;
 	if (!concord_shape_apply(row->shape, &scope, request) &&
-		(verb == CONCORD_VERB_CREATE || verb == CONCORD_VERB_UPDATE))
+		(verb == CONCORD_VERB_CREATE || verb == CONCORD_VERB_UPDATE ||
+		 verb == CONCORD_VERB_RENAME))
 		rest_body(exchange, request, scope.body_flags);
 	concord_request_set_header(request, "Accept", "application/json");
 	MemoryContextSwitchTo(old);

@@ -77,6 +77,14 @@ clk_lane(ConcordLane *lane, int64 by)
 		return;
 	dlist_foreach(iter, &lane->parked)
 		clk_move(&dlist_container(ConcordParked, node, iter.cur)->due, by);
+	/* how long a transaction has waited for a record, against wait_limit */
+	dlist_foreach(iter, &lane->window)
+	{
+		ConcordDelivery *d = dlist_container(ConcordDelivery, window_node, iter.cur);
+
+		clk_move(&d->taken_at, by);
+		clk_move(&d->unit_wait, by);
+	}
 }
 
 /* clk_jumped moves everything. */

@@ -313,6 +313,8 @@ typedef struct ConcordDelivery
 	ConcordRequest *request;	/* the last one */
 	ConcordGroup *group;		/* whose request carries it, or NULL */
 	struct ConcordUnit *unit;	/* ditto; unit.c */
+	TimestampTz unit_wait;		/* its transaction waits for a record until
+								 * then, and is mapped again; 0: it does not */
 	bool		refers;			/* mapped has marks of others; unit_refer.c */
 	const char *mark;			/* what stands for this one's id there, or
 								 * NULL */

@@ -8,6 +8,10 @@
  * order: what one of them changes waits for the one before, so nothing of a
  * later one overtakes it.
  *
+ * One that waits for a record, which may take until wait_limit, is passed by
+ * those behind it.  What shares a record with it does not: it stands behind it in
+ * the queue of that key.  What refers to a record that it creates waits, too.
+ *
  * A transaction's turn comes when all lanes have read it to its end, all its
  * events are mapped, and their links are known.  Of a record that it changes
  * more than once, the last image goes (coalesce.c); what is unchanged ends
@@ -33,6 +37,7 @@
 
 #define UNIT_WAIT_US		INT64CONST(250000)	/* for a record it refers to */
 #define UNIT_WAIT_LIMIT_US	USECS_PER_DAY	/* wait_limit's default */
+#define UNIT_PASS			32	/* transactions that wait, and are passed by */
 
 /* unit_peers says whether a lane's transactions are those of another one. */
 static bool
@@ -89,9 +94,12 @@ unit_lanes(ConcordCourier *courier, const ConcordLane *with, XLogRecPtr lsn,
 	return whole;
 }
 
-/* unit_window_first gives the first delivery of a lane that has not ended. */
+/*
+ * unit_window_first gives the first delivery of a lane that has not ended, of the
+ * transactions after one.
+ */
 static ConcordDelivery *
-unit_window_first(ConcordLane *lane)
+unit_window_first(ConcordLane *lane, XLogRecPtr after)
 {
 	dlist_iter	iter;
 
@@ -100,15 +108,15 @@ unit_window_first(ConcordLane *lane)
 		ConcordDelivery *d = dlist_container(ConcordDelivery, window_node,
 											 iter.cur);
 
-		if (d->state != CONCORD_DELIVERY_ENDED)
+		if (d->state != CONCORD_DELIVERY_ENDED && d->event->lsn > after)
 			return d;
 	}
 	return NULL;
 }
 
-/* unit_first finds the oldest delivery of a system's units. */
+/* unit_first finds the oldest delivery of a system's units after a transaction. */
 static ConcordDelivery *
-unit_first(ConcordSystem *system)
+unit_first(ConcordSystem *system, XLogRecPtr after)
 {
 	ConcordDelivery *first = NULL;
 	dlist_iter	iter;
@@ -120,7 +128,7 @@ unit_first(ConcordSystem *system)
 
 		if (!lane->unit || lane->state != CONCORD_LANE_OPEN)
 			continue;
-		d = unit_window_first(lane);
+		d = unit_window_first(lane, after);
 		if (d != NULL && (first == NULL || d->event->seq < first->event->seq))
 			first = d;
 	}
@@ -259,6 +267,7 @@ unit_rows(List *lanes, XLogRecPtr lsn, const char *state)
 static void
 unit_remap(ConcordDelivery *d)
 {
+	d->unit_wait = 0;
 	concord_list_remove(d);
 	concord_delivery_forget_exchange(d);
 	concord_delivery_forget_mapped(d);
@@ -294,10 +303,29 @@ unit_waits(ConcordCourier *courier, ConcordDelivery *d, ConcordDelivery **ds,
 		}
 	}
 	else
+		d->unit_wait = courier->now + UNIT_WAIT_US;
+}
+
+/*
+ * unit_waiting: the transaction waits for a record, and it is not time to look
+ * again.  Where that has come, what waits is mapped anew.
+ */
+static bool
+unit_waiting(const ConcordCourier *courier, ConcordDelivery **ds, int n)
+{
+	bool		waits = false;
+
+	for (int i = 0; i < n; i++)
 	{
-		unit_remap(d);
-		d->lane->own.system->unit_hold = courier->now + UNIT_WAIT_US;
+		if (ds[i]->state != CONCORD_DELIVERY_QUEUED || ds[i]->unit_wait == 0)
+			continue;
+		if (ds[i]->mapped->verdict == CONCORD_WAIT &&
+			ds[i]->unit_wait > courier->now)
+			waits = true;
+		else
+			unit_remap(ds[i]);
 	}
+	return waits;
 }
 
 /* unit_behind: it stands behind another one of the same transaction. */
@@ -312,6 +340,28 @@ unit_behind(ConcordDelivery *d, ConcordDelivery **ds, int n)
 		for (int j = 0; j < n; j++)
 			if (ds[j] == first && first != d)
 				return true;
+	}
+	return false;
+}
+
+/*
+ * unit_follows: one of them stands behind another transaction, which can only be
+ * one that waits, or stands behind such a one.
+ */
+static bool
+unit_follows(ConcordDelivery **ds, int n)
+{
+	for (int i = 0; i < n; i++)
+	{
+		for (int j = 0; j < ds[i]->nrefs; j++)
+		{
+			const ConcordDelivery *head =
+				dlist_container(ConcordKeyRef, node,
+								ds[i]->refs[j].key->queue.head.next)->owner;
+
+			if (head->event->lsn != ds[i]->event->lsn)
+				return true;
+		}
 	}
 	return false;
 }
@@ -453,9 +503,14 @@ unit_torn(ConcordCourier *courier, List *lanes, ConcordDelivery **ds, int n)
 	return true;
 }
 
-/* unit_try sends the transaction of first, if it can go; true: it has. */
+/*
+ * unit_try sends the transaction of first, if it can go; true: it has.  passed:
+ * others before it wait.  *waits: so does this one, for a record or for them, and
+ * those behind it may go.
+ */
 static bool
-unit_try(ConcordCourier *courier, ConcordSystem *system, ConcordDelivery *first)
+unit_try(ConcordCourier *courier, ConcordSystem *system, ConcordDelivery *first,
+		 bool passed, bool *waits)
 {
 	ConcordDelivery **ds;
 	ConcordLane *full;
@@ -465,9 +520,14 @@ unit_try(ConcordCourier *courier, ConcordSystem *system, ConcordDelivery *first)
 	bool		alone = first->event->op == CONCORD_OP_RESYNC;
 	bool		whole = unit_lanes(courier, first->lane, lsn, &lanes, &full);
 
+	*waits = false;
 	if (lanes == NIL || (!whole && full == NULL && first->parked == NULL))
 		return false;
 	n = unit_gather(courier, lanes, first, &ds);
+	*waits = unit_waiting(courier, ds, n) ||
+		(first->parked == NULL && passed && unit_follows(ds, n));
+	if (*waits)
+		return false;
 	if (first->parked != NULL && !alone && unit_rows(lanes, lsn, "retry") > n)
 		return false;			/* not all of it is in memory yet */
 	if (first->parked == NULL && full != NULL && !alone)
@@ -498,6 +558,7 @@ concord_unit_turn(ConcordCourier *courier, ConcordSystem *system)
 	int64		last_seq;
 	XLogRecPtr	captured;
 	bool		any = false;
+	bool		waits;
 	dlist_iter	iter;
 
 	/* published before captured_lsn, so it is not older */
@@ -517,9 +578,15 @@ concord_unit_turn(ConcordCourier *courier, ConcordSystem *system)
 		concord_lanes_outdated(courier))
 		return;
 	first = unit_parked(system);
-	if (first != NULL && unit_try(courier, system, first))
+	if (first != NULL && unit_try(courier, system, first, false, &waits))
 		return;
-	first = unit_first(system);
-	if (first != NULL && system->unit == NULL)
-		(void) unit_try(courier, system, first);
+	first = unit_first(system, InvalidXLogRecPtr);
+	for (int i = 0; first != NULL && system->unit == NULL && i < UNIT_PASS; i++)
+	{
+		XLogRecPtr	lsn = first->event->lsn;
+
+		if (unit_try(courier, system, first, i > 0, &waits) || !waits)
+			return;
+		first = unit_first(system, lsn);
+	}
 }

@@ -15,6 +15,7 @@ INSERT INTO concord.connector (name, protocol, description, definition, builtin)
 	   "update": {"method": "PATCH", "path": "sobjects/{object}/{key.name}/{key}", "body": "{fields}"},
 	   "delete": {"path": "sobjects/{object}/{key.name}/{key}"},
 	   "probe": {"path": "sobjects/{object}/{key.name}/{key}"}, "key_change": "recreate",
+	   "rename": {"path": "sobjects/{object}/{remote_id}", "body": "{record}"},
 	   "create_repeats": "yes",
 	   "remote_id_path": "id", "idempotency_header": "",
 	   "batch": [

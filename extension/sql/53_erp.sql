@@ -52,7 +52,7 @@ INSERT INTO concord.connector (name, protocol, description, definition, builtin)
 INSERT INTO concord.connector (name, protocol, description, definition, builtin) VALUES
 	('business_central', 'odata', 'Microsoft Dynamics 365 Business Central, API v2.0',
 	 '{"extends": "odata", "idempotency_header": "", "if_match": "star",
-	   "remote_id": "assigned", "remote_id_path": "id", "remote_id_type": "uuid",
+	   "remote_id": "assigned", "remote_id_path": "id", "remote_id_type": "uuid", "key_case": "upper",
 	   "batch": {"format": "odata_batch_json", "max_count": 100},
 	   "outcomes": [
 		 {"name": "changed by another", "path": "error.code", "match": "^(Request_EntityChanged|BadRequest_InvalidToken)$", "outcome": "conflict"},

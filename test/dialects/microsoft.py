@@ -80,6 +80,13 @@ class BusinessCentral(OData):
     def tag(self, name, key):
         return 'W/"JzQ0O%s7MDsn"' % self.versions.get((name, key), 1)
 
+    def folded(self, body):
+        """No. is of type Code[20], which holds upper case letters only, whatever was written."""
+        return dict(body, number=body["number"].upper()) if "number" in body else body
+
+    def search(self, name, text):
+        return super().search(name, re.sub(r"number eq '[^']*'", lambda m: "number eq " + m[0][10:].upper(), text))
+
     def answer(self, request):
         if not request.bearer(TOKEN):
             raise Answer(401, {"error": {"code": "Authentication_InvalidCredentials", "message": "The server has rejected the client credentials."}})
@@ -111,7 +118,7 @@ class BusinessCentral(OData):
             return Answer(200, {"value": [self.shown(name, k) for k in self.search(name, request.query.get("$filter", ""))]})
         if request.method != "POST":
             raise self.refuse(405, "BadRequest_MethodNotAllowed", "Method not allowed")
-        body = self.check_body(name, request.json())
+        body = self.folded(self.check_body(name, request.json()))
         if any(r["number"] == body.get("number") for r in records.values()):
             raise Answer(400, {"error": {"code": "Internal_EntityWithSameKeyExists", "message": "The record in table Customer already exists. Identification fields and values: No.='%s'" % body["number"]}})
         key = "%08x-aaaa-ed11-9f73-6045bd1dd001" % self.number(name)
@@ -132,6 +139,6 @@ class BusinessCentral(OData):
             return Answer(204)
         if request.method != "PATCH":
             raise self.refuse(405, "BadRequest_MethodNotAllowed", "Method not allowed")
-        records[key].update(self.check_body(name, request.json()))
+        records[key].update(self.folded(self.check_body(name, request.json())))
         self.touch(name, key)
         return Answer(200, self.shown(name, key))

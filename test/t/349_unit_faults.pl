@@ -226,4 +226,39 @@ is(there('gone'), '1 0', 'a record that was there is deleted');
 is(sql('SELECT count(*) FROM concord.dead_letter'), $before, 'nothing of it is dead') or diag(sql('SELECT mapping, rule, error FROM concord.dead_letter ORDER BY delivery DESC LIMIT 3'));
 is(scalar(composites()) - $requests, 3, 'in one request each');
 
+# --- a transaction that waits for a record is passed by those that have nothing to do with it
+sub waits { is(there($_[0]), '0 0', $_[1]); return; }
+sub arrives { my ($id, $want, $label) = @_; my $until = time + 30; usleep(50_000) until there($id) eq $want || time > $until; is(there($id), $want, $label); return; }
+sql(q{BEGIN; INSERT INTO account VALUES ('w1-1', 'First', 'assigned'); INSERT INTO contact VALUES ('w1-1', 'late-1', 'One', 'assigned'); COMMIT;
+	BEGIN; INSERT INTO account VALUES ('p1-1', 'Passes', 'assigned'); INSERT INTO contact VALUES ('p1-1', 'p1-1', 'Passes', 'assigned'); COMMIT});
+arrives('p1', '1 1', 'one behind it goes');
+waits('w1', 'nothing of the one that waits is there');
+sql(q{BEGIN; UPDATE contact SET last_name = 'Two' WHERE id = 'w1-1'; INSERT INTO account VALUES ('w2-1', 'Shares a key', 'assigned'); COMMIT;
+	INSERT INTO contact VALUES ('w3-1', 'w1-1', 'Refers to it', 'assigned');
+	BEGIN; INSERT INTO contact VALUES ('w4-1', 'w2-1', 'Refers to that', 'assigned'); UPDATE account SET name = 'Later' WHERE id = 'w2-1'; COMMIT;
+	INSERT INTO account VALUES ('p2-1', 'Passes', 'assigned')});
+arrives('p2', '1 0', 'one behind all of them goes');
+waits("w$_", "what shares a record with it, or refers to one of it, waits ($_)") for 1 .. 4;
+is(sql(q{SELECT concord.wait_for_delivery('a_assigned', '100ms')}), 'f', 'they are pending');
+sql(q{UPDATE account SET name = 'Passes again' WHERE id = 'p2-1'});
+my $until = time + 30;
+my $name_of = sub { return (map { $_->{Name} } grep { $_->{Ext__c} eq $_[0] } values %{ $systems->data('salesforce')->{Account} })[0] };
+usleep(50_000) until $name_of->('p2-1') eq 'Passes again' || time > $until;
+is($name_of->('p2-1'), 'Passes again', 'updates pass, too');
+$node->restart;
+waits('w1', 'after a restart it waits as before');
+sql(q{INSERT INTO account VALUES ('late-1', 'Late', 'assigned')});
+settle('what it waited for has come');
+is(join(', ', map { there("w$_") } 1 .. 4), '1 1, 1 0, 0 1, 0 1', 'all of them are there, once');
+is((grep { $_->{Ext__c} eq 'w1-1' } values %{ $systems->data('salesforce')->{Contact} })[0]{LastName}, 'Two', 'a record that two of them changed is as the second one made it');
+is($name_of->('w2-1'), 'Later', 'and another one');
+is(sql('SELECT count(*) FROM concord.dead_letter'), $before, 'nothing of it is dead') or diag(sql('SELECT mapping, rule, error FROM concord.dead_letter ORDER BY delivery DESC LIMIT 3'));
+
+# --- what never comes is given up after wait_limit, alone
+sql(q{SELECT concord.alter_mapping('c_assigned', options => '{"wait_limit": "2s"}');
+	INSERT INTO contact VALUES ('n1-1', 'never', 'Never', 'assigned'); INSERT INTO account VALUES ('n2-1', 'Goes', 'assigned')});
+arrives('n2', '1 0', 'one behind it goes');
+settle('given up');
+is(sql(q{SELECT string_agg(local_key->>'id', ' ') FROM concord.dead_letter WHERE mapping = 'c_assigned' AND local_key->>'id' LIKE 'n%'}), 'n1-1', 'it is dead, alone');
+
 done_testing();
