@@ -66,6 +66,16 @@
  */
 #define CONCORD_KEEPS_ALIVE		(PG_VERSION_NUM < 160000)
 
+/* Before 16, memory of type Slab keeps no empty block. */
+#define CONCORD_FREES_BLOCKS	(PG_VERSION_NUM < 160000)
+
+/* 18 calls it what it is. */
+#if PG_VERSION_NUM >= 180000
+#define concord_make_change(rb)	ReorderBufferAllocChange(rb)
+#else
+#define concord_make_change(rb)	ReorderBufferGetChange(rb)
+#endif
+
 /* 19 has the name of a database elsewhere. */
 #include "utils/lsyscache.h"
 

@@ -115,6 +115,36 @@ dec_start_encoder(DecoderState *state)
 	MemoryContextSwitchTo(state->context);
 }
 
+/*
+ * Before 16, the reorder buffer gives the memory of transactions and of changes
+ * back to malloc() when the last of them is gone, and makes 8 kB ready again for
+ * the next: for small transactions one after the other, each time.  One of
+ * each that is never used keeps a block there; they go with the context.
+ *
+ * There is no function to make a transaction that is of no xid.  Should the
+ * server have been built with another size of it than this library, which a
+ * minor release may bring, its memory context refuses: then none is kept.
+ */
+static void
+dec_keep_blocks(LogicalDecodingContext *ctx)
+{
+	MemoryContext context = CurrentMemoryContext;
+
+	if (!CONCORD_FREES_BLOCKS)
+		return;
+	(void) concord_make_change(ctx->reorder);
+	PG_TRY();
+	{
+		(void) MemoryContextAlloc(ctx->reorder->txn_context, sizeof(ReorderBufferTXN));
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		FlushErrorState();
+	}
+	PG_END_TRY();
+}
+
 /* Parse options, choose the encoder, make the state. */
 static void
 dec_startup(LogicalDecodingContext *ctx, OutputPluginOptions *opt, bool is_init)
@@ -150,6 +180,7 @@ dec_startup(LogicalDecodingContext *ctx, OutputPluginOptions *opt, bool is_init)
 	dec_start_encoder(state);
 	concord_relcache_start(state);
 	concord_stats_start(state, false);
+	dec_keep_blocks(ctx);
 	concord_flush_start(state);
 }
 

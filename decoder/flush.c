@@ -29,7 +29,8 @@
  * - It is not the request of a walsender that may go to sleep.
  *
  * Nothing is held while core's send buffer is not empty: a slow consumer is
- * waited for as ever.  And a keepalive, a CopyDone, an error takes along all
+ * waited for as ever.  Nor is anything that a commit has begun to wait for, where
+ * the consumer is a synchronous one.  And a keepalive, a CopyDone, an error takes along all
  * before it, so requests for a reply, and what answers one, are never late.
  *
  * The last condition is the one to prove.  In a walsender flushes are requested
@@ -75,6 +76,7 @@
 #include "port/pg_bswap.h"
 #include "replication/syncrep.h"
 #include "replication/walsender.h"
+#include "replication/walsender_private.h"
 #include "tcop/tcopprot.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -107,6 +109,13 @@
 
 /* While messages are held, core hears of progress so often. */
 #define PROGRESS_USEC	(100 * 1000)
+
+/*
+ * A commit may be waiting for the consumer (synchronous_standby_names): then
+ * nothing is held of a transaction that is younger than this, so that what is
+ * held adds no more than a tenth to what its commit has waited anyway.
+ */
+#define WAITED_FOR_USEC	(10 * HELD_USEC)
 
 /* A transaction of more changes, or memory, than this is not small. */
 #define SMALL_CHANGES	16
@@ -417,6 +426,15 @@ concord_flush_before(const ReorderBufferTXN *txn)
 		(void) flush_send();
 }
 
+/* Is the transaction's commit waiting for the consumer, since a short time? */
+static bool
+flush_is_waited_for(const DecoderState *state)
+{
+	if (likely(MyWalSnd->sync_standby_priority == 0) || state->txn == NULL)
+		return false;
+	return GetCurrentTimestamp() - concord_txn_commit_time(state->txn) < WAITED_FOR_USEC;
+}
+
 /*
  * Take a write of len bytes, in a callback that may write.  False where it is
  * to go through OutputPluginWrite.
@@ -428,7 +446,7 @@ concord_flush_hold(DecoderState *state, const char *data, Size len)
 	uint32		size = (uint32) (MESSAGE_HEADER + len);
 	char	   *p;
 
-	if (flush.ctx != state->ctx || len > HELD_WRITE)
+	if (flush.ctx != state->ctx || len > HELD_WRITE || flush_is_waited_for(state))
 		return false;
 	if (flush.bytes + sizeof(size) + size > HELD_BYTES)
 		(void) flush_send();

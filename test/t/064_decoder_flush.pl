@@ -70,6 +70,29 @@ sub create_slot
 	return;
 }
 
+# consumer(): a process that reads slot sync, confirms what it has at once, and
+# ends the copy when it gets SIGUSR1.
+sub consumer
+{
+	my $child = fork();
+	if ($child == 0)
+	{
+		$SIG{TERM} = 'DEFAULT';    # the server is the parent's to stop
+		my $client = Concord::Stream->new($node, 'postgres', application_name => 'consumer');
+		$client->start('sync', messages => '');
+		$SIG{USR1} = sub { $client->done };
+		for (;;)
+		{
+			my $message = $client->receive(60) or next;
+			last if $message->{type} =~ /^(c|E|eof)$/;
+			$client->reply($message->{lsn});
+		}
+		POSIX::_exit(0);
+	}
+	push @Concord::Cluster::children, $child;
+	return $child;
+}
+
 sub free_slot
 {
 	my ($slot) = @_;
@@ -324,29 +347,36 @@ free_slot('failed');
 
 # ---- commits that wait for the consumer
 create_slot('sync');
-my $child = fork();
-if ($child == 0)
-{
-	$SIG{TERM} = 'DEFAULT';    # the server is the parent's to stop
-	my $client = Concord::Stream->new($node, 'postgres', application_name => 'consumer');
-	$client->start('sync', messages => '');
-	for (;;)
-	{
-		my $message = $client->receive(60) or next;
-		last if $message->{type} =~ /^(c|E|eof)$/;
-		$client->reply($message->{lsn});
-	}
-	POSIX::_exit(0);
-}
-push @Concord::Cluster::children, $child;
+my $child = consumer();
 $node->append_conf('postgresql.conf', "synchronous_standby_names = 'consumer'");
 $node->reload;
 $node->poll(q{SELECT sync_state FROM pg_stat_replication WHERE application_name = 'consumer'}, 'sync');
 my $slow = time;
 $node->command_ok([ 'pgbench', '-n', '-f', $file, '-c', 4, '-t', 100, 'postgres' ], 'commits with a synchronous consumer');
 cmp_ok(time - $slow, '<', 30, 'wait for no keepalive');
+
+# of several that are flushed at once none waits for the next
+kill('USR1', $child);
+free_slot('sync');
+Concord::Cluster::stop_child($child);
+$child = consumer();
+$node->poll(q{SELECT sync_state FROM pg_stat_replication WHERE application_name = 'consumer'}, 'sync');
+$log = -s $node->logfile;
+my $lazy = Concord::Stream->new($node, 'postgres');
+foreach my $round (1 .. 20)
+{
+	$lazy->query('SET synchronous_commit = off');
+	$lazy->query(sprintf('CALL singles(%d, %d)', $last + 1, $last + 20));
+	$lazy->query('SET synchronous_commit = on');
+	$lazy->query(sprintf('INSERT INTO item VALUES (%d)', $last + 21));
+	$last += 21;
+}
+$lazy->cut;
 $node->append_conf('postgresql.conf', "synchronous_standby_names = ''");
 $node->reload;
+kill('USR1', $child);
+($spared, $wanted) = postponed($log);
+cmp_ok($spared, '<', 200, "420 commits that have just begun to wait are sent: $spared flushes were postponed");
 Concord::Cluster::stop_child($child);
 
 $node->stop;

@@ -75,7 +75,11 @@ sub poll
 	my ($out, $err);
 	for (;;)
 	{
-		$self->psql($database, $query, stdout => \$out, stderr => \$err);
+		($out, $err) = (undef, undef);
+		# a server that is not up yet: psql may be gone before it has the query
+		eval { $self->psql($database, $query, stdout => \$out, stderr => \$err); 1 }
+		  or $@ =~ /Broken pipe/
+		  or die $@;
 		return 1 if defined $out && $out eq $expected;
 		last if time > $end;
 		usleep(50_000);
