@@ -28,7 +28,7 @@ class Fuzzer:
         self.arguments = parser.parse_args()
         self.r = random.Random(self.arguments.seed)
         self.failed = 0
-        self.end = time.monotonic() + self.arguments.seconds
+        self.end = None
         print("# seed %d" % self.arguments.seed, flush=True)
         admin = self.connect("postgres")
         for slot in admin.query("SELECT slot_name FROM pg_replication_slots WHERE NOT active AND database = '%s'" % DATABASE):
@@ -41,6 +41,9 @@ class Fuzzer:
         return Connection(self.arguments.host, self.arguments.port, database, "postgres", replication, SETTINGS)
 
     def goes_on(self):
+        # the time is that of rounds: what they need may take long to make
+        if self.end is None:
+            self.end = time.monotonic() + self.arguments.seconds
         return time.monotonic() < self.end and self.failed < 10
 
     def fail(self, what, detail):
