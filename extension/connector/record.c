@@ -28,10 +28,8 @@
  *   delivery is tried again later, which counts.  So is a conflict of a request
  *   that had no tag.
  * - A deletion of what is gone is done.
- * - An update that changed the key is followed by a look at the new key: a
- *   system that took the fields and kept the key gets delete and create.  Where
- *   keys are addresses, the record is changed under the id that the system gave
- *   it, if there is such an address (verb rename).
+ * - An update that changed the key (verb rename, if there is one) is followed by a
+ *   look at the new key: where that is not there, by delete and create.
  * - Where the system gives ids, a create is done when its id is known.  What
  *   is no JSON is nobody's answer: unknown.  Without an id in it the record is
  *   dead, because another attempt would make a second one.
@@ -159,8 +157,6 @@ rec_send(ConcordExchange *exchange, RecPhase phase,
 				state->if_match = "*";
 			break;
 		case REC_DELETE:
-			verb = CONCORD_VERB_DELETE;
-			break;
 		case REC_RECREATE:
 			verb = CONCORD_VERB_DELETE;
 			break;
@@ -176,7 +172,7 @@ rec_send(ConcordExchange *exchange, RecPhase phase,
 	}
 	/* to outcome rules a search is a read like any other, and this an update */
 	exchange->verb = verb == CONCORD_VERB_FIND ? CONCORD_VERB_PROBE :
-		verb == CONCORD_VERB_RENAME ? CONCORD_VERB_UPDATE : verb;
+		phase == REC_UPDATE ? CONCORD_VERB_UPDATE : verb;
 	return dialect->request(exchange, verb, keys,
 							phase == REC_UPDATE || verb == CONCORD_VERB_DELETE ?
 							state->if_match : NULL);
@@ -225,10 +221,7 @@ rec_id_path(const ConcordExchange *exchange)
 	return path ? path : exchange->server->connector->remote_id_path;
 }
 
-/*
- * rec_has_own_id: the link has an id that the system gave, which stays the
- * record's when its key changes; not the text of its key.
- */
+/* rec_has_own_id: the link has an id that the system gave, not the key's text. */
 static bool
 rec_has_own_id(const ConcordExchange *exchange)
 {
@@ -238,17 +231,6 @@ rec_has_own_id(const ConcordExchange *exchange)
 		(old_keys == NULL ||
 		 strcmp(exchange->link.remote_id,
 				concord_key_text(exchange->mapping, old_keys)) != 0);
-}
-
-/*
- * rec_can_rename: the system changes a record's key where it is addressed by the
- * id that it gave, which the link has.
- */
-static bool
-rec_can_rename(const ConcordExchange *exchange)
-{
-	return exchange->server->connector->verbs[CONCORD_VERB_RENAME].path != NULL &&
-		!exchange->mapping->options.remote_id_assigned && rec_has_own_id(exchange);
 }
 
 /* rec_start decides what comes first. */
@@ -289,7 +271,9 @@ rec_start(ConcordExchange *exchange, const ConcordDialect *dialect)
 	if (mapped->old_keys != NULL && addressed)
 	{
 		state->keys = mapped->old_keys;
-		exchange->renames = rec_can_rename(exchange);
+		exchange->renames = rec_has_own_id(exchange) &&
+			exchange->server->connector->verbs[CONCORD_VERB_RENAME].path != NULL &&
+			!exchange->mapping->options.remote_id_assigned;
 		return rec_send(exchange,
 						((dialect->key_is_fixed || exchange->server->connector->key_is_fixed) &&
 						 !exchange->mapping->options.remote_id_assigned &&
