@@ -196,6 +196,8 @@ concord_scan_local_key(const ConcordMapping *mapping, const ConcordEvent *event)
 	const char *image = event->new_image ? event->new_image : event->old_image;
 	StringInfoData buf;
 
+	if (mapping->written && event->key != NULL)
+		return pstrdup(event->key);
 	if (event->relation != NULL)
 	{
 		if (image == NULL)

@@ -161,6 +161,20 @@ rpl_event(const ConcordEvent *event, void *arg)
 	return true;
 }
 
+/* rpl_key_names lists the members of local keys that are no topic's. */
+static List *
+rpl_key_names(const ConcordMapping *mapping)
+{
+	List	   *names = NIL;
+	ListCell   *lc;
+
+	if (!mapping->written)
+		return mapping->local_key;
+	foreach(lc, mapping->key)
+		names = lappend(names, ((ConcordField *) lfirst(lc))->name);
+	return names;
+}
+
 /* rpl_key_example shows what a local key of the mapping looks like. */
 static char *
 rpl_key_example(const ConcordMapping *mapping)
@@ -168,10 +182,10 @@ rpl_key_example(const ConcordMapping *mapping)
 	StringInfoData buf;
 	ListCell   *lc;
 
-	if (mapping->topic != NULL)
+	if (mapping->topic != NULL && !mapping->written)
 		return pstrdup("{\"key\": ...}");
 	initStringInfo(&buf);
-	foreach(lc, mapping->local_key)
+	foreach(lc, rpl_key_names(mapping))
 	{
 		const char *name = lfirst(lc);
 
@@ -187,21 +201,24 @@ rpl_key_example(const ConcordMapping *mapping)
 static bool
 rpl_is_key(const ConcordMapping *mapping, JsonbContainer *object)
 {
+	List	   *names = rpl_key_names(mapping);
 	ListCell   *lc;
 	JsonbValue	value;
 
-	if (mapping->topic != NULL)
+	if (mapping->topic != NULL && JsonContainerSize(object) == 1 &&
+		getKeyJsonValueFromContainer(object, "event", 5, &value) != NULL)
+		return true;
+	if (mapping->topic != NULL && !mapping->written)
 		return JsonContainerSize(object) == 1 &&
-			(getKeyJsonValueFromContainer(object, "key", 3, &value) != NULL ||
-			 getKeyJsonValueFromContainer(object, "event", 5, &value) != NULL);
-	foreach(lc, mapping->local_key)
+			getKeyJsonValueFromContainer(object, "key", 3, &value) != NULL;
+	foreach(lc, names)
 	{
 		const char *name = lfirst(lc);
 
 		if (getKeyJsonValueFromContainer(object, name, strlen(name), &value) == NULL)
 			return false;
 	}
-	return JsonContainerSize(object) == list_length(mapping->local_key);
+	return JsonContainerSize(object) == list_length(names);
 }
 
 /* rpl_key takes one key that the caller gives. */

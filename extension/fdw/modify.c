@@ -269,8 +269,8 @@ concord_fdw_begin_modify(ModifyTableState *mtstate, ResultRelInfo *info,
 }
 
 /*
- * mod_routed lists the columns that COPY, or an INSERT into a partitioned table,
- * names.  A row that an UPDATE moves here is whole: all of its columns count.
+ * mod_routed lists the columns that COPY names, or an INSERT (also of a MERGE) into
+ * a partitioned table.  A row that an UPDATE moves here is whole: all of its columns count.
  */
 static List *
 mod_routed(ModifyTableState *mtstate, ResultRelInfo *info, List *all)
@@ -279,7 +279,7 @@ mod_routed(ModifyTableState *mtstate, ResultRelInfo *info, List *all)
 	List	   *named = NIL;
 	int			col = -1;
 
-	if (mtstate->operation != CMD_INSERT)
+	if (mtstate->operation == CMD_UPDATE)
 		return all;
 	inserted = ExecGetInsertedCols(info, mtstate->ps.state);
 	while ((col = bms_next_member(inserted, col)) >= 0)

@@ -25,7 +25,6 @@
 #include "decoder/protocol.h"
 #include "foreign/foreign.h"
 #include "lib/stringinfo.h"
-#include "mapping/written.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
@@ -404,27 +403,6 @@ ev_checks(EvalBatch *batch)
 	}
 }
 
-/* concord_value_is_finite says whether a value is one that JSON can write. */
-bool
-concord_value_is_finite(const ConcordValue *value)
-{
-	if (value->isnull)
-		return true;
-	switch (value->typid)
-	{
-		case FLOAT4OID:
-		case FLOAT8OID:
-		case NUMERICOID:
-		case DATEOID:
-		case TIMESTAMPOID:
-		case TIMESTAMPTZOID:
-			return strcmp(value->text, "NaN") != 0 &&
-				pg_strcasecmp(value->text, "infinity") != 0 &&
-				pg_strcasecmp(value->text, "-infinity") != 0;
-	}
-	return true;
-}
-
 /* ev_unknown says whether an expression needs a value that is not known. */
 static bool
 ev_unknown(const ConcordRow *row, const ConcordExpression *expression)
@@ -774,13 +752,8 @@ concord_mapping_evaluate_here(ConcordCompiled *compiled,
 	{
 		concord_compile_refresh(compiled);
 		batch.nitems = nevents;
-		if (compiled->mapping->written)
-			concord_written_map(compiled->mapping, events, nevents, mapped);
-		else
-		{
-			ev_open(&batch, events, mapped);
-			ev_batch(&batch);
-		}
+		ev_open(&batch, events, mapped);
+		ev_batch(&batch);
 	}
 	PG_FINALLY();
 	{

@@ -52,7 +52,10 @@ key_mapping(FunctionCallInfo fcinfo)
 	if (list_length(mapping->local_key) == 1)
 		cache->column = MemoryContextStrdup(fcinfo->flinfo->fn_mcxt,
 											linitial(mapping->local_key));
-	else if (mapping->topic != NULL)
+	else if (mapping->written && list_length(mapping->key) == 1)
+		cache->column = MemoryContextStrdup(fcinfo->flinfo->fn_mcxt,
+											((ConcordField *) linitial(mapping->key))->name);
+	else if (mapping->topic != NULL && !mapping->written)
 		cache->column = MemoryContextStrdup(fcinfo->flinfo->fn_mcxt, "key");
 	fcinfo->flinfo->fn_extra = cache;
 	return cache;

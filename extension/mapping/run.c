@@ -353,3 +353,24 @@ concord_run_nothing(ConcordCompiled *compiled, ConcordExpression *expression)
 	run_free_plan(&set);
 	concord_statement_pop(&scope);
 }
+
+/* concord_value_is_finite says whether a value is one that JSON can write. */
+bool
+concord_value_is_finite(const ConcordValue *value)
+{
+	if (value->isnull)
+		return true;
+	switch (value->typid)
+	{
+		case FLOAT4OID:
+		case FLOAT8OID:
+		case NUMERICOID:
+		case DATEOID:
+		case TIMESTAMPOID:
+		case TIMESTAMPTZOID:
+			return strcmp(value->text, "NaN") != 0 &&
+				pg_strcasecmp(value->text, "infinity") != 0 &&
+				pg_strcasecmp(value->text, "-infinity") != 0;
+	}
+	return true;
+}

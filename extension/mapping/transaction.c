@@ -17,6 +17,7 @@
 
 #include "access/xact.h"
 #include "decoder/protocol.h"
+#include "mapping/written.h"
 #include "storage/lmgr.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -38,6 +39,14 @@ concord_mapping_evaluate(ConcordCompiled *compiled,
 	ConcordMapped *mapped;
 	ConcordEnvironment environment;
 
+	if (compiled->mapping->written)
+	{
+		/* nothing is evaluated */
+		mapped = palloc0(sizeof(ConcordMapped) * Max(nevents, 1));
+		concord_written_map(compiled->mapping, events, nevents, mapped);
+		MemoryContextSwitchTo(old);
+		return mapped;
+	}
 	concord_environment_enter(&environment, compiled->mapping->definer,
 							  compiled->mapping->search_path);
 	/* no ALTER TABLE until the end of the transaction */

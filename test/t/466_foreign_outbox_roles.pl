@@ -147,6 +147,42 @@ sql("UPDATE parts SET land = 'N' WHERE land = 'X' AND id = 'P2'; COPY parts FROM
 delivered();
 is(scalar(values %{ $erp->data("$base/North") }), 5, 'one that moves, one that is copied');
 
+fails("MERGE INTO parts USING (VALUES ('P30', 'N')) v (id, land) ON false WHEN NOT MATCHED THEN INSERT (id, land) VALUES (v.id, v.land)", '0A000', qr/parts_n/, 'MERGE into what is partitioned');
+sql("INSERT INTO parts (id, land) VALUES ('P30', 'N')");
+delivered();
+
+# ---- keys are the record's
+is(sql("SELECT concord.replay('parts_out', keys => '[{\"ID\": \"P30\", \"Land\": \"N\"}]')"), '1', 'replay() by key');
+delivered();
+is(sql("SELECT rule FROM concord.dead_letter WHERE mapping = 'parts_out'"), 'exists', 'an INSERT that is replayed meets what it has made');
+sql("SELECT concord.discard_dead('parts_out', NULL, 'seen')");
+fails("SELECT concord.replay('orders_out', keys => '{\"key\": \"O1\"}')", '22023', qr/One looks like \{"ID": \.\.\.\}/, 'a key that is none');
+is(sql("SELECT concord.remote_id('orders_out', 'O1'::text)"), 'O1', 'remote_id()');
+
+# ---- a transaction that does not see that the mapping has gone
+sql("CREATE FOREIGN TABLE short (id text OPTIONS (name 'ID', key 'true') NOT NULL) SERVER erp OPTIONS (object 'Orders'); SELECT concord.create_write_mapping('short_out', 'short')");
+my $session = 'psql -XAtq -d "' . $node->connstr('postgres') . '" -c';
+fails("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) > 0 FROM concord.mapping; \n\\! $session \"SELECT concord.drop_mapping('short_out')\"\nINSERT INTO short VALUES ('R1')", '40001', qr/was changed meanwhile/, 'REPEATABLE READ');
+
+# ---- a connector that has no records, only events
+sql("CREATE SERVER hook FOREIGN DATA WRAPPER concord OPTIONS (connector 'webhook', url '" . $erp->url('/hook/') . "');
+	CREATE FOREIGN TABLE notices (id text OPTIONS (key 'true') NOT NULL, what text) SERVER hook OPTIONS (object 'notices', write 'outbox'); SELECT concord.create_write_mapping('notices_out', 'notices')");
+$erp->clear_log;
+sql("INSERT INTO notices VALUES ('n1', 'hello')");
+delivered();
+($post) = grep { $_->{path} =~ /notices/ } $erp->log_entries;
+is($post->{body} . ($post->{headers}{'ce-subject'} // ''), '{"what":"hello"}n1', 'a webhook is told, with the key as subject') or diag(explain($post));
+
+# ---- a database whose encoding is not UTF-8
+sql("CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0");
+$node->safe_psql('latin', "SET client_encoding = 'UTF8'; CREATE EXTENSION pg_concord;
+	CREATE SERVER erp FOREIGN DATA WRAPPER concord OPTIONS (connector 'odata', url '" . $erp->url("$base/") . "', write 'outbox');
+	CREATE FOREIGN TABLE orders (id text OPTIONS (name 'ID', key 'true') NOT NULL, name text OPTIONS (name 'Name')) SERVER erp OPTIONS (object 'Orders', on_missing 'null');
+	SELECT concord.create_write_mapping('latin_out', 'orders')");
+$node->safe_psql('latin', "SET client_encoding = 'UTF8'; INSERT INTO orders VALUES ('L\x{c3}\x{a9}', 'caf\x{c3}\x{a9}')");
+is($node->safe_psql('latin', 'SELECT concord.wait_for_delivery()'), 't', 'LATIN1');
+is(record('Orders', "L\x{e9}")->{Name}, "caf\x{e9}", 'arrives as it is');
+
 # ---- ids that the system gives
 sql(q{INSERT INTO concord.connector (name, protocol, definition) VALUES ('numbered', 'rest', '{"extends": "rest", "remote_id": "assigned", "remote_id_path": "id"}')});
 sql("CREATE SERVER numbered FOREIGN DATA WRAPPER concord OPTIONS (connector 'numbered', url '" . $erp->url('/rest/crm/') . "');
