@@ -419,7 +419,8 @@ snk_message(ConcordSink *sink, const ConcordStreamMessage *m)
 		op = CONCORD_OP_RESYNC;
 	else
 		op = CONCORD_OP_CONTROL;
-	if ((op == CONCORD_OP_CONTROL && strcmp(prefix, CONCORD_MESSAGE_CONTROL) != 0) ||
+	if ((op == CONCORD_OP_CONTROL && strcmp(prefix, CONCORD_MESSAGE_CONTROL) != 0 &&
+		 strcmp(prefix, CONCORD_MESSAGE_APPLY) != 0) ||
 		!concord_message_parse(prefix, sink->txn.xid, m->new_image, m->new_len,
 							   &message))
 	{

@@ -13,28 +13,31 @@
 #include "base/compat.h"
 
 #include "access/xact.h"
+#include "base/json.h"
 #include "catalog/pg_type.h"
 #include "delivery/book.h"
 #include "delivery/linkread.h"
 #include "outbox/insert.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/timestamp.h"
 
 static ConcordBookStatement lkr_link = {
-	"INSERT INTO concord.link_item AS i (mapping, local_key, remote_id, etag, hash, seq, present, fields, assigned, route)"
+	"INSERT INTO concord.link_item AS i (mapping, local_key, remote_id, etag, hash, seq, present, fields, assigned, route, base)"
 	" SELECT DISTINCT ON (v.mapping, v.local_key::pg_catalog.jsonb)"
 	"        v.mapping, v.local_key::pg_catalog.jsonb, v.remote_id, v.etag, v.hash, v.seq, v.present, v.fields, v.assigned,"
-	"        nullif(v.route, 0)"
-	"   FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
-	"     AS v (mapping, local_key, remote_id, etag, hash, seq, present, fields, assigned, route)"
+	"        nullif(v.route, 0), v.base::pg_catalog.jsonb"
+	"   FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
+	"     AS v (mapping, local_key, remote_id, etag, hash, seq, present, fields, assigned, route, base)"
 	"  ORDER BY v.mapping, v.local_key::pg_catalog.jsonb, v.seq DESC"
 	" ON CONFLICT (mapping, local_key) DO UPDATE SET"
 	"    remote_id = excluded.remote_id, etag = excluded.etag,"
 	"    hash = excluded.hash, present = excluded.present, fields = excluded.fields,"
 	"    assigned = excluded.assigned, route = excluded.route,"
+	"    base = CASE WHEN excluded.base IS NULL THEN i.base ELSE coalesce(i.base, '{}') OPERATOR(pg_catalog.||) excluded.base END,"
 	"    seq = greatest(i.seq, excluded.seq), changed_at = pg_catalog.now()",
 	{INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, BYTEAARRAYOID,
-	INT8ARRAYOID, BOOLARRAYOID, BYTEAARRAYOID, BOOLARRAYOID, INT4ARRAYOID}
+	INT8ARRAYOID, BOOLARRAYOID, BYTEAARRAYOID, BOOLARRAYOID, INT4ARRAYOID, TEXTARRAYOID}
 };
 
 /* What was sent last is not known any more. */
@@ -66,6 +69,7 @@ static ConcordBookStatement lkr_child = {
 #define LKR_PARAMETER_FIELDS	7
 #define LKR_PARAMETER_ASSIGNED	8
 #define LKR_PARAMETER_ROUTE		9
+#define LKR_PARAMETER_BASE		10
 
 /* A link as it is to be. */
 typedef struct LkrRow
@@ -78,6 +82,7 @@ typedef struct LkrRow
 	bool		present;
 	bytea	   *fields;			/* NULL: none */
 	int32		route;			/* 0: the mapping's own server */
+	const char *base;			/* of shared fields, as JSON; NULL: as it was */
 } LkrRow;
 
 /* What one transaction writes. */
@@ -126,6 +131,7 @@ lkr_change(ConcordBookRows *rows, const LkrRow *row)
 					 row->fields == NULL);
 	concord_book_put(rows, LKR_PARAMETER_ASSIGNED, lkr_assigned(row), false);
 	concord_book_put(rows, LKR_PARAMETER_ROUTE, Int32GetDatum(row->route), false);
+	concord_book_put_text(rows, LKR_PARAMETER_BASE, row->base);
 	rows->n++;
 }
 
@@ -184,7 +190,9 @@ lkr_new(LkrWriter *writer, const LkrRow *row)
 	slot->tts_isnull[CONCORD_LINK_FIELDS] = row->fields == NULL;
 	values[CONCORD_LINK_ROUTE] = Int32GetDatum(row->route);
 	slot->tts_isnull[CONCORD_LINK_ROUTE] = row->route == 0;
-	slot->tts_isnull[CONCORD_LINK_BASE] = true;
+	slot->tts_isnull[CONCORD_LINK_BASE] = row->base == NULL;
+	values[CONCORD_LINK_BASE] = row->base == NULL ? (Datum) 0 :
+		DirectFunctionCall1(jsonb_in, CStringGetDatum(row->base));
 	slot->tts_isnull[CONCORD_LINK_REMOTE_CHANGED] = true;
 	values[CONCORD_LINK_CHANGED_AT] =
 		TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
@@ -199,6 +207,41 @@ lkr_is_new(const ConcordDelivery *d)
 		d->mapped->old_local_key == NULL;
 }
 
+/*
+ * lkr_base writes what the system has now of shared fields, by which it is known
+ * later which side has changed them; NULL: there is none.
+ */
+static const char *
+lkr_base(const ConcordDelivery *d)
+{
+	const ConcordMapped *m = d->mapped;
+	StringInfoData buf;
+
+	buf.data = NULL;
+	for (int i = 0; i < m->nfields; i++)
+	{
+		const ConcordField *field = list_nth(m->field_defs, i);
+
+		if (!field->shared || field->column == NULL || field->on == CONCORD_ON_CREATE ||
+			(m->skip != NULL && m->skip[i]))
+			continue;
+		if (buf.data == NULL)
+			initStringInfo(&buf);
+		appendStringInfoString(&buf, buf.len == 0 ? "{" : ", ");
+		concord_json_string(&buf, field->name, strlen(field->name));
+		appendStringInfoString(&buf, ": ");
+		/* the text of a value is the column's where nothing is made of it */
+		if (m->fields[i].isnull || field->apply != NULL)
+			appendStringInfoString(&buf, field->apply != NULL ? "false" : "null");
+		else
+			concord_json_string(&buf, m->fields[i].text, m->fields[i].len);
+	}
+	if (buf.data == NULL)
+		return NULL;
+	appendStringInfoChar(&buf, '}');
+	return concord_json_server(buf.data);
+}
+
 /* lkr_put adds a link where it belongs. */
 static void
 lkr_put(LkrWriter *writer, const ConcordDelivery *d, const char *local_key,
@@ -206,7 +249,8 @@ lkr_put(LkrWriter *writer, const ConcordDelivery *d, const char *local_key,
 		bool present, bytea *fields)
 {
 	LkrRow		row = {d, local_key, remote_id, etag, hash, present, fields,
-	d->end == CONCORD_END_DONE ? d->route->id : d->link_route};
+		d->end == CONCORD_END_DONE ? d->route->id : d->link_route,
+	present && d->end == CONCORD_END_DONE ? lkr_base(d) : NULL};
 
 	if (lkr_is_new(d))
 		lkr_new(writer, &row);

@@ -8,10 +8,19 @@
  */
 #include "inbound/apply.h"
 
+#include "base/bookkeeping.h"
+#include "base/settings.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_type.h"
 #include "delivery/log.h"
+#include "inbound/queue.h"
 #include "outbox/insert.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/timestamp.h"
+
+#define LOG_TABLES	4
 
 /* Columns of concord.applied_log_N. */
 enum
@@ -76,4 +85,66 @@ concord_inbound_log_write(ConcordInbound *inbound, InbItem **items, int n)
 		return;
 	concord_insert_flush(&log, NULL);
 	concord_insert_close(&log);
+}
+
+/* log_query runs a statement of ours with the retention in minutes. */
+static uint64
+log_query(const char *sql, int expect)
+{
+	Oid			types[] = {INT4OID};
+	Datum		values[] = {Int32GetDatum(concord_delivery_retention)};
+
+	if (SPI_execute_with_args(sql, 1, types, values, NULL, false, 0) != expect)
+		elog(ERROR, "could not clean what came in");
+	return SPI_processed;
+}
+
+/* log_truncate empties a table of the ring where all in it is too old. */
+static void
+log_truncate(int i)
+{
+	char		name[NAMEDATALEN];
+	Oid			relid;
+
+	if (log_query(psprintf("SELECT FROM concord.applied_log_%d WHERE applied_at >="
+						   " pg_catalog.now() - pg_catalog.make_interval(mins => $1) LIMIT 1", i),
+				  SPI_OK_SELECT) > 0 ||
+		log_query(psprintf("SELECT FROM concord.applied_log_%d WHERE $1 IS NOT NULL LIMIT 1", i),
+				  SPI_OK_SELECT) == 0)
+		return;
+	snprintf(name, sizeof(name), "applied_log_%d", i);
+	relid = get_relname_relid(name, get_namespace_oid("concord", false));
+	if (!OidIsValid(relid) ||
+		!ConditionalLockRelationOid(relid, AccessExclusiveLock))
+		return;
+	if (SPI_execute(psprintf("TRUNCATE concord.%s", name), false, 0) < 0)
+		elog(ERROR, "could not truncate concord.%s", name);
+}
+
+/* What is of nobody's use any more; 90 days for what people have decided. */
+static const char *const log_old[] = {
+	"DELETE FROM concord.inbox_item WHERE state = 'discarded'"
+	" AND changed_at < pg_catalog.now() - pg_catalog.make_interval(mins => $1)",
+	"DELETE FROM concord.conflict_item WHERE state <> 'open'"
+	" AND decided_at < pg_catalog.now() - greatest('90 days'::pg_catalog.interval, pg_catalog.make_interval(mins => $1))",
+	"DELETE FROM concord.inbox_item i WHERE $1 IS NOT NULL"
+	" AND NOT EXISTS (SELECT FROM concord.mapping m WHERE m.id = i.mapping)",
+	"DELETE FROM concord.conflict_item c WHERE $1 IS NOT NULL"
+	" AND NOT EXISTS (SELECT FROM concord.mapping m WHERE m.id = c.mapping)",
+};
+
+/* concord_inbound_retain gives back the space of what is too old. */
+void
+concord_inbound_retain(void)
+{
+	int			current;
+
+	concord_bookkeeping_begin();
+	current = concord_log_table(GetCurrentTimestamp());
+	for (int i = 0; i < LOG_TABLES; i++)
+		if (i != current)
+			log_truncate(i);
+	for (int i = 0; i < lengthof(log_old); i++)
+		(void) log_query(log_old[i], SPI_OK_DELETE);
+	concord_bookkeeping_commit(false);
 }

@@ -17,4 +17,10 @@ extern bool concord_inbound_needed(void);
  */
 extern long concord_inbound_turn(void);
 
+/*
+ * concord_inbound_retain gives back the space of what is too old; called by the
+ * clerk, with no transaction open.
+ */
+extern void concord_inbound_retain(void);
+
 #endif							/* CONCORD_INBOUND_QUEUE_H */

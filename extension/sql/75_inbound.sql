@@ -152,3 +152,11 @@ CREATE FUNCTION concord.resolve(conflict bigint, winner text, value jsonb = NULL
 	AS 'MODULE_PATHNAME', 'concord_resolve' LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION concord.resolve IS
 	'decides a conflict: local, remote, or a value that is neither side''s';
+
+CREATE FUNCTION concord.set_link(name text, key jsonb, remote_id text) RETURNS void
+	AS 'MODULE_PATHNAME', 'concord_set_link' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION concord.set_link IS 'says which record of the system a row is';
+
+CREATE FUNCTION concord.remove_link(name text, key jsonb) RETURNS void
+	AS 'MODULE_PATHNAME', 'concord_remove_link' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION concord.remove_link IS 'says that a row is no record of the system';

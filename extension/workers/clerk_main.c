@@ -90,6 +90,7 @@ concord_clerk_main(Datum main_arg)
 			done &= concord_notes_retain();
 			done &= concord_alert_retain(0);
 			done &= concord_receive_retain();
+			concord_inbound_retain();
 			retained = concord_clock_steady();
 		}
 		concord_worker_wait(CLK_TURN_MS);
