@@ -237,6 +237,8 @@ concord_uses(const ConcordMapping *mapping)
 	ConcordEnvironment environment;
 	List	   *uses;
 
+	if (mapping->written)
+		return NIL;				/* it has no expressions */
 	concord_environment_enter(&environment, mapping->definer,
 							  mapping->search_path);
 	uses = use_all(mapping);
