@@ -70,6 +70,7 @@ static List *
 chl_find(ConcordCompiled *compiled)
 {
 	MemoryContext old;
+	List	   *children = NIL;
 	ListCell   *lc;
 
 	if (compiled->children_known)
@@ -97,8 +98,10 @@ chl_find(ConcordCompiled *compiled)
 			strcmp(child->mapping->options.parent, compiled->mapping->name) == 0)
 			child->compiled = concord_mapping_compile(child->mapping,
 													  compiled->context);
-		compiled->children = lappend(compiled->children, child);
+		children = lappend(children, child);
 	}
+	/* all of them or none: what has raised in between begins anew */
+	compiled->children = children;
 	compiled->children_known = true;
 	MemoryContextSwitchTo(old);
 	return compiled->children;

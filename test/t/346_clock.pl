@@ -64,6 +64,26 @@ ok($node->poll("SELECT coalesce(max(next_try) < now() + '1min', true) FROM conco
 sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'concord courier'");
 delivered_soon('retries by another courier');
 
+# forward by two days: a transaction that waits for a record has not waited for longer (wait_limit is a day)
+my $sales = $erp->url('/odata/v4/sales/');
+sql(qq{CREATE SERVER sales FOREIGN DATA WRAPPER concord OPTIONS (connector 'odata', url '$sales', retry_base '100ms');
+	CREATE TABLE client (id text PRIMARY KEY); CREATE TABLE invoice (id text PRIMARY KEY, client text);
+	SELECT concord.create_mapping('client', 'client', 'sales', 'Clients', '{"Name": "id"}', key => '{"ID": "id"}', options => '{"unit": "transaction"}');
+	SELECT concord.create_mapping('invoice', 'invoice', 'sales', 'Invoices', '{"Client": "remote_id(''client'', client)"}', key => '{"ID": "id"}', options => '{"unit": "transaction"}')});
+$erp->drop_rules;
+sql(q{INSERT INTO invoice VALUES ('i-1', 'c-1')});
+is(sql("SELECT concord.wait_for_delivery('invoice', '3s')"), 'f', 'a transaction waits for a record');
+set_clock(39);
+ok($node->poll_log(qr/the clock was set forward by \d+ s/), 'the clock goes forward');
+is(sql("SELECT concord.wait_for_delivery('invoice', '3s')"), 'f', 'it still waits');
+is(sql('SELECT count(*) FROM concord.dead_letter'), '0', 'and is not given up');
+sql(q{INSERT INTO client VALUES ('c-1')});
+is(sql("SELECT concord.wait_for_delivery('invoice', '20s')"), 't', 'until the record is there');
+is(sql('SELECT count(*) FROM concord.dead_letter'), '0', 'delivered');
+sql(q{SELECT concord.drop_mapping('invoice'), concord.drop_mapping('client'); DROP SERVER sales CASCADE});
+$erp->rule({ path => '/rest/' }, { auth => { issued => '' } });
+set_clock(-9);
+
 # back while the system is down
 $erp->stop;
 sql('UPDATE goods SET n = n + 1');
