@@ -21,7 +21,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "fdw/reader.h"
+#include "fdw/reader_private.h"
 
 #include "base/clock.h"
 #include "common/hashfn.h"
@@ -35,32 +35,6 @@
 #define RDR_SHOWN	200			/* bytes of an answer in a message */
 #define RDR_COMPARED	65536	/* bytes by which pages are told apart */
 #define RDR_DRIVE_US	1000	/* what is under way is looked after so often */
-
-struct ConcordReader
-{
-	const ConcordForeignTable *table;
-	const ConcordReading *reading;
-	ConcordPeer *peer;
-	ConcordReadPaging paging;
-	MemoryContext context;		/* of the reader */
-	MemoryContext list;			/* of what is known of one list */
-	const ConcordQuery *query;
-	ConcordLiveRequest *live;	/* under way, or with the page in it */
-	ConcordLiveRequest *ahead;	/* for the next page, while one is read */
-	bool		eager;
-	bool		was_ahead;		/* live was asked for so */
-	int64		driven;			/* when ahead was looked after */
-	char	   *url;			/* of the page, and then of the next one;
-								 * NULL: there is none */
-	bool		open;			/* live has ended and page is read from */
-	ConcordPage page;
-	int			pages;			/* of all lists, to tell them apart */
-	int64		taken;			/* records of this list */
-	int64		offset;			/* of the next page */
-	int			number;
-	uint64		before;			/* hash of the page before; 0: none */
-	HTAB	   *seen;			/* hashes of addresses */
-};
 
 /* concord_reader_url gives the address of a list. */
 char *
@@ -245,6 +219,9 @@ concord_reader_start(ConcordReader *reader, const ConcordQuery *query)
 	MemoryContextReset(reader->list);
 	reader->query = query;
 	reader->taken = reader->offset = 0;
+	reader->gone = false;
+	reader->told = NULL;
+	memset(&reader->trail, 0, sizeof(reader->trail));
 	reader->before = 0;
 	reader->number = reader->reading->first_page;
 	if (query->limit == 0)
@@ -277,12 +254,18 @@ rdr_headers(ConcordReader *reader, ConcordRequest *request)
 	concord_request_set_header(request, "OData-MaxVersion", "4.01");
 	if (reader->reading->prefer && reader->paging == CONCORD_READ_NEXT &&
 		reader->query != NULL && !reader->query->single)
+	{
+		const char *more = reader->query->prefer;
+
 		concord_request_set_header(request, "Prefer",
-								   psprintf("odata.maxpagesize=%d",
+								   psprintf("odata.maxpagesize=%d%s%s",
 											rdr_size(reader->reading,
 													 reader->table,
 													 reader->query,
-													 reader->taken)));
+													 reader->taken),
+											more != NULL ? "," : "",
+											more != NULL ? more : ""));
+	}
 }
 
 /* rdr_send sends a request for an address. */
@@ -311,7 +294,6 @@ rdr_seen(ConcordReader *reader, HASHACTION action)
 	return found;
 }
 
-static void rdr_close(ConcordReader *reader);
 static void rdr_next_number(ConcordReader *reader, int64 offset);
 
 /* concord_reader_send sends the next request if one is due. */
@@ -320,15 +302,11 @@ concord_reader_send(ConcordReader *reader)
 {
 	/* a page that was read to its end gives way to the next one */
 	if (reader->open && reader->url != NULL && concord_page_ended(&reader->page))
-		rdr_close(reader);
+		concord_reader_close(reader);
 	if (reader->live != NULL || reader->url == NULL)
 		return;
 	if (rdr_seen(reader, HASH_ENTER))
-		ereport(ERROR,
-				(errcode(CONCORD_ERRCODE_MALFORMED),
-				 errmsg("the list of foreign table \"%s\" goes round in circles",
-						reader->table->relname),
-				 errdetail("The address of the next page was read before.")));
+		concord_reader_circles(reader);
 	reader->live = rdr_send(reader, reader->url);
 }
 
@@ -522,6 +500,17 @@ rdr_go_on(ConcordReader *reader)
 	return NULL;
 }
 
+/* rdr_tell keeps what a page tells beside its records. */
+static void
+rdr_tell(ConcordReader *reader)
+{
+	char	   *said = reader->query->tell == NULL ? NULL :
+		rdr_said(reader, reader->query->tell);
+
+	if (said != NULL)
+		reader->told = rdr_follow(reader, said);
+}
+
 /* rdr_repeats refuses a page that is the one before once more. */
 static void
 rdr_repeats(ConcordReader *reader)
@@ -567,6 +556,12 @@ rdr_open(ConcordReader *reader)
 		reader->url = NULL;
 		return;
 	}
+	reader->gone = reader->query->gone_ends && response->status == 410;
+	if (reader->gone)
+	{
+		reader->url = NULL;
+		return;
+	}
 	concord_live_check(reader->live, true);
 	if (!rdr_check(reader))
 	{
@@ -593,6 +588,7 @@ rdr_open(ConcordReader *reader)
 	rdr_repeats(reader);
 	old = MemoryContextSwitchTo(reader->list);
 	next = rdr_go_on(reader);
+	rdr_tell(reader);
 	MemoryContextSwitchTo(old);
 	if (reader->url != NULL)
 		pfree(reader->url);
@@ -613,9 +609,9 @@ rdr_next_number(ConcordReader *reader, int64 offset)
 	MemoryContextSwitchTo(old);
 }
 
-/* rdr_close gives the page back that was read; the next one may be under way. */
-static void
-rdr_close(ConcordReader *reader)
+/* concord_reader_close gives the page back that was read; the next one may be under way. */
+void
+concord_reader_close(ConcordReader *reader)
 {
 	concord_live_free(reader->live);
 	reader->live = reader->ahead;
@@ -659,7 +655,7 @@ concord_reader_next(ConcordReader *reader, ConcordSlice *record, int *page)
 				*page = reader->pages;
 				return true;
 			}
-			rdr_close(reader);
+			concord_reader_close(reader);
 		}
 		if (reader->url == NULL && reader->live == NULL)
 			return false;

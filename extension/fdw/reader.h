@@ -22,6 +22,10 @@ typedef struct ConcordQuery
 	int64		limit;			/* -1: none; at most so many records */
 	int64		skip;			/* of the first ones; 0: none */
 	bool		single;			/* url is that of one record; 404: none */
+	const char *prefer;			/* more of header Prefer; NULL: nothing */
+	const char *tell;			/* a member that some page may have, an
+								 * address: concord_reader_told; NULL: none */
+	bool		gone_ends;		/* 410 ends the list: concord_reader_gone */
 } ConcordQuery;
 
 typedef struct ConcordReader ConcordReader;
@@ -73,6 +77,22 @@ extern int	concord_reader_descriptor(ConcordReader *reader);
 /* concord_reader_count asks how many records there are; -1: it is not known. */
 extern int64 concord_reader_count(ConcordReader *reader,
 								  const ConcordQuery *query);
+
+/* concord_reader_told gives the address that query->tell names; NULL: none. */
+extern const char *concord_reader_told(const ConcordReader *reader);
+
+/* concord_reader_gone: the list has ended with status 410. */
+extern bool concord_reader_gone(const ConcordReader *reader);
+
+/*
+ * concord_reader_page_ended: the record that was given was the last of its
+ * page.  concord_reader_mark gives then what concord_reader_resume goes on
+ * with, in another transaction or process; NULL: there are no more pages.
+ */
+extern bool concord_reader_page_ended(const ConcordReader *reader);
+extern char *concord_reader_mark(ConcordReader *reader);
+extern void concord_reader_resume(ConcordReader *reader,
+								  const ConcordQuery *query, const char *mark);
 
 /* concord_reader_stop ends what is under way. */
 extern void concord_reader_stop(ConcordReader *reader);

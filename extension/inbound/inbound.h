@@ -27,6 +27,7 @@ typedef struct ConcordInboundRecord
 	const char *record;			/* JSON text of an object; may be NULL of a
 								 * deleted one */
 	const char *remote_id;		/* as links have it; NULL: the record tells */
+	const char *local_key;		/* JSON, as links have it, where it is known */
 	const char *etag;
 	TimestampTz remote_changed; /* by the system's clock */
 	TimestampTz read_at;		/* when it was asked for, by ours: what was
@@ -74,6 +75,16 @@ extern ConcordInbound *concord_inbound_open(const ConcordMapping *mapping,
 extern void concord_inbound_apply(ConcordInbound *inbound,
 								  const ConcordInboundRecord *records, int n,
 								  ConcordInboundCounts *counts);
+
+/*
+ * concord_inbound_remote_id gives the id that links know a record by, which is
+ * JSON that was checked; NULL: it tells none.
+ */
+extern char *concord_inbound_remote_id(ConcordInbound *inbound,
+									   const ConcordInboundRecord *record);
+
+/* concord_inbound_assigned: ids are the system's own. */
+extern bool concord_inbound_assigned(const ConcordInbound *inbound);
 
 extern void concord_inbound_close(ConcordInbound *inbound);
 

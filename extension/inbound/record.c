@@ -158,6 +158,18 @@ rec_id(ConcordInbound *inbound, InbItem *item)
 	return nkey == 0 ? NULL : buf.data;
 }
 
+/* concord_inbound_remote_id gives the id that links know a record by. */
+char *
+concord_inbound_remote_id(ConcordInbound *inbound,
+						  const ConcordInboundRecord *record)
+{
+	InbItem		item = {.record = record};
+
+	if (record->record != NULL && record->record[strspn(record->record, " \t\r\n")] == '{')
+		rec_slices(inbound, &item, concord_json_utf8(record->record));
+	return rec_id(inbound, &item);
+}
+
 /* rec_key takes the local key from the record where that tells it. */
 static void
 rec_key(ConcordInbound *inbound, InbItem *item)
@@ -175,6 +187,23 @@ rec_key(ConcordInbound *inbound, InbItem *item)
 			return;
 	}
 	item->keyed = true;
+}
+
+/* rec_known takes the local key that came with the record. */
+static void
+rec_known(ConcordInbound *inbound, InbItem *item)
+{
+	item->local_key = DatumGetJsonbP(DirectFunctionCall1(jsonb_in,
+														 CStringGetDatum(item->record->local_key)));
+	concord_inbound_key_datums(inbound, item->local_key, item->key);
+	item->keyed = true;
+}
+
+/* concord_inbound_assigned: ids are the system's own. */
+bool
+concord_inbound_assigned(const ConcordInbound *inbound)
+{
+	return inbound->assigned;
 }
 
 /* concord_inbound_parse reads a record; raises where it is none of the mapping's. */
@@ -207,7 +236,9 @@ concord_inbound_parse(ConcordInbound *inbound, InbItem *item)
 				 errmsg("there is no record")));
 	item->remote_id = rec_id(inbound, item);
 	rec_key(inbound, item);
-	if (item->keyed)
+	if (!item->keyed && item->record->local_key != NULL)
+		rec_known(inbound, item);
+	else if (item->keyed)
 		item->local_key = concord_inbound_local_key(inbound, item->key);
 	if (item->remote_id == NULL && !item->keyed)
 		ereport(ERROR,

@@ -11,9 +11,13 @@
  */
 #include "workers/worker.h"
 
+#include "inbound/pull.h"
 #include "inbound/queue.h"
 #include "miscadmin.h"
 #include "storage/ipc.h"
+
+/* Pulls are looked for so often. */
+#define APL_PULLS_MS	1000
 
 /* concord_applier_main is the entry point. */
 void
@@ -24,12 +28,14 @@ concord_applier_main(Datum main_arg)
 	for (;;)
 	{
 		long		ms;
+		bool		pulled;
 
 		concord_worker_check();
 		if (!db->applier_wanted)
 			proc_exit(0);
-		ms = concord_inbound_turn();
-		if (ms > 0)
+		pulled = concord_pull_due();
+		ms = Min(concord_inbound_turn(), APL_PULLS_MS);
+		if (ms > 0 && !pulled)
 			concord_worker_wait(ms);
 	}
 }
