@@ -148,12 +148,14 @@ concord_breaker_result(ConcordSystem *system, const ConcordExchange *x,
 	if (x->outcome == CONCORD_OUTCOME_DOWN)
 	{
 		concord_account_down(account, x->error, x->retry_after_ms,
-							 x->status == BREAKER_OVERLOADED, first);
+							 x->status == BREAKER_OVERLOADED, x->status == 0,
+							 first);
 		counts = false;
 	}
 	else if (x->outcome == CONCORD_OUTCOME_THROTTLE)
 	{
-		concord_account_throttled(account, x->retry_after_ms, first);
+		concord_account_throttled(account, CONCORD_USE_COURIER,
+								  x->retry_after_ms, first);
 		counts = false;
 	}
 	else if (x->outcome == CONCORD_OUTCOME_UNKNOWN ||
@@ -164,7 +166,7 @@ concord_breaker_result(ConcordSystem *system, const ConcordExchange *x,
 	else
 	{
 		system->last_answer_at = now;
-		concord_account_answered(account, first);
+		concord_account_answered(account, CONCORD_USE_COURIER, first);
 	}
 	concord_breaker_look(system);
 	return counts;

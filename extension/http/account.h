@@ -142,14 +142,15 @@ extern void concord_account_leave(ConcordAccount *account);
 
 /*
  * account_breaker.c: what became of a request; retry_after_ms -1: not said.
- * first: nothing was told of this answer before.
+ * first: nothing was told of this answer before.  silent: no answer came.
  */
-extern void concord_account_answered(ConcordAccount *account, bool first);
-extern void concord_account_throttled(ConcordAccount *account,
+extern void concord_account_answered(ConcordAccount *account, ConcordUse use,
+									 bool first);
+extern void concord_account_throttled(ConcordAccount *account, ConcordUse use,
 									  int retry_after_ms, bool first);
 extern void concord_account_down(ConcordAccount *account, const char *reason,
 								 int retry_after_ms, bool overloaded,
-								 bool first);
+								 bool silent, bool first);
 
 /*
  * concord_account_failed notes a failure that may be a record's or the

@@ -16,6 +16,12 @@
  * have closes the breaker too: whatever had opened it is over, and a record that
  * makes a system fail cannot keep it from the others, nor be tried for ever.
  *
+ * What a session hears is about the path that its caller has chosen.  A good
+ * answer closes a breaker that silence has opened; one that answers or failing
+ * records have opened is closed by a delivery, unless none has tried for
+ * BREAKER_CAP_MS, and failures in a row stay what they are.  No session has the
+ * others wait for longer than BREAKER_CAP_MS.
+ *
  * A throttled system (429) is not down: it is left alone for as long as it
  * asked, or for a growing delay.  When it comes back, or a 503 was told, half
  * as many requests go at a time, and one more after each round of good answers
@@ -60,7 +66,7 @@ brk_become(ConcordAccountState *s, ConcordBreaker breaker, int64 now)
 /* brk_open opens it for a cooldown that doubles with each failed probe. */
 static void
 brk_open(ConcordAccountState *s, const char *reason, int retry_after_ms,
-		 int64 now)
+		 bool by_answer, int64 now)
 {
 	int64		cooldown = Max(s->limits.breaker_cooldown_ms, 1);
 	int64		cap = Max(BREAKER_CAP_MS, cooldown);
@@ -75,6 +81,7 @@ brk_open(ConcordAccountState *s, const char *reason, int retry_after_ms,
 								 now + retry_after_ms * CONCORD_NS_PER_MS);
 	cooldown = Max(cooldown, retry_after_ms);
 	s->trips++;
+	s->by_answer = by_answer;
 	s->until = now + cooldown * CONCORD_NS_PER_MS;
 	strlcpy(s->reason, reason ? reason : "the system does not answer",
 			sizeof(s->reason));
@@ -126,13 +133,22 @@ brk_begin(ConcordAccountState *s)
 	return pg_atomic_read_u32(&s->version);
 }
 
+/* brk_may_close says whether what was heard may close the breaker. */
+static bool
+brk_may_close(const ConcordAccountState *s, ConcordUse use, int64 now)
+{
+	return use == CONCORD_USE_COURIER || !s->by_answer ||
+		(s->breaker == CONCORD_BREAKER_HALF_OPEN &&
+		 now - s->until > (int64) BREAKER_CAP_MS * CONCORD_NS_PER_MS);
+}
+
 /*
  * concord_account_answered: the system has answered about one record.  first:
  * it is the first that this answer is about; a batch's answer is about many, and
  * counts once for the concurrency.  The same with the other outcomes below.
  */
 void
-concord_account_answered(ConcordAccount *account, bool first)
+concord_account_answered(ConcordAccount *account, ConcordUse use, bool first)
 {
 	ConcordAccountState *s = account->state;
 	int64		now = concord_clock_ns();
@@ -143,18 +159,22 @@ concord_account_answered(ConcordAccount *account, bool first)
 		s->thousandths = Min(s->thousandths + 1000 /
 							 Max(concord_account_allowed(s), BREAKER_ROUND),
 							 ceiling);
-	if (s->failures > 0)
-		brk_changed(s);
-	s->failures = 0;
-	s->throttles = 0;
-	brk_become(s, CONCORD_BREAKER_CLOSED, now);
+	if (use == CONCORD_USE_COURIER)
+	{
+		if (s->failures > 0)
+			brk_changed(s);
+		s->failures = 0;
+		s->throttles = 0;
+	}
+	if (brk_may_close(s, use, now))
+		brk_become(s, CONCORD_BREAKER_CLOSED, now);
 	brk_end(s, version, now);
 }
 
 /* concord_account_throttled: the system asks for time. */
 void
-concord_account_throttled(ConcordAccount *account, int retry_after_ms,
-						  bool first)
+concord_account_throttled(ConcordAccount *account, ConcordUse use,
+						  int retry_after_ms, bool first)
 {
 	ConcordAccountState *s = account->state;
 	double		jitter = pg_prng_double(&pg_global_prng_state);
@@ -168,17 +188,23 @@ concord_account_throttled(ConcordAccount *account, int retry_after_ms,
 		ms = BREAKER_THROTTLE_MS / 2 + (int64)
 			(jitter * Min((int64) BREAKER_THROTTLE_MS << Min(Max(s->throttles - 1, 0), 10),
 						  BREAKER_CAP_MS));
+	if (use == CONCORD_USE_INTERACTIVE)
+		ms = Min(ms, BREAKER_CAP_MS);
 	s->throttled_until = Max(s->throttled_until, now + ms * CONCORD_NS_PER_MS);
 	brk_changed(s);
-	if (s->breaker == CONCORD_BREAKER_HALF_OPEN)
+	if (s->breaker == CONCORD_BREAKER_HALF_OPEN && brk_may_close(s, use, now))
 		brk_become(s, CONCORD_BREAKER_CLOSED, now);
 	brk_end(s, version, now);
 }
 
-/* concord_account_down: the system is down; overloaded: it says it has too much to do. */
+/*
+ * concord_account_down: the system is down; overloaded: it says it has too much
+ * to do; silent: it says nothing.
+ */
 void
 concord_account_down(ConcordAccount *account, const char *reason,
-					 int retry_after_ms, bool overloaded, bool first)
+					 int retry_after_ms, bool overloaded, bool silent,
+					 bool first)
 {
 	ConcordAccountState *s = account->state;
 	int64		now = concord_clock_ns();
@@ -188,7 +214,7 @@ concord_account_down(ConcordAccount *account, const char *reason,
 		brk_halve(s);
 	else if (first)
 		brk_heard(s);
-	brk_open(s, reason, retry_after_ms, now);
+	brk_open(s, reason, retry_after_ms, !silent, now);
 	brk_end(s, version, now);
 }
 
@@ -227,7 +253,7 @@ concord_account_failed(ConcordAccount *account, uint64 record,
 		/* else it was under way when it opened */
 		brk_count(s, record);
 		if (s->failures >= Max(s->limits.breaker_failures, 1))
-			brk_open(s, reason, retry_after_ms, now);
+			brk_open(s, reason, retry_after_ms, true, now);
 		else
 		{
 			brk_become(s, CONCORD_BREAKER_CLOSED, now);

@@ -58,6 +58,8 @@ typedef struct ConcordAccountState
 	AccountWaiter waiters[ACCOUNT_WAITERS];
 
 	ConcordBreaker breaker;
+	bool		by_answer;		/* an answer has opened it, or records that
+								 * failed */
 	int			failures;		/* in a row, of different records */
 	uint64		failed[CONCORD_ACCOUNT_RECORDS];	/* which, the first ones */
 	int			trips;			/* in a row: doubles the cooldown */

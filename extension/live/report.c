@@ -10,7 +10,8 @@
  * libcurl would not take, a time to connect that was too short, a path that
  * fails.  Otherwise whoever may use a server could stop its deliveries with a
  * wrong password, or with a few addresses that answer 500.  No connection
- * opens the breaker; 503 and 429 ask for time.
+ * opens the breaker; 503 and 429 ask for time, a minute at most; a good answer
+ * says little about what deliveries fail at (http/account_breaker.c).
  *
  * Texts from outside are redacted with the role's secrets before they become
  * part of an error.
@@ -93,17 +94,19 @@ rpt_account(ConcordLiveRequest *live)
 	if (response->status == RPT_NOT_MODIFIED)
 	{
 		/* rules are for deliveries, which have no use for it */
-		concord_account_answered(account, true);
+		concord_account_answered(account, CONCORD_USE_INTERACTIVE, true);
 		return;
 	}
 	x = rpt_exchange(live, response);
 	if (response->transfer == CONCORD_TRANSFER_NOT_SENT)
-		concord_account_down(account, x->error, x->retry_after_ms, false, true);
+		concord_account_down(account, x->error, x->retry_after_ms, false, true,
+							 true);
 	else if (x->outcome == CONCORD_OUTCOME_THROTTLE ||
 			 response->status == RPT_OVERLOADED)
-		concord_account_throttled(account, x->retry_after_ms, true);
+		concord_account_throttled(account, CONCORD_USE_INTERACTIVE,
+								  x->retry_after_ms, true);
 	else if (!rpt_path_only(x, response))
-		concord_account_answered(account, true);
+		concord_account_answered(account, CONCORD_USE_INTERACTIVE, true);
 }
 
 /* rpt_failure says which SQLSTATE a request without a whole answer has. */
