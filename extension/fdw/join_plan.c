@@ -142,7 +142,8 @@ jpl_key(JplJoin *join, RestrictInfo *rinfo)
 	bool		left;
 	Expr	   *value;
 
-	if (!rinfo->can_join || !OidIsValid(rinfo->hashjoinoperator) ||
+	if (list_length(join->keys) == INDEX_MAX_KEYS || !rinfo->can_join ||
+		!OidIsValid(rinfo->hashjoinoperator) ||
 		(IS_OUTER_JOIN(join->type) &&
 		 RINFO_IS_PUSHED_DOWN(rinfo, join->joinrel->relids)))
 		return;
