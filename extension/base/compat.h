@@ -318,6 +318,26 @@ typedef struct JsonbInState
 	pushJsonbValue(state, token, value)
 #endif
 
+/* 16 tells indexes of ranges of blocks from others; 19 has options of updates. */
+#if PG_VERSION_NUM < 160000
+#define ConcordUpdateIndexes		bool
+#define concord_update_moved(indexes)	(indexes)
+#else
+#define ConcordUpdateIndexes		TU_UpdateIndexes
+#define concord_update_moved(indexes)	((indexes) == TU_All)
+#endif
+#if PG_VERSION_NUM < 190000
+#define concord_tuple_update(rel, tid, slot, snapshot, failure, mode, indexes) \
+	table_tuple_update(rel, tid, slot, GetCurrentCommandId(true), snapshot, \
+					   InvalidSnapshot, true, failure, mode, indexes)
+#define concord_index_fetch_begin(rel)	table_index_fetch_begin(rel)
+#else
+#define concord_tuple_update(rel, tid, slot, snapshot, failure, mode, indexes) \
+	table_tuple_update(rel, tid, slot, GetCurrentCommandId(true), 0, snapshot, \
+					   InvalidSnapshot, true, failure, mode, indexes)
+#define concord_index_fetch_begin(rel)	table_index_fetch_begin(rel, SO_NONE)
+#endif
+
 /* 16 says why a slot was invalidated, not where. */
 #if PG_VERSION_NUM < 160000
 #define concord_slot_invalidated(data) \

@@ -4,7 +4,7 @@
  *	  The bookkeeping transaction of a turn.
  *
  * All that has ended since the last one goes into one short transaction: log,
- * links, exceptions, and one UPDATE for the positions of all lanes.  It
+ * links, exceptions, and the positions of all lanes that have moved.  It
  * commits asynchronously unless losing it could not be made good (a dead
  * letter, an id that a system has assigned); README.md of this room says why
  * that is safe.  Memory changes after the commit: an ended delivery stands in
@@ -18,6 +18,7 @@
 #include "base/bookkeeping.h"
 #include "catalog/pg_type.h"
 #include "delivery/book.h"
+#include "delivery/lanerow.h"
 #include "delivery/leave.h"
 #include "delivery/log.h"
 #include "delivery/work.h"
@@ -203,13 +204,56 @@ book_dirty(ConcordLane *lane)
 		(lane->dirty || concord_window_cursor(lane) != lane->shown_cursor);
 }
 
-/* book_put_lane adds a lane's position, if the table does not have it. */
-static void
-book_put_lane(ConcordBookRows *rows, ConcordLane *lane)
+/* What the positions of a turn are written with. */
+typedef struct BookLanes
 {
-	if (!book_dirty(lane))
+	ConcordLaneRows direct;
+	ConcordBookRows rows;		/* for the executor; none yet: max is 0 */
+} BookLanes;
+
+/* book_change sets what has changed in a lane's row. */
+static void
+book_change(ConcordLane *lane, Datum *values, bool *nulls, void *arg)
+{
+	static const struct
+	{
+		int			column;
+		size_t		offset;
+	}			counts[] = {
+		{CONCORD_LANE_DELIVERED, offsetof(ConcordLane, delivered)},
+		{CONCORD_LANE_UNCHANGED, offsetof(ConcordLane, unchanged)},
+		{CONCORD_LANE_SKIPPED, offsetof(ConcordLane, skipped)},
+		{CONCORD_LANE_RETRIED, offsetof(ConcordLane, retried)},
+		{CONCORD_LANE_DIED, offsetof(ConcordLane, died)},
+	};
+
+	values[CONCORD_LANE_CURSOR] = Int64GetDatum(lane->shown_cursor);
+	concord_lane_row_done(values, concord_window_done(lane));
+	for (int i = 0; i < lengthof(counts); i++)
+		values[counts[i].column] =
+			Int64GetDatum(DatumGetInt64(values[counts[i].column]) +
+						  *(int64 *) ((char *) lane + counts[i].offset));
+	if (!nulls[CONCORD_LANE_PAST_TO] &&
+		lane->shown_cursor >= DatumGetInt64(values[CONCORD_LANE_PAST_TO]))
+		nulls[CONCORD_LANE_PAST] = true;
+	if (lane->last_done_at != 0)
+	{
+		values[CONCORD_LANE_LAST_DONE_AT] = TimestampTzGetDatum(lane->last_done_at);
+		nulls[CONCORD_LANE_LAST_DONE_AT] = false;
+	}
+	if (lane->last_error == NULL)
 		return;
-	lane->shown_cursor = concord_window_cursor(lane);
+	values[CONCORD_LANE_LAST_ERROR] = CStringGetTextDatum(lane->last_error);
+	values[CONCORD_LANE_LAST_ERROR_AT] = TimestampTzGetDatum(lane->last_error_at);
+	nulls[CONCORD_LANE_LAST_ERROR] = nulls[CONCORD_LANE_LAST_ERROR_AT] = false;
+}
+
+/* book_put_row adds a lane's position to what the executor writes. */
+static void
+book_put_row(ConcordBookRows *rows, const ConcordCourier *courier, ConcordLane *lane)
+{
+	if (rows->max == 0)
+		concord_book_begin(rows, &book_lane, courier->nlanes);
 	concord_book_put(rows, 0, Int32GetDatum(lane->id), false);
 	concord_book_put(rows, 1, Int64GetDatum(lane->shown_cursor), false);
 	concord_book_put_text(rows, 2, concord_window_done(lane));
@@ -225,6 +269,17 @@ book_put_lane(ConcordBookRows *rows, ConcordLane *lane)
 					 lane->last_error == NULL);
 	concord_book_put(rows, 11, Int32GetDatum(lane->share), false);
 	rows->n++;
+}
+
+/* book_put_lane writes a lane's position, if the table does not have it. */
+static void
+book_put_lane(BookLanes *lanes, const ConcordCourier *courier, ConcordLane *lane)
+{
+	if (!book_dirty(lane))
+		return;
+	lane->shown_cursor = concord_window_cursor(lane);
+	if (!concord_lane_row_write(&lanes->direct, lane, book_change, NULL))
+		book_put_row(&lanes->rows, courier, lane);
 	lane->dirty = false;
 	lane->delivered = lane->unchanged = lane->skipped = 0;
 	lane->retried = lane->died = 0;
@@ -238,22 +293,25 @@ book_put_lane(ConcordBookRows *rows, ConcordLane *lane)
 static void
 book_write_lanes(ConcordCourier *courier)
 {
-	ConcordBookRows rows = {0};
+	BookLanes	lanes = {{0}};
 	dlist_iter	iter;
 
-	concord_book_begin(&rows, &book_lane, courier->nlanes);
 	dlist_foreach(iter, &courier->unbooked)
-		book_put_lane(&rows, dlist_container(ConcordLane, unbooked.node, iter.cur));
+		book_put_lane(&lanes, courier,
+					  dlist_container(ConcordLane, unbooked.node, iter.cur));
 	dlist_foreach(iter, &courier->watched)
-		book_put_lane(&rows, dlist_container(ConcordLane, watched.node, iter.cur));
+		book_put_lane(&lanes, courier,
+					  dlist_container(ConcordLane, watched.node, iter.cur));
 	if (courier->sweep)
 	{
 		dlist_foreach(iter, &courier->lanes)
-			book_put_lane(&rows, dlist_container(ConcordLane, node, iter.cur));
+			book_put_lane(&lanes, courier,
+						  dlist_container(ConcordLane, node, iter.cur));
 		courier->swept_at = courier->now;
 	}
 	courier->sweep = false;
-	concord_book_run(&rows);
+	concord_lane_rows_end(&lanes.direct);
+	concord_book_run(&lanes.rows);
 }
 
 /* book_rest lets lanes rest whose last end has been booked. */
@@ -298,11 +356,25 @@ book_count(ConcordCourier *courier)
 	}
 }
 
-/* book_put_sent adds a lane's sent_up_to. */
+/* book_change_sent sets a row's sent_up_to. */
 static void
-book_put_sent(ConcordBookRows *rows, ConcordLane *lane, int64 limit)
+book_change_sent(ConcordLane *lane, Datum *values, bool *nulls, void *arg)
 {
+	values[CONCORD_LANE_SENT_UP_TO] = Int64GetDatum(lane->sent_limit);
+}
+
+/* book_put_sent writes a lane's sent_up_to. */
+static void
+book_put_sent(BookLanes *lanes, const ConcordCourier *courier, ConcordLane *lane,
+			  int64 limit)
+{
+	ConcordBookRows *rows = &lanes->rows;
+
 	lane->sent_limit = limit;
+	if (concord_lane_row_write(&lanes->direct, lane, book_change_sent, NULL))
+		return;
+	if (rows->max == 0)
+		concord_book_begin(rows, &book_sent, courier->nlanes);
 	concord_book_put(rows, 0, Int32GetDatum(lane->id), false);
 	concord_book_put(rows, 1, Int64GetDatum(limit), false);
 	concord_book_put(rows, 2, Int32GetDatum(lane->share), false);
@@ -316,21 +388,21 @@ book_put_sent(ConcordBookRows *rows, ConcordLane *lane, int64 limit)
 void
 concord_book_reserve(ConcordCourier *courier)
 {
-	ConcordBookRows rows = {0};
+	BookLanes	lanes = {{0}};
 	dlist_iter	iter;
 
 	concord_bookkeeping_begin();
-	concord_book_begin(&rows, &book_sent, courier->nlanes);
 	dlist_foreach(iter, &courier->lanes)
 	{
 		ConcordLane *lane = dlist_container(ConcordLane, node, iter.cur);
 
 		if (lane->state == CONCORD_LANE_OPEN &&
 			concord_lane_position(lane) > lane->sent_limit)
-			book_put_sent(&rows, lane,
+			book_put_sent(&lanes, courier, lane,
 						  concord_lane_position(lane) + CONCORD_SENT_AHEAD);
 	}
-	concord_book_run(&rows);
+	concord_lane_rows_end(&lanes.direct);
+	concord_book_run(&lanes.rows);
 	concord_bookkeeping_commit(true);
 }
 
@@ -343,13 +415,12 @@ concord_book_reserve(ConcordCourier *courier)
 void
 concord_book_unreserve(ConcordCourier *courier, ConcordLane *only)
 {
-	ConcordBookRows rows = {0};
+	BookLanes	lanes = {{0}};
 	dlist_iter	iter;
 
 	if (only != NULL && only->sent_limit <= only->sent_max)
 		return;
 	concord_bookkeeping_begin();
-	concord_book_begin(&rows, &book_sent, courier->nlanes);
 	dlist_foreach(iter, &courier->lanes)
 	{
 		ConcordLane *lane = dlist_container(ConcordLane, node, iter.cur);
@@ -357,9 +428,10 @@ concord_book_unreserve(ConcordCourier *courier, ConcordLane *only)
 		if ((only == NULL || only == lane) && lane->sent_limit > lane->sent_max &&
 			(lane->state == CONCORD_LANE_OPEN ||
 			 lane->state == CONCORD_LANE_DRAINING))
-			book_put_sent(&rows, lane, lane->sent_max);
+			book_put_sent(&lanes, courier, lane, lane->sent_max);
 	}
-	concord_book_run(&rows);
+	concord_lane_rows_end(&lanes.direct);
+	concord_book_run(&lanes.rows);
 	concord_bookkeeping_commit(false);
 }
 

@@ -39,6 +39,7 @@
 #include "lib/pairingheap.h"
 #include "mapping/eval.h"
 #include "outbox/read.h"
+#include "storage/itemptr.h"
 #include "utils/hsearch.h"
 
 struct ConcordAuth;
@@ -436,6 +437,7 @@ typedef struct ConcordLane
 
 	/* for the next commit */
 	bool		dirty;
+	ItemPointerData row;		/* where its row may be found; lanerow.c */
 	int64		shown_cursor;
 	int64		delivered;
 	int64		unchanged;
@@ -551,7 +553,7 @@ extern bool concord_window_has_room(const ConcordLane *lane);
 extern void concord_window_take(ConcordCourier *courier, ConcordLane *lane,
 								ConcordBatch *events, const ConcordEvent *event);
 extern int64 concord_window_cursor(ConcordLane *lane);
-extern char *concord_window_done(ConcordLane *lane);
+extern const char *concord_window_done(ConcordLane *lane);
 extern bool concord_lane_finished_before(const ConcordLane *lane, int64 seq);
 extern void concord_fresh_add(ConcordDelivery *d);
 extern void concord_list_remove(ConcordDelivery *d);

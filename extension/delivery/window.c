@@ -297,12 +297,15 @@ win_range(StringInfo buf, int64 from, int64 to)
  * an int8multirange, in the current context.  What an earlier process finished
  * and this one has not come to yet stays in it.
  */
-char *
+const char *
 concord_window_done(ConcordLane *lane)
 {
 	StringInfoData buf;
 	dlist_iter	iter;
 	int64		from = -1;
+
+	if (dlist_is_empty(&lane->window) && lane->nfinished == 0)
+		return "{}";
 
 	initStringInfo(&buf);
 	appendStringInfoChar(&buf, '{');
