@@ -94,7 +94,7 @@ typedef struct ConcordPlace
 /* A counted memory context. */
 typedef struct ConcordBatch
 {
-	MemoryContext context;
+	MemoryContext context;		/* NULL: it is one event, behind this */
 	int			refs;
 } ConcordBatch;
 
@@ -103,9 +103,12 @@ typedef struct ConcordDefinition
 {
 	MemoryContext context;
 	ConcordMapping *mapping;
+	struct ConcordFields *fields;	/* the mapping's; definition.c */
 	ConcordCompiled *compiled;	/* NULL until first needed */
 	int			refs;
 } ConcordDefinition;
+
+typedef struct ConcordFields ConcordFields;
 
 /* A server's options and the credentials of one definer there. */
 typedef struct ConcordAccess
@@ -538,6 +541,9 @@ extern const char *concord_end_name(ConcordEnd end);
 
 /* window.c */
 extern ConcordBatch *concord_batch_create(MemoryContext parent, int n);
+extern ConcordBatch *concord_batch_create_event(ConcordLane *lane,
+												const ConcordEvent *event,
+												ConcordEvent **copy);
 extern ConcordBatch *concord_batch_create_small(MemoryContext parent);
 extern void concord_batch_release(ConcordBatch *batch);
 extern void concord_delivery_share(ConcordDelivery *d, ConcordBatch *batch);
@@ -609,6 +615,9 @@ extern void concord_lane_error(ConcordCourier *courier, ConcordLane *lane,
 extern void concord_lane_fails(ConcordCourier *courier, ConcordLane *lane,
 							   const char *message);
 extern void concord_access_release(ConcordAccess *access);
+
+/* definition.c */
+extern ConcordDefinition *concord_definition_create(const char *name);
 extern void concord_definition_release(ConcordDefinition *definition);
 
 /* start.c */

@@ -43,17 +43,6 @@
 #define LANE_ERROR_MAX		1000
 #define LANE_PATIENCE_US	INT64CONST(500000)	/* with a courier that is away */
 
-/* concord_definition_release drops a reference and, with the last, the memory. */
-void
-concord_definition_release(ConcordDefinition *definition)
-{
-	if (definition == NULL || --definition->refs > 0)
-		return;
-	if (definition->compiled != NULL)
-		concord_mapping_free(definition->compiled);
-	MemoryContextDelete(definition->context);
-}
-
 /* concord_lanes_of gives the lanes that this courier has of a mapping. */
 dlist_head *
 concord_lanes_of(ConcordCourier *courier, int32 id)
@@ -92,7 +81,7 @@ lane_create(ConcordCourier *courier, int32 id, int share)
 {
 	MemoryContext context = AllocSetContextCreate(courier->context,
 												  "concord lane",
-												  ALLOCSET_DEFAULT_SIZES);
+												  ALLOCSET_SMALL_SIZES);
 	ConcordLane *lane = MemoryContextAllocZero(context, sizeof(ConcordLane));
 	ConcordLanes *lanes;
 	bool		found;
@@ -106,7 +95,7 @@ lane_create(ConcordCourier *courier, int32 id, int share)
 	lane->share = share;
 	lane->context = context;
 	lane->memory = AllocSetContextCreate(context, "concord lane's window",
-										 ALLOCSET_DEFAULT_SIZES);
+										 ALLOCSET_START_SMALL_SIZES);
 	dlist_init(&lane->routes);
 	lane->own.lane = lane;
 	dlist_init(&lane->own.ready);
@@ -425,21 +414,12 @@ lane_open(ConcordCourier *courier, ConcordLane *lane)
 		concord_lane_lease_all(courier, lane->id, false);
 }
 
-/* lane_define loads the mapping into a context of the lane's. */
+/* lane_define has a lane go by what its mapping is now. */
 static void
 lane_define(ConcordLane *lane, const char *name)
 {
-	MemoryContext context = AllocSetContextCreate(lane->context,
-												  "concord definition",
-												  ALLOCSET_SMALL_SIZES);
-	ConcordDefinition *definition = MemoryContextAllocZero(context,
-														   sizeof(ConcordDefinition));
+	ConcordDefinition *definition = concord_definition_create(name);
 
-	definition->context = context;
-	definition->refs = 1;
-	concord_bookkeeping_begin();
-	definition->mapping = concord_mapping_by_name(name, context);
-	concord_bookkeeping_commit(false);
 	lane->definition = definition;
 	lane->unit = definition->mapping->options.unit;
 	lane->routed = definition->mapping->options.route != NULL;

@@ -168,6 +168,14 @@ take_batch(ConcordCourier *courier, ConcordLane *lane,
 				case TAKE_OURS:
 					break;
 			}
+		if (batch == NULL && nevents == 1 && mapping->options.depends == NIL &&
+			event->op != CONCORD_OP_RESYNC)
+		{
+			batch = concord_batch_create_event(lane, event, &copy);
+			copy->relation = concord_take_relation(courier, event->relation);
+			concord_window_take(courier, lane, batch, copy);
+			continue;
+		}
 		if (batch == NULL)
 			batch = concord_batch_create(lane->memory, nevents);
 		if (concord_depends_find(mapping, event) != NULL)

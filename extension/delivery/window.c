@@ -53,6 +53,25 @@ concord_batch_create(MemoryContext parent, int n)
 										   ALLOCSET_DEFAULT_SIZES));
 }
 
+/*
+ * concord_batch_create_event makes one that holds a copy of an event and nothing
+ * else: a single piece of memory, of the lane's.
+ */
+ConcordBatch *
+concord_batch_create_event(ConcordLane *lane, const ConcordEvent *event,
+						   ConcordEvent **copy)
+{
+	ConcordBatch *batch = MemoryContextAlloc(lane->memory,
+											 MAXALIGN(sizeof(ConcordBatch)) +
+											 concord_event_size(event));
+
+	batch->context = NULL;
+	batch->refs = 1;
+	*copy = concord_event_copy_to(event, (char *) batch +
+								  MAXALIGN(sizeof(ConcordBatch)));
+	return batch;
+}
+
 /* concord_batch_create_small makes one that does not take much at a time. */
 ConcordBatch *
 concord_batch_create_small(MemoryContext parent)
@@ -80,8 +99,12 @@ concord_delivery_share(ConcordDelivery *d, ConcordBatch *batch)
 void
 concord_batch_release(ConcordBatch *batch)
 {
-	if (batch != NULL && --batch->refs == 0)
+	if (batch == NULL || --batch->refs > 0)
+		return;
+	if (batch->context != NULL)
 		MemoryContextDelete(batch->context);
+	else
+		pfree(batch);
 }
 
 /* concord_delivery_create makes a delivery of an event that batch holds. */

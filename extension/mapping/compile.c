@@ -24,6 +24,7 @@
 #include "mapping/compile.h"
 
 #include "access/relation.h"
+#include "base/json.h"
 #include "catalog/pg_type.h"
 #include "mapping/statement.h"
 #include "nodes/nodeFuncs.h"
@@ -152,7 +153,9 @@ cmp_expression(ConcordCompiled *compiled, const char *what, const char *name,
 	bms_free(names->used);
 	names->used = NULL;
 	names->as_vars = false;
+	MemoryContextSwitchTo(compiled->scratch);
 	node = concord_statement_analyze(names, text);
+	MemoryContextSwitchTo(compiled->work);
 	type = exprType(node);
 	cmp_type_check(expression, type);
 
@@ -176,6 +179,7 @@ cmp_expression(ConcordCompiled *compiled, const char *what, const char *name,
 	cmp_slots(names, expression);
 	expression->of_parent = concord_children_refers(node, compiled->mapping);
 	concord_statement_pop(&scope);
+	MemoryContextReset(compiled->scratch);
 	return expression;
 }
 
@@ -321,18 +325,62 @@ cmp_local_key(ConcordCompiled *compiled)
 	const ConcordMapping *mapping = compiled->mapping;
 	ListCell   *lc;
 
-	compiled->local_attnums = palloc0(sizeof(AttrNumber) *
-									  (list_length(mapping->local_key) + 1));
+	compiled->local = palloc0(sizeof(ConcordLocalPart) *
+							  (list_length(mapping->local_key) + 1));
 	foreach(lc, mapping->local_key)
 	{
-		AttrNumber	attnum = get_attnum(mapping->source, lfirst(lc));
+		const char *name = lfirst(lc);
+		AttrNumber	attnum = get_attnum(mapping->source, name);
+		ConcordLocalPart *part = &compiled->local[compiled->nlocal];
+		StringInfoData buf;
 
 		if (attnum == InvalidAttrNumber)
 			ereport(ERROR,
 					(errcode(ERRCODE_UNDEFINED_COLUMN),
 					 errmsg("key column \"%s\" of table \"%s\" is gone",
-							(char *) lfirst(lc), compiled->names->table)));
-		compiled->local_attnums[compiled->nlocal++] = attnum;
+							name, compiled->names->table)));
+		initStringInfo(&buf);
+		appendStringInfoString(&buf, compiled->nlocal++ == 0 ? "{" : ", ");
+		concord_json_string(&buf, name, strlen(name));
+		appendStringInfoString(&buf, ": ");
+		part->attnum = attnum;
+		part->type = getBaseType(TupleDescAttr(compiled->names->desc,
+											   attnum - 1)->atttypid);
+		part->before = pstrdup(buf.data);
+		part->len = buf.len;
+		pfree(buf.data);
+	}
+}
+
+/* concord_compile_plain says what a plain expression comes to. */
+void
+concord_compile_plain(const ConcordExpression *expression, ConcordPlain *plain)
+{
+	plain->kind = expression->kind;
+	plain->attnum = expression->attnum;
+	plain->type = expression->type;
+	plain->typmod = expression->typmod;
+}
+
+/* cmp_plain notes what the expressions of all sets come to, side by side. */
+static void
+cmp_plain(ConcordCompiled *compiled)
+{
+	ConcordSet *sets[] = {
+		&compiled->filter, &compiled->checks, &compiled->upsert,
+		&compiled->remove, &compiled->keys,
+	};
+	ConcordPlain *plain;
+	int			n = 0;
+
+	for (int i = 0; i < lengthof(sets); i++)
+		n += sets[i]->n;
+	plain = palloc(sizeof(ConcordPlain) * (n + 1));
+	for (int i = 0; i < lengthof(sets); i++)
+	{
+		sets[i]->plain = plain;
+		for (int j = 0; j < sets[i]->n; j++)
+			concord_compile_plain(sets[i]->expressions[j], plain++);
 	}
 }
 
@@ -369,12 +417,16 @@ cmp_build(ConcordCompiled *compiled)
 	compiled->shapes = NIL;
 	compiled->sent = NIL;
 	compiled->sends = false;
+	compiled->shape_relation = NULL;
 	compiled->identity = NULL;
 	compiled->nlocal = 0;
 	/* a message that arrives while we compile invalidates the result */
 	compiled->valid = true;
 
 	old = MemoryContextSwitchTo(compiled->work);
+	compiled->scratch = AllocSetContextCreate(compiled->work,
+											  "concord mapping parser",
+											  ALLOCSET_DEFAULT_SIZES);
 	compiled->names = concord_names_create(mapping->source, compiled->work);
 	if (OidIsValid(mapping->source))
 	{
@@ -383,6 +435,9 @@ cmp_build(ConcordCompiled *compiled)
 		cmp_local_key(compiled);
 	}
 	cmp_sets(compiled);
+	cmp_plain(compiled);
+	MemoryContextDelete(compiled->scratch);
+	compiled->scratch = NULL;
 	compiled->row_desc = concord_statement_desc(compiled->names);
 	compiled->plain = concord_transaction_is_plain(compiled);
 	compiled->built = true;
@@ -425,7 +480,7 @@ ConcordCompiled *
 concord_mapping_compile(const ConcordMapping *mapping, MemoryContext context)
 {
 	MemoryContext own = AllocSetContextCreate(context, "concord mapping",
-											  ALLOCSET_DEFAULT_SIZES);
+											  ALLOCSET_SMALL_SIZES);
 	ConcordCompiled *compiled;
 	MemoryContextCallback *callback;
 	ConcordEnvironment environment;
@@ -440,7 +495,7 @@ concord_mapping_compile(const ConcordMapping *mapping, MemoryContext context)
 	compiled->mapping = mapping;
 	compiled->context = own;
 	compiled->work = AllocSetContextCreate(own, "concord mapping version",
-										   ALLOCSET_DEFAULT_SIZES);
+										   ALLOCSET_SMALL_SIZES);
 	callback = MemoryContextAllocZero(own, sizeof(MemoryContextCallback));
 	callback->func = cmp_release;
 	callback->arg = compiled;

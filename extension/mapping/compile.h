@@ -137,14 +137,36 @@ typedef struct ConcordExpression
 	bool		of_parent;		/* it asks for the id of the parent's record */
 } ConcordExpression;
 
+/*
+ * What a plain expression comes to.  All those of a mapping lie together: with
+ * a thousand mappings the time goes into fetching what the next one needs.
+ */
+typedef struct ConcordPlain
+{
+	ConcordExpressionKind kind;
+	AttrNumber	attnum;
+	Oid			type;
+	int32		typmod;
+} ConcordPlain;
+
 /* Expressions that are evaluated together, by one statement. */
 typedef struct ConcordSet
 {
 	int			n;
 	int			nsql;
+	ConcordPlain *plain;		/* [n] */
 	ConcordExpression **expressions;
 	SPIPlanPtr	plan;			/* NULL until it is needed */
 } ConcordSet;
+
+/* A member of the local key. */
+typedef struct ConcordLocalPart
+{
+	AttrNumber	attnum;
+	int			len;
+	Oid			type;			/* base type */
+	const char *before;			/* what stands before its value */
+} ConcordLocalPart;
 
 /* Where the attnums of one stored definition are found in its images. */
 typedef struct ConcordShape
@@ -160,10 +182,16 @@ struct ConcordCompiled
 	const ConcordMapping *mapping;
 	MemoryContext context;		/* what outlives a recompilation */
 	MemoryContext work;			/* what does not; holds all below */
+	MemoryContext scratch;		/* of the parser, while it is compiled */
 	dlist_node	node;			/* in the list of the invalidation callback */
 	bool		valid;			/* cleared by the invalidation callback */
 	bool		built;			/* all below is there */
 	bool		plain;			/* runs no SQL and reads nothing but events */
+
+	/* the shape that was asked for last, and of what; NULL: none */
+	const ConcordRelation *shape_relation;
+	int32		shape_id;
+	const ConcordShape *shape;
 
 	ConcordNames *names;
 	TupleDesc	row_desc;		/* of the statements' relation */
@@ -174,7 +202,7 @@ struct ConcordCompiled
 	bool		identity_full;
 
 	int			nlocal;
-	AttrNumber *local_attnums;	/* of the local key, in its order */
+	ConcordLocalPart *local;	/* of the local key, in its order */
 
 	ConcordSet	filter;			/* one expression or none */
 	ConcordSet	checks;
@@ -203,6 +231,10 @@ struct ConcordCompiled
  * Needs SPI, a snapshot and the mapping's environment.
  */
 extern void concord_compile_refresh(ConcordCompiled *compiled);
+
+/* concord_compile_plain says what a plain expression comes to. */
+extern void concord_compile_plain(const ConcordExpression *expression,
+								  ConcordPlain *plain);
 
 /* concord_compile_prepare makes set->plan; the same needs. */
 extern void concord_compile_prepare(ConcordCompiled *compiled, ConcordSet *set);
@@ -250,6 +282,13 @@ extern bool concord_rows_present(ConcordCompiled *compiled, ConcordRow *row);
 /* concord_rows_fill writes the slots of one row. */
 extern void concord_rows_fill(ConcordCompiled *compiled, ConcordRow *row,
 							  Datum *values, bool *nulls);
+
+/*
+ * concord_rows_peek gives a column's value where its text stands in the image,
+ * not terminated; false where it has to be made: concord_rows_text does.
+ */
+extern bool concord_rows_peek(ConcordCompiled *compiled, ConcordRow *row,
+							  AttrNumber attnum, ConcordValue *value);
 
 /* concord_rows_text writes a column's value as a mapped value. */
 extern void concord_rows_text(ConcordCompiled *compiled, ConcordRow *row,

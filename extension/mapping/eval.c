@@ -75,6 +75,7 @@ typedef struct EvalBatch
 	ConcordResult *results;		/* scratch: [nitems] */
 	EvalItem  **chosen;			/* scratch: [nitems] */
 	int			nchosen;
+	MemoryContext scratch;		/* for as long as the batch is evaluated */
 } EvalBatch;
 
 /* ev_settle ends an event's way. */
@@ -131,13 +132,15 @@ ev_run(EvalBatch *batch, ConcordSet *set)
 
 /* ev_decode splits an image. */
 static ConcordImageValue *
-ev_decode(const ConcordRelation *relation, const char *image, uint32 len)
+ev_decode(EvalBatch *batch, const ConcordRelation *relation, const char *image,
+		  uint32 len)
 {
 	ConcordImageValue *values;
 
 	if (image == NULL)
 		return NULL;
-	values = palloc(sizeof(ConcordImageValue) * Max(relation->ncolumns, 1));
+	values = MemoryContextAlloc(batch->scratch, sizeof(ConcordImageValue) *
+								Max(relation->ncolumns, 1));
 	concord_image_decode(relation, image, len, values);
 	return values;
 }
@@ -196,8 +199,8 @@ ev_prepare(EvalBatch *batch, EvalItem *item)
 
 	item->row.shape = concord_rows_shape(batch->compiled, event->relation);
 	item->before.shape = item->row.shape;
-	old = ev_decode(event->relation, event->old_image, event->old_len);
-	new = ev_decode(event->relation, event->new_image, event->new_len);
+	old = ev_decode(batch, event->relation, event->old_image, event->old_len);
+	new = ev_decode(batch, event->relation, event->new_image, event->new_len);
 	item->before_key_only = (event->flags & CONCORD_ROW_OLD_IS_KEY) != 0;
 	item->row.old = old;
 	item->before.values = item->before.old = old;
@@ -608,30 +611,30 @@ static char *
 ev_local_key(EvalBatch *batch, ConcordRow *row)
 {
 	ConcordCompiled *compiled = batch->compiled;
+	MemoryContext old = MemoryContextSwitchTo(batch->scratch);
 	StringInfoData buf;
+	char	   *key;
 
 	initStringInfo(&buf);
 	for (int i = 0; i < compiled->nlocal; i++)
 	{
-		AttrNumber	attnum = compiled->local_attnums[i];
-		const char *name = list_nth(batch->mapping->local_key, i);
-		ConcordImageValue value = concord_rows_value(compiled, row, attnum);
-
+		const ConcordLocalPart *part = &compiled->local[i];
+		ConcordImageValue value = concord_rows_value(compiled, row, part->attnum);
 		char	   *text;
 
 		if (!concord_image_has_value(&value))
+		{
+			MemoryContextSwitchTo(old);
 			return NULL;
+		}
 		text = concord_image_text(&value);
-		appendStringInfoString(&buf, i == 0 ? "{" : ", ");
-		concord_json_string(&buf, name, strlen(name));
-		appendStringInfoString(&buf, ": ");
-		concord_json_key(&buf,
-						 getBaseType(TupleDescAttr(compiled->names->desc,
-												   attnum - 1)->atttypid),
-						 text, strlen(text));
+		appendBinaryStringInfo(&buf, part->before, part->len);
+		concord_json_key(&buf, part->type, text, strlen(text));
 	}
 	appendStringInfoChar(&buf, '}');
-	return concord_json_server(buf.data);
+	key = concord_json_server(buf.data);
+	MemoryContextSwitchTo(old);
+	return pstrdup(key);
 }
 
 /*
@@ -726,9 +729,12 @@ static void
 ev_open(EvalBatch *batch, const ConcordEvent *const *events,
 		ConcordMapped *mapped)
 {
+	MemoryContext old = MemoryContextSwitchTo(batch->scratch);
+
 	batch->items = palloc0(sizeof(EvalItem) * Max(batch->nitems, 1));
 	batch->results = palloc(sizeof(ConcordResult) * Max(batch->nitems, 1));
 	batch->chosen = palloc(sizeof(EvalItem *) * Max(batch->nitems, 1));
+	MemoryContextSwitchTo(old);
 	for (int i = 0; i < batch->nitems; i++)
 	{
 		batch->items[i].event = events[i];
@@ -747,6 +753,9 @@ concord_mapping_evaluate_here(ConcordCompiled *compiled,
 	EvalBatch	batch = {compiled, compiled->mapping};
 	bool		outer = concord_mapping_evaluating;
 
+	batch.scratch = AllocSetContextCreate(CurrentMemoryContext,
+										  "concord evaluation",
+										  ALLOCSET_DEFAULT_SIZES);
 	concord_mapping_evaluating = true;
 	PG_TRY();
 	{
@@ -758,6 +767,7 @@ concord_mapping_evaluate_here(ConcordCompiled *compiled,
 	PG_FINALLY();
 	{
 		concord_mapping_evaluating = outer;
+		MemoryContextDelete(batch.scratch);
 	}
 	PG_END_TRY();
 	return mapped;

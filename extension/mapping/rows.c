@@ -37,11 +37,18 @@ concord_rows_shape(ConcordCompiled *compiled, const ConcordRelation *relation)
 	MemoryContext old;
 	ListCell   *lc;
 
+	if (compiled->shape_relation == relation && compiled->shape_id == relation->id)
+		return compiled->shape;
+	compiled->shape_relation = NULL;
 	foreach(lc, compiled->shapes)
 	{
 		shape = lfirst(lc);
-		if (shape->relation == relation && shape->id == relation->id)
-			return shape;
+		if (shape->relation != relation || shape->id != relation->id)
+			continue;
+		compiled->shape = shape;
+		compiled->shape_relation = relation;
+		compiled->shape_id = relation->id;
+		return shape;
 	}
 
 	old = MemoryContextSwitchTo(compiled->work);
@@ -99,7 +106,7 @@ row_reread_plan(ConcordCompiled *compiled)
 	for (int i = 0; i < compiled->nlocal; i++)
 	{
 		Form_pg_attribute att = TupleDescAttr(names->desc,
-											  compiled->local_attnums[i] - 1);
+											  compiled->local[i].attnum - 1);
 
 		types[i] = att->atttypid;
 		appendStringInfo(&buf, "%s %s = $%d", i == 0 ? " WHERE" : " AND",
@@ -146,11 +153,11 @@ row_reread(ConcordCompiled *compiled, ConcordRow *row)
 	row->looked = true;
 	for (int i = 0; i < compiled->nlocal; i++)
 	{
-		int			index = row->shape->index[compiled->local_attnums[i]];
+		int			index = row->shape->index[compiled->local[i].attnum];
 
 		if (index < 0 || !concord_image_has_value(&row->values[index]))
 			return;
-		keys[i] = row_input(compiled, compiled->local_attnums[i],
+		keys[i] = row_input(compiled, compiled->local[i].attnum,
 							&row->values[index]);
 	}
 	if (compiled->reread == NULL)
@@ -374,6 +381,27 @@ concord_rows_fill(ConcordCompiled *compiled, ConcordRow *row, Datum *values,
 				break;
 		}
 	}
+}
+
+/* concord_rows_peek gives a column's value where its text stands in the image. */
+bool
+concord_rows_peek(ConcordCompiled *compiled, ConcordRow *row,
+				  AttrNumber attnum, ConcordValue *value)
+{
+	int			index = row->shape->index[attnum];
+	const ConcordImageValue *image;
+
+	if (!row->shape->same || index < 0)
+		return false;
+	image = &row->values[index];
+	value->isnull = image->kind == CONCORD_IMAGE_NULL;
+	if (value->isnull)
+		return true;
+	if (image->kind != CONCORD_IMAGE_TEXT)
+		return false;
+	value->text = unconstify(char *, image->text);
+	value->len = image->len;
+	return true;
 }
 
 /* concord_rows_text writes a column's value as a mapped value. */

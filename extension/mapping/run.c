@@ -32,6 +32,8 @@
 /* The longest that a set may take: a worker has no statement_timeout. */
 #define RUN_TIME_LIMIT_MS	30000
 
+#define RUN_TEXTS			64	/* of a row, copied together */
+
 /* concord_run_describe names an expression. */
 char *
 concord_run_describe(const ConcordExpression *expression)
@@ -40,30 +42,53 @@ concord_run_describe(const ConcordExpression *expression)
 		psprintf("%s \"%s\"", expression->what, expression->name);
 }
 
-/* run_plain writes what needs no SQL. */
+/*
+ * run_plain writes what needs no SQL.  Texts that stand in the image are copied
+ * into one piece of memory.
+ */
 static void
 run_plain(ConcordCompiled *compiled, const ConcordSet *set,
 		  ConcordResult *result)
 {
+	const char *image[RUN_TEXTS];	/* which of the values are still there */
+	Size		size = 0;
+	char	   *text;
+
 	for (int i = 0; i < set->n; i++)
 	{
-		const ConcordExpression *expression = set->expressions[i];
+		const ConcordPlain *plain = &set->plain[i];
+		ConcordValue *value = &result->values[i];
+		bool		there = false;
+
+		if (plain->kind == CONCORD_EXPRESSION_CONSTANT)
+			*value = set->expressions[i]->constant;
+		else if (plain->kind == CONCORD_EXPRESSION_COLUMN)
+		{
+			value->typid = plain->type;
+			value->typmod = plain->typmod;
+			there = i < RUN_TEXTS &&
+				concord_rows_peek(compiled, result->row, plain->attnum, value);
+			if (!there)
+				concord_rows_text(compiled, result->row, plain->attnum, value);
+			else if (!value->isnull)
+				size += value->len + 1;
+		}
+		if (i < RUN_TEXTS)
+			image[i] = there && !value->isnull ? value->text : NULL;
+	}
+	if (size == 0)
+		return;
+	text = palloc(size);
+	for (int i = 0; i < Min(set->n, RUN_TEXTS); i++)
+	{
 		ConcordValue *value = &result->values[i];
 
-		switch (expression->kind)
-		{
-			case CONCORD_EXPRESSION_CONSTANT:
-				*value = expression->constant;
-				break;
-			case CONCORD_EXPRESSION_COLUMN:
-				value->typid = expression->type;
-				value->typmod = expression->typmod;
-				concord_rows_text(compiled, result->row, expression->attnum,
-								  value);
-				break;
-			case CONCORD_EXPRESSION_SQL:
-				break;
-		}
+		if (image[i] == NULL)
+			continue;
+		memcpy(text, image[i], value->len);
+		text[value->len] = '\0';
+		value->text = text;
+		text += value->len + 1;
 	}
 }
 
@@ -224,6 +249,8 @@ run_one_expression(ConcordSet *set, ConcordExpression **expression)
 {
 	memset(set, 0, sizeof(*set));
 	set->n = 1;
+	set->plain = palloc(sizeof(ConcordPlain));
+	concord_compile_plain(*expression, set->plain);
 	set->nsql = (*expression)->kind == CONCORD_EXPRESSION_SQL ? 1 : 0;
 	set->expressions = expression;
 }

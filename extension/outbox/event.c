@@ -147,15 +147,6 @@ concord_event_uuid(int32 epoch, XLogRecPtr lsn, uint32 ordinal, pg_uuid_t *id)
 	memcpy(id->data + sizeof(first), &second, sizeof(second));
 }
 
-static char *
-evt_copy_bytes(const char *bytes, uint32 len)
-{
-	char	   *copy = palloc(Max(len, 1));
-
-	memcpy(copy, bytes, len);
-	return copy;
-}
-
 /* concord_event_derive_id makes an id of another. */
 void
 concord_event_derive_id(const pg_uuid_t *of, const char *what, Size len,
@@ -176,28 +167,58 @@ concord_event_derive_id(const pg_uuid_t *of, const char *what, Size len,
 	id->data[8] = (id->data[8] & 0x3F) | 0x80;	/* variant */
 }
 
+/* evt_text_size is what a text takes in a copy. */
+static Size
+evt_text_size(const char *text)
+{
+	return text != NULL ? strlen(text) + 1 : 0;
+}
+
+/* concord_event_size is what a copy takes. */
+Size
+concord_event_size(const ConcordEvent *event)
+{
+	return sizeof(ConcordEvent) + event->old_len + event->new_len +
+		evt_text_size(event->topic) + evt_text_size(event->key) +
+		evt_text_size(event->payload) + evt_text_size(event->headers);
+}
+
+/* evt_copy copies bytes to *room and gives where they are now. */
+static const char *
+evt_copy(char **room, const char *bytes, Size len)
+{
+	char	   *copy = *room;
+
+	if (bytes == NULL)
+		return NULL;
+	memcpy(copy, bytes, len);
+	*room += len;
+	return copy;
+}
+
+/* concord_event_copy_to copies an event to where there is room for it. */
+ConcordEvent *
+concord_event_copy_to(const ConcordEvent *event, void *room)
+{
+	ConcordEvent *copy = room;
+	char	   *rest = (char *) (copy + 1);
+
+	*copy = *event;
+	copy->old_image = evt_copy(&rest, event->old_image, event->old_len);
+	copy->new_image = evt_copy(&rest, event->new_image, event->new_len);
+	copy->topic = evt_copy(&rest, event->topic, evt_text_size(event->topic));
+	copy->key = evt_copy(&rest, event->key, evt_text_size(event->key));
+	copy->payload = evt_copy(&rest, event->payload, evt_text_size(event->payload));
+	copy->headers = evt_copy(&rest, event->headers, evt_text_size(event->headers));
+	return copy;
+}
+
 /* concord_event_copy copies an event with all it points to but the relation. */
 ConcordEvent *
 concord_event_copy(const ConcordEvent *event, MemoryContext context)
 {
-	MemoryContext old = MemoryContextSwitchTo(context);
-	ConcordEvent *copy = palloc(sizeof(ConcordEvent));
-
-	*copy = *event;
-	if (event->old_image)
-		copy->old_image = evt_copy_bytes(event->old_image, event->old_len);
-	if (event->new_image)
-		copy->new_image = evt_copy_bytes(event->new_image, event->new_len);
-	if (event->topic)
-		copy->topic = pstrdup(event->topic);
-	if (event->key)
-		copy->key = pstrdup(event->key);
-	if (event->payload)
-		copy->payload = pstrdup(event->payload);
-	if (event->headers)
-		copy->headers = pstrdup(event->headers);
-	MemoryContextSwitchTo(old);
-	return copy;
+	return concord_event_copy_to(event,
+								 MemoryContextAlloc(context, concord_event_size(event)));
 }
 
 /*

@@ -131,6 +131,13 @@ extern void concord_event_uuid(int32 epoch, XLogRecPtr lsn, uint32 ordinal,
 extern void concord_event_derive_id(const pg_uuid_t *of, const char *what,
 									Size len, pg_uuid_t *id);
 
+/*
+ * concord_event_copy_to copies an event to room, which has concord_event_size()
+ * bytes and is aligned for one.
+ */
+extern Size concord_event_size(const ConcordEvent *event);
+extern ConcordEvent *concord_event_copy_to(const ConcordEvent *event, void *room);
+
 /* concord_event_copy copies an event with all it points to but the relation. */
 extern ConcordEvent *concord_event_copy(const ConcordEvent *event,
 										MemoryContext context);
