@@ -94,7 +94,7 @@ typedef struct ConcordPlace
 /* A counted memory context. */
 typedef struct ConcordBatch
 {
-	MemoryContext context;		/* NULL: it is one event, behind this */
+	MemoryContext context;		/* NULL: what it holds is behind this */
 	int			refs;
 } ConcordBatch;
 
@@ -544,6 +544,9 @@ extern ConcordBatch *concord_batch_create(MemoryContext parent, int n);
 extern ConcordBatch *concord_batch_create_event(ConcordLane *lane,
 												const ConcordEvent *event,
 												ConcordEvent **copy);
+extern ConcordBatch *concord_batch_create_mapped(ConcordLane *lane,
+												 const ConcordMapped *mapped,
+												 ConcordMapped **copy);
 extern ConcordBatch *concord_batch_create_small(MemoryContext parent);
 extern void concord_batch_release(ConcordBatch *batch);
 extern void concord_delivery_share(ConcordDelivery *d, ConcordBatch *batch);

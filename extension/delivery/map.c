@@ -365,7 +365,7 @@ typedef struct MapLane
 	ConcordLane *lane;
 	int			n;
 	ConcordDelivery **deliveries;
-	ConcordBatch *values;
+	ConcordBatch *values;		/* NULL: not made yet */
 	bool		done;
 } MapLane;
 
@@ -421,17 +421,22 @@ map_together(ConcordCourier *courier, MapLane *lanes, int nlanes)
 {
 	ConcordEvaluation evaluations[MAP_TOGETHER];
 	MemoryContext caller = CurrentMemoryContext;
+	MemoryContext scratch;
 	volatile bool failed = false;
 
 	if (nlanes == 0)
 		return;
+	scratch = AllocSetContextCreate(courier->turn, "concord mapped together",
+									ALLOCSET_DEFAULT_SIZES);
 	for (int i = 0; i < nlanes; i++)
 	{
-		lanes[i].values = concord_batch_create(lanes[i].lane->memory, lanes[i].n);
+		/* of one event it is copied, which takes less than a context */
+		lanes[i].values = lanes[i].n == 1 ? NULL :
+			concord_batch_create(lanes[i].lane->memory, lanes[i].n);
 		evaluations[i].compiled = lanes[i].lane->definition->compiled;
 		evaluations[i].events = map_events(courier, lanes[i].deliveries, lanes[i].n);
 		evaluations[i].nevents = lanes[i].n;
-		evaluations[i].context = lanes[i].values->context;
+		evaluations[i].context = lanes[i].values ? lanes[i].values->context : scratch;
 		evaluations[i].mapped = NULL;
 	}
 	PG_TRY();
@@ -449,6 +454,10 @@ map_together(ConcordCourier *courier, MapLane *lanes, int nlanes)
 	for (int i = 0; i < nlanes; i++)
 	{
 		lanes[i].done = !failed && evaluations[i].mapped != NULL;
+		if (lanes[i].done && lanes[i].values == NULL)
+			lanes[i].values = concord_batch_create_mapped(lanes[i].lane,
+														  evaluations[i].mapped,
+														  &evaluations[i].mapped);
 		if (lanes[i].done)
 			map_results(courier, lanes[i].lane, lanes[i].deliveries, lanes[i].n,
 						evaluations[i].mapped, lanes[i].values);
@@ -456,6 +465,7 @@ map_together(ConcordCourier *courier, MapLane *lanes, int nlanes)
 		if (lanes[i].done)
 			map_place(courier, &lanes[i]);
 	}
+	MemoryContextDelete(scratch);
 	for (int i = 0; i < nlanes; i++)
 		if (!lanes[i].done)
 			map_lane(courier, &lanes[i]);

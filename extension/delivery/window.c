@@ -72,6 +72,26 @@ concord_batch_create_event(ConcordLane *lane, const ConcordEvent *event,
 	return batch;
 }
 
+/*
+ * concord_batch_create_mapped makes one of what a plain event was mapped to, in
+ * the same way.
+ */
+ConcordBatch *
+concord_batch_create_mapped(ConcordLane *lane, const ConcordMapped *mapped,
+							ConcordMapped **copy)
+{
+	int			nkeys = list_length(lane->definition->mapping->key);
+	ConcordBatch *batch = MemoryContextAlloc(lane->memory,
+											 MAXALIGN(sizeof(ConcordBatch)) +
+											 concord_mapped_size(mapped, nkeys));
+
+	batch->context = NULL;
+	batch->refs = 1;
+	*copy = concord_mapped_copy_to(mapped, nkeys, (char *) batch +
+								   MAXALIGN(sizeof(ConcordBatch)));
+	return batch;
+}
+
 /* concord_batch_create_small makes one that does not take much at a time. */
 ConcordBatch *
 concord_batch_create_small(MemoryContext parent)

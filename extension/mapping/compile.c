@@ -285,6 +285,8 @@ cmp_identity(ConcordCompiled *compiled)
 	Bitmapset  *columns;
 	int			member = -1;
 
+	compiled->replica_identity = rel->rd_rel->relreplident;
+	compiled->identity_index = RelationGetReplicaIndex(rel);
 	compiled->identity_full =
 		rel->rd_rel->relreplident == REPLICA_IDENTITY_FULL;
 	columns = RelationGetIndexAttrBitmap(rel, INDEX_ATTR_BITMAP_IDENTITY_KEY);
@@ -444,13 +446,38 @@ cmp_build(ConcordCompiled *compiled)
 	MemoryContextSwitchTo(old);
 }
 
+/*
+ * cmp_holds: the table is still what all was made of.  Mostly it is: every
+ * VACUUM and ANALYZE says that something may have changed.
+ */
+static bool
+cmp_holds(ConcordCompiled *compiled)
+{
+	Relation	rel;
+	bool		holds;
+
+	if (!compiled->built || !OidIsValid(compiled->mapping->source))
+		return false;
+	/* a message that arrives from here on counts again */
+	compiled->valid = true;
+	rel = try_relation_open(compiled->mapping->source, AccessShareLock);
+	if (rel == NULL)
+		return false;
+	holds = concord_names_hold(compiled->names, rel) &&
+		rel->rd_rel->relreplident == compiled->replica_identity &&
+		RelationGetReplicaIndex(rel) == compiled->identity_index;
+	relation_close(rel, NoLock);
+	return holds;
+}
+
 /* concord_compile_refresh compiles again where that is needed. */
 void
 concord_compile_refresh(ConcordCompiled *compiled)
 {
 	for (int tries = 0;
 		 (!compiled->valid || !compiled->built) && tries < 10; tries++)
-		cmp_build(compiled);
+		if (!cmp_holds(compiled))
+			cmp_build(compiled);
 }
 
 /* concord_compile_prepare makes a set's statement. */

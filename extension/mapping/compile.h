@@ -16,6 +16,7 @@
 #include "lib/ilist.h"
 #include "nodes/bitmapset.h"
 #include "parser/parse_node.h"
+#include "utils/relcache.h"
 
 /*
  * What remote_id() raises while a mapping is evaluated and the link is not
@@ -78,6 +79,9 @@ typedef struct ConcordNames
 } ConcordNames;
 
 extern ConcordNames *concord_names_create(Oid relid, MemoryContext context);
+
+/* concord_names_hold: a table still has these names, and columns. */
+extern bool concord_names_hold(const ConcordNames *names, Relation rel);
 
 /* concord_names_setup is a ParserSetupHook; arg is a ConcordNames. */
 extern void concord_names_setup(ParseState *pstate, void *arg);
@@ -198,6 +202,8 @@ struct ConcordCompiled
 	FmgrInfo   *input;			/* [attnum] of the table's columns */
 	Oid		   *ioparam;
 	FmgrInfo   *output;			/* [attnum] */
+	char		replica_identity;	/* as the table says */
+	Oid			identity_index; /* that of it; InvalidOid: none */
 	Bitmapset  *identity;		/* attnums that every old image has */
 	bool		identity_full;
 

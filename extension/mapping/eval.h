@@ -132,6 +132,15 @@ typedef struct ConcordMapped
 	char	   *error;			/* message, without values of other rows */
 } ConcordMapped;
 
+/*
+ * concord_mapped_copy_to copies what a plain event was mapped to, with all it
+ * points to but field_defs, to room: concord_mapped_size() bytes, aligned as by
+ * palloc.  nkeys is how many parts the mapping's key has.  mapped.c
+ */
+extern Size concord_mapped_size(const ConcordMapped *m, int nkeys);
+extern ConcordMapped *concord_mapped_copy_to(const ConcordMapped *m, int nkeys,
+											 void *room);
+
 /* The rows that go along in a field. */
 typedef struct ConcordChildren
 {

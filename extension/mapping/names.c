@@ -75,6 +75,33 @@ concord_names_create(Oid relid, MemoryContext context)
 	return names;
 }
 
+/* concord_names_hold: a table still has these names, and columns. */
+bool
+concord_names_hold(const ConcordNames *names, Relation rel)
+{
+	TupleDesc	desc = RelationGetDescr(rel);
+	char	   *schema = get_namespace_name(RelationGetNamespace(rel));
+
+	if (desc->natts != names->desc->natts || schema == NULL ||
+		strcmp(schema, names->schema) != 0 ||
+		strcmp(RelationGetRelationName(rel), names->table) != 0)
+		return false;
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute is = TupleDescAttr(desc, i);
+		Form_pg_attribute was = TupleDescAttr(names->desc, i);
+
+		if (is->attisdropped != was->attisdropped ||
+			is->atttypid != was->atttypid || is->atttypmod != was->atttypmod ||
+			is->attcollation != was->attcollation ||
+			strcmp(NameStr(is->attname), NameStr(was->attname)) != 0 ||
+			(!is->attisdropped && is->attgenerated == NM_VIRTUAL) !=
+			bms_is_member(i + 1, names->virtuals))
+			return false;
+	}
+	return true;
+}
+
 /* nm_slot returns the number of a slot, from 0; a new one is added. */
 static int
 nm_slot(ConcordNames *names, ConcordSlotKind kind, AttrNumber attnum)
