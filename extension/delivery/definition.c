@@ -87,7 +87,7 @@ static bool
 def_same_field(const ConcordField *a, const ConcordField *b)
 {
 #if SIZEOF_VOID_P == 8
-	StaticAssertStmt(sizeof(ConcordField) == 80,
+	StaticAssertStmt(sizeof(ConcordField) == 88,
 					 "a new member of ConcordField is to be compared here");
 #endif
 	return def_same_text(a->name, b->name) &&

@@ -197,6 +197,37 @@ cmp_add(ConcordSet *set, ConcordExpression *expression)
 		set->nsql++;
 }
 
+/*
+ * cmp_is_sent says whether a field is sent at all.  Where a row is routed, its
+ * server may not be the one that owns it.
+ */
+static bool
+cmp_is_sent(const ConcordMapping *mapping, const ConcordField *field)
+{
+	return field->pushed || mapping->options.route != NULL;
+}
+
+/*
+ * cmp_sent lists the fields that are sent.  Results point to the list, so it
+ * stays when the table has changed and all else is compiled again.
+ */
+static List *
+cmp_sent(const ConcordMapping *mapping)
+{
+	List	   *sent = NIL;
+	ListCell   *lc;
+
+	foreach(lc, mapping->fields)
+	{
+		if (cmp_is_sent(mapping, lfirst(lc)))
+			sent = lappend(sent, lfirst(lc));
+	}
+	if (list_length(sent) < list_length(mapping->fields))
+		return sent;
+	list_free(sent);
+	return mapping->fields;
+}
+
 /* cmp_sets makes the sets of a mapping. */
 static void
 cmp_sets(ConcordCompiled *compiled)
@@ -260,11 +291,8 @@ cmp_sets(ConcordCompiled *compiled)
 		expression = cmp_expression(compiled, "field", field->name,
 									field->expression);
 		compiled->sends |= field->pushed;
-		/* where a row is routed, its server may not be the one that owns it */
-		if (!field->pushed && mapping->options.route == NULL)
-			continue;
-		compiled->sent = lappend(compiled->sent, field);
-		cmp_add(&compiled->upsert, expression);
+		if (cmp_is_sent(mapping, field))
+			cmp_add(&compiled->upsert, expression);
 	}
 	compiled->sends |= mapping->options.route != NULL && !mapping->push_off;
 	foreach(lc, mapping->options.on_delete_fields)
@@ -417,7 +445,6 @@ cmp_build(ConcordCompiled *compiled)
 	MemoryContextReset(compiled->work);
 	compiled->built = false;
 	compiled->shapes = NIL;
-	compiled->sent = NIL;
 	compiled->sends = false;
 	compiled->shape_relation = NULL;
 	compiled->identity = NULL;
@@ -510,6 +537,7 @@ concord_mapping_compile(const ConcordMapping *mapping, MemoryContext context)
 											  ALLOCSET_SMALL_SIZES);
 	ConcordCompiled *compiled;
 	MemoryContextCallback *callback;
+	MemoryContext old;
 	ConcordEnvironment environment;
 
 	if (!cmp_registered)
@@ -523,6 +551,9 @@ concord_mapping_compile(const ConcordMapping *mapping, MemoryContext context)
 	compiled->context = own;
 	compiled->work = AllocSetContextCreate(own, "concord mapping version",
 										   ALLOCSET_SMALL_SIZES);
+	old = MemoryContextSwitchTo(own);
+	compiled->sent = cmp_sent(mapping);
+	MemoryContextSwitchTo(old);
 	callback = MemoryContextAllocZero(own, sizeof(MemoryContextCallback));
 	callback->func = cmp_release;
 	callback->arg = compiled;

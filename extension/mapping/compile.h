@@ -185,6 +185,8 @@ struct ConcordCompiled
 {
 	const ConcordMapping *mapping;
 	MemoryContext context;		/* what outlives a recompilation */
+	List	   *sent;			/* of ConcordField *: those of upsert, which
+								 * are all but what is only pulled; in context */
 	MemoryContext work;			/* what does not; holds all below */
 	MemoryContext scratch;		/* of the parser, while it is compiled */
 	dlist_node	node;			/* in the list of the invalidation callback */
@@ -219,8 +221,6 @@ struct ConcordCompiled
 	int			ordering;		/* position in upsert and remove, or -1 */
 	int			route;			/* ditto */
 	int			nleading;		/* expressions before the fields */
-	List	   *sent;			/* of ConcordField *: those of upsert, which
-								 * are all but what is only pulled */
 	bool		sends;			/* a row there is made or changed at all */
 
 	SPIPlanPtr	reread;			/* the row as it is in the table now */
@@ -357,6 +357,19 @@ extern bool concord_keys_equal(const ConcordValue *a, const ConcordValue *b,
 extern ConcordMapped *concord_mapping_evaluate_here(ConcordCompiled *compiled,
 													const ConcordEvent *const *events,
 													int nevents);
+
+/* ---------- local_key.c: under what key links know a record ---------- */
+
+/*
+ * concord_row_key writes a row's local key, or returns NULL where it is not
+ * known; scratch is for what is made on the way.
+ */
+extern char *concord_row_key(ConcordCompiled *compiled, ConcordRow *row,
+							 MemoryContext scratch);
+
+/* concord_row_key_fits: a local key, or NULL, can be stored. */
+extern bool concord_row_key_fits(const ConcordMappingOptions *options,
+								 const char *local_key);
 
 /* ---------- transaction.c ---------- */
 

@@ -606,49 +606,6 @@ ev_old_keys(EvalBatch *batch)
 	}
 }
 
-/* ev_local_key writes a row's local key, or returns NULL. */
-static char *
-ev_local_key(EvalBatch *batch, ConcordRow *row)
-{
-	ConcordCompiled *compiled = batch->compiled;
-	MemoryContext old = MemoryContextSwitchTo(batch->scratch);
-	StringInfoData buf;
-	char	   *key;
-
-	initStringInfo(&buf);
-	for (int i = 0; i < compiled->nlocal; i++)
-	{
-		const ConcordLocalPart *part = &compiled->local[i];
-		ConcordImageValue value = concord_rows_value(compiled, row, part->attnum);
-		char	   *text;
-
-		if (!concord_image_has_value(&value))
-		{
-			MemoryContextSwitchTo(old);
-			return NULL;
-		}
-		text = concord_image_text(&value);
-		appendBinaryStringInfo(&buf, part->before, part->len);
-		concord_json_key(&buf, part->type, text, strlen(text));
-	}
-	appendStringInfoChar(&buf, '}');
-	key = concord_json_server(buf.data);
-	MemoryContextSwitchTo(old);
-	return pstrdup(key);
-}
-
-/*
- * ev_key_fits says whether a local key can be stored with the record's link: a
- * row of an index has a bound.  A key of a topic's event can be anything.
- */
-static bool
-ev_key_fits(const ConcordMappingOptions *options, const char *local_key)
-{
-	bool		linked = !options->replay_events || options->suppress_unchanged;
-
-	return !linked || local_key == NULL || strlen(local_key) <= CONCORD_LOCAL_KEY_MAX;
-}
-
 /* ev_finish sets local key and order of an item. */
 static void
 ev_finish(EvalBatch *batch, EvalItem *item)
@@ -658,10 +615,12 @@ ev_finish(EvalBatch *batch, EvalItem *item)
 	if (item->event->relation == NULL)
 		mapped->local_key = concord_keys_message(item->event);
 	else if (item->row.values != NULL)
-		mapped->local_key = ev_local_key(batch, &item->row);
+		mapped->local_key = concord_row_key(batch->compiled, &item->row,
+											batch->scratch);
 	if (item->has_before && mapped->local_key != NULL)
 	{
-		char	   *old = ev_local_key(batch, &item->before);
+		char	   *old = concord_row_key(batch->compiled, &item->before,
+										  batch->scratch);
 
 		if (old != NULL && strcmp(old, mapped->local_key) != 0)
 			mapped->old_local_key = old;
@@ -672,8 +631,8 @@ ev_finish(EvalBatch *batch, EvalItem *item)
 		if (mapped->local_key == NULL)
 			ev_settle(item, CONCORD_FAIL, "key",
 					  pstrdup("the key of the row is not known"));
-		else if (!ev_key_fits(&batch->mapping->options, mapped->local_key) ||
-				 !ev_key_fits(&batch->mapping->options, mapped->old_local_key))
+		else if (!concord_row_key_fits(&batch->mapping->options, mapped->local_key) ||
+				 !concord_row_key_fits(&batch->mapping->options, mapped->old_local_key))
 			ev_settle(item, CONCORD_FAIL, "key",
 					  psprintf("the local key is longer than %d bytes",
 							   CONCORD_LOCAL_KEY_MAX));
