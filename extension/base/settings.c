@@ -25,6 +25,7 @@ char	   *concord_environment;
 bool		concord_delivery;
 char	   *concord_allowed_networks;
 int			concord_max_answer_size;
+int			concord_max_leases;
 int			concord_cache_size;
 int			concord_outbox_retention;
 int			concord_delivery_retention;
@@ -150,6 +151,12 @@ static const SetInt set_ints[] = {
 		"Sets the shared memory for answers that calls and look-ups may use again.",
 		"0 means that none are kept.",
 		&concord_cache_size, 16 * 1024, 0, 4 * 1024 * 1024, PGC_POSTMASTER, GUC_UNIT_KB
+	},
+	{
+		"pg_concord.max_leases",
+		"Sets how many mappings and shares of mappings, of all databases, have a place in shared memory.",
+		"Those beyond it are held by advisory locks, which cost time at the end of each transaction.",
+		&concord_max_leases, 16384, 1, 1024 * 1024, PGC_POSTMASTER, 0
 	},
 	{
 		"pg_concord.max_answer_size",

@@ -18,6 +18,7 @@ extern bool concord_delivery;
 extern char *concord_allowed_networks;
 extern int	concord_cache_size; /* kB; 0 = none */
 extern int	concord_max_answer_size;	/* kB, of calls and foreign tables */
+extern int	concord_max_leases; /* mappings and shares in shared memory */
 extern int	concord_outbox_retention;	/* minutes */
 extern int	concord_delivery_retention; /* minutes */
 extern char *concord_hold_limit;	/* as given */

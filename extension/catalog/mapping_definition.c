@@ -15,9 +15,11 @@
  */
 #include "catalog/mapping_definition.h"
 
+#include "common/keywords.h"
 #include "nodes/parsenodes.h"
 #include "parser/parser.h"
 #include "utils/builtins.h"
+#include "utils/memutils.h"
 
 static const char *const def_members[] = {
 	"apply", "children", "column", "on", "owner", "policy", "value",
@@ -148,40 +150,24 @@ def_field_on(const char *text, const char *name)
 	return CONCORD_ON_ALWAYS;	/* keep compiler quiet */
 }
 
-/*
- * def_bare_column returns the column that an expression is and no more, or
- * NULL.  Whether the table has it is not known here; with a qualifier it is
- * found when the expression is compiled.
- */
-static char *
-def_bare_column(const char *expression)
+/* def_is_word: a text is a name as it stands, in lower case and no keyword. */
+static bool
+def_is_word(const char *text)
 {
-	static const char *const letters = "_abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
-	MemoryContext context = CurrentMemoryContext;
-	List	   *volatile raw = NIL;
-	char	   *text;
+	size_t		len = strspn(text, "_abcdefghijklmnopqrstuvwxyz0123456789");
+
+	return len > 0 && len < NAMEDATALEN && text[len] == '\0' &&
+		(text[0] < '0' || text[0] > '9') &&
+		ScanKeywordLookup(text, &ScanKeywords) < 0;
+}
+
+/* def_only_column returns the column that is all of a parsed SELECT, or NULL. */
+static char *
+def_only_column(List *raw)
+{
 	Node	   *node;
 	SelectStmt *select;
 
-	/* what holds anything but one word is none: most need no parser */
-	text = pstrdup(expression + strspn(expression, " \t\r\n\f("));
-	if (text[0] == '\0' ||
-		(text[0] != '"' && !IS_HIGHBIT_SET(text[0]) &&
-		 strchr(letters, text[0]) == NULL) ||
-		(text[0] != '"' && strpbrk(text, "'|+*/<>=:,;-.[\"") != NULL))
-		return NULL;
-	/* the parser takes no lock or resource */
-	PG_TRY();
-	{
-		raw = raw_parser(psprintf("SELECT (%s\n)", expression),
-						 RAW_PARSE_DEFAULT);
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(context);
-		FlushErrorState();
-	}
-	PG_END_TRY();
 	if (list_length(raw) != 1 ||
 		!IsA(linitial_node(RawStmt, raw)->stmt, SelectStmt))
 		return NULL;
@@ -192,7 +178,53 @@ def_bare_column(const char *expression)
 	if (!IsA(node, ColumnRef) || list_length(((ColumnRef *) node)->fields) != 1 ||
 		!IsA(linitial(((ColumnRef *) node)->fields), String))
 		return NULL;
-	return pstrdup(strVal(linitial(((ColumnRef *) node)->fields)));
+	return strVal(linitial(((ColumnRef *) node)->fields));
+}
+
+/*
+ * def_bare_column returns the column that an expression is and no more, or
+ * NULL.  Whether the table has it is not known here; with a qualifier it is
+ * found when the expression is compiled.
+ */
+static char *
+def_bare_column(const char *expression)
+{
+	static const char *const letters = "_abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+	MemoryContext context = CurrentMemoryContext;
+	MemoryContext scratch;
+	List	   *volatile raw = NIL;
+	char	   *text;
+
+	/* what is one word, or holds anything else: most need no parser */
+	if (def_is_word(expression))
+		return pstrdup(expression);
+	text = pstrdup(expression + strspn(expression, " \t\r\n\f("));
+	if (text[0] == '\0' ||
+		(text[0] != '"' && !IS_HIGHBIT_SET(text[0]) &&
+		 strchr(letters, text[0]) == NULL) ||
+		(text[0] != '"' && strpbrk(text, "'|+*/<>=:,;-.[\"") != NULL))
+		return NULL;
+	/* the parser takes no lock or resource, and leaves much behind */
+	scratch = AllocSetContextCreate(context, "concord expression",
+									ALLOCSET_DEFAULT_SIZES);
+	MemoryContextSwitchTo(scratch);
+	PG_TRY();
+	{
+		raw = raw_parser(psprintf("SELECT (%s\n)", expression),
+						 RAW_PARSE_DEFAULT);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(scratch);
+		FlushErrorState();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	text = def_only_column(raw);
+	if (text != NULL)
+		text = pstrdup(text);
+	MemoryContextDelete(scratch);
+	return text;
 }
 
 /* def_field_incomplete raises for a field that lacks a column. */

@@ -20,6 +20,7 @@
  */
 #include "base/compat.h"
 
+#include "base/settings.h"
 #include "base/shmem.h"
 #include "common/hashfn.h"
 #include "delivery/lease.h"
@@ -35,8 +36,6 @@
 /* The fourth field of an advisory lock's tag; users have 1 and 2. */
 #define LEASE_LOCK_CLASS	3
 #define LEASE_TRANCHE		"pg_concord leases"
-#define LEASE_ENTRIES		16384
-#define LEASE_BUCKETS		16384
 #define LEASE_NONE			(-1)
 
 typedef struct LeaseEntry
@@ -52,11 +51,11 @@ typedef struct LeaseTable
 {
 	LWLock	   *lock;			/* guards all below */
 	int32		free;
-	int32		buckets[LEASE_BUCKETS];
-	LeaseEntry	entries[LEASE_ENTRIES];
+	LeaseEntry	entries[FLEXIBLE_ARRAY_MEMBER]; /* pg_concord.max_leases */
 } LeaseTable;
 
 static LeaseTable *lease_table = NULL;
+static int32 *lease_buckets = NULL; /* behind it, as many */
 static shmem_request_hook_type lease_prev_request = NULL;
 static shmem_startup_hook_type lease_prev_startup = NULL;
 static bool lease_exit_registered = false;
@@ -64,12 +63,27 @@ static bool lease_full_told = false;
 
 PG_FUNCTION_INFO_V1(concord_leases);
 
+/* lease_table_size is the size of the table without its buckets. */
+static Size
+lease_table_size(void)
+{
+	return MAXALIGN(add_size(offsetof(LeaseTable, entries),
+							 mul_size(sizeof(LeaseEntry), concord_max_leases)));
+}
+
+/* lease_size is what the table takes. */
+static Size
+lease_size(void)
+{
+	return add_size(lease_table_size(), mul_size(sizeof(int32), concord_max_leases));
+}
+
 static void
 lease_request(void)
 {
 	if (lease_prev_request)
 		lease_prev_request();
-	RequestAddinShmemSpace(MAXALIGN(sizeof(LeaseTable)));
+	RequestAddinShmemSpace(MAXALIGN(lease_size()));
 	RequestNamedLWLockTranche(LEASE_TRANCHE, 1);
 }
 
@@ -82,15 +96,17 @@ lease_startup(void)
 		lease_prev_startup();
 
 	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
-	lease_table = ShmemInitStruct(LEASE_TRANCHE, sizeof(LeaseTable), &found);
+	lease_table = ShmemInitStruct(LEASE_TRANCHE, lease_size(), &found);
+	lease_buckets = (int32 *) ((char *) lease_table + lease_table_size());
 	if (!found)
 	{
-		memset(lease_table, 0, sizeof(LeaseTable));
+		memset(lease_table, 0, lease_size());
 		lease_table->lock = &(GetNamedLWLockTranche(LEASE_TRANCHE))->lock;
-		for (int i = 0; i < LEASE_BUCKETS; i++)
-			lease_table->buckets[i] = LEASE_NONE;
-		for (int i = 0; i < LEASE_ENTRIES; i++)
-			lease_table->entries[i].next = i + 1 < LEASE_ENTRIES ? i + 1 : LEASE_NONE;
+		for (int i = 0; i < concord_max_leases; i++)
+		{
+			lease_buckets[i] = LEASE_NONE;
+			lease_table->entries[i].next = i + 1 < concord_max_leases ? i + 1 : LEASE_NONE;
+		}
 	}
 	LWLockRelease(AddinShmemInitLock);
 }
@@ -112,7 +128,7 @@ lease_place(int32 mapping, int share)
 	uint32		hash = hash_combine(hash_combine(murmurhash32(MyDatabaseId),
 												 murmurhash32(mapping)),
 									murmurhash32(share));
-	int32	   *place = &lease_table->buckets[hash % LEASE_BUCKETS];
+	int32	   *place = &lease_buckets[hash % concord_max_leases];
 
 	while (*place != LEASE_NONE)
 	{
@@ -144,9 +160,9 @@ static void
 lease_exit(int code, Datum arg)
 {
 	LWLockAcquire(lease_table->lock, LW_EXCLUSIVE);
-	for (int i = 0; i < LEASE_BUCKETS; i++)
+	for (int i = 0; i < concord_max_leases; i++)
 	{
-		int32	   *place = &lease_table->buckets[i];
+		int32	   *place = &lease_buckets[i];
 
 		while (*place != LEASE_NONE)
 		{
@@ -231,8 +247,9 @@ concord_lease_take(int32 mapping, int share)
 		if (!lease_full_told)
 			ereport(LOG,
 					(errmsg("more than %d mappings and shares are being delivered",
-							LEASE_ENTRIES),
-					 errdetail("The others are held by advisory locks, which cost time at the end of each transaction.")));
+							concord_max_leases),
+					 errdetail("The others are held by advisory locks, which cost time at the end of each transaction."),
+					 errhint("Set \"%s\" higher.", "pg_concord.max_leases")));
 		lease_full_told = true;
 		return true;
 	}
@@ -263,9 +280,9 @@ concord_leases(PG_FUNCTION_ARGS)
 
 	concord_shmem_require();
 	InitMaterializedSRF(fcinfo, 0);
-	copy = palloc(sizeof(LeaseEntry) * LEASE_ENTRIES);
+	copy = palloc(sizeof(LeaseEntry) * concord_max_leases);
 	LWLockAcquire(lease_table->lock, LW_SHARED);
-	for (int i = 0; i < LEASE_ENTRIES; i++)
+	for (int i = 0; i < concord_max_leases; i++)
 		if (lease_table->entries[i].dboid == MyDatabaseId)
 			copy[n++] = lease_table->entries[i];
 	LWLockRelease(lease_table->lock);

@@ -96,6 +96,8 @@ wrk_settings(void)
 		{"transaction_timeout", "0"},
 		{"idle_in_transaction_session_timeout", "0"},
 		{"row_security", "on"},
+		{"jit", "off"},			/* short statements, kept plans: compiling one
+								 * costs more than it ever saves */
 	};
 
 	for (int i = 0; i < lengthof(settings); i++)
