@@ -18,14 +18,14 @@
 #include "utils/memutils.h"
 
 /* Fields that definitions have between them. */
-struct ConcordFields
+typedef struct ConcordFields
 {
 	MemoryContext context;		/* of the definition that brought them */
 	dlist_node	node;			/* in its DefBucket */
 	uint32		hash;
 	List	   *fields;
 	int			refs;
-};
+} ConcordFields;
 
 /* Those with one hash. */
 typedef struct DefBucket

@@ -91,10 +91,10 @@ typedef struct ConcordPlace
 	bool		in;				/* it is there */
 } ConcordPlace;
 
-/* A counted memory context. */
+/* A counted memory context; NULL: what it holds is behind this. */
 typedef struct ConcordBatch
 {
-	MemoryContext context;		/* NULL: what it holds is behind this */
+	MemoryContext context;
 	int			refs;
 } ConcordBatch;
 
@@ -107,8 +107,6 @@ typedef struct ConcordDefinition
 	ConcordCompiled *compiled;	/* NULL until first needed */
 	int			refs;
 } ConcordDefinition;
-
-typedef struct ConcordFields ConcordFields;
 
 /* A server's options and the credentials of one definer there. */
 typedef struct ConcordAccess
@@ -622,7 +620,6 @@ extern void concord_access_release(ConcordAccess *access);
 /* definition.c */
 extern ConcordDefinition *concord_definition_create(const char *name);
 extern void concord_definition_release(ConcordDefinition *definition);
-
 /* start.c */
 extern bool concord_lanes_start(ConcordCourier *courier);
 

@@ -34,7 +34,12 @@ concord_mapped_size(const ConcordMapped *m, int nkeys)
 	int			nvalues = (m->keys ? nkeys : 0) + (m->old_keys ? nkeys : 0) +
 		m->nfields;
 
-	Assert(m->nchildren == 0 && m->same == NULL);
+#if SIZEOF_VOID_P == 8
+	StaticAssertStmt(sizeof(ConcordMapped) == 168,
+					 "a new member of ConcordMapped is to be copied here");
+#endif
+	Assert(m->nchildren == 0 && m->same == NULL && m->written == NULL &&
+		   m->omit == NULL);
 	return MAXALIGN(sizeof(ConcordMapped)) + sizeof(ConcordValue) * nvalues +
 		mpd_values_size(m->keys, nkeys) + mpd_values_size(m->old_keys, nkeys) +
 		mpd_values_size(m->fields, m->nfields) +
