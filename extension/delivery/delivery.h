@@ -545,6 +545,7 @@ extern ConcordBatch *concord_batch_create_event(ConcordLane *lane,
 extern ConcordBatch *concord_batch_create_mapped(ConcordLane *lane,
 												 const ConcordMapped *mapped,
 												 ConcordMapped **copy);
+extern MemoryContext concord_delivery_memory(const ConcordDelivery *d);
 extern ConcordBatch *concord_batch_create_small(MemoryContext parent);
 extern void concord_batch_release(ConcordBatch *batch);
 extern void concord_delivery_share(ConcordDelivery *d, ConcordBatch *batch);
@@ -616,10 +617,9 @@ extern void concord_lane_error(ConcordCourier *courier, ConcordLane *lane,
 extern void concord_lane_fails(ConcordCourier *courier, ConcordLane *lane,
 							   const char *message);
 extern void concord_access_release(ConcordAccess *access);
-
-/* definition.c */
 extern ConcordDefinition *concord_definition_create(const char *name);
 extern void concord_definition_release(ConcordDefinition *definition);
+
 /* start.c */
 extern bool concord_lanes_start(ConcordCourier *courier);
 

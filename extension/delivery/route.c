@@ -308,7 +308,7 @@ rt_dead(ConcordCourier *courier, ConcordDelivery *d, const char *why)
 {
 	d->rule = "route";
 	d->nowhere = d->route == NULL;
-	d->error = MemoryContextStrdup(d->events->context, why);
+	d->error = MemoryContextStrdup(concord_delivery_memory(d), why);
 	concord_delivery_end(courier, d, CONCORD_END_DEAD);
 }
 

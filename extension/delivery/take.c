@@ -169,7 +169,7 @@ take_batch(ConcordCourier *courier, ConcordLane *lane,
 					break;
 			}
 		if (batch == NULL && nevents == 1 && mapping->options.depends == NIL &&
-			event->op != CONCORD_OP_RESYNC)
+			!lane->routed && !lane->unit && event->op != CONCORD_OP_RESYNC)
 		{
 			batch = concord_batch_create_event(lane, event, &copy);
 			copy->relation = concord_take_relation(courier, event->relation);

@@ -49,7 +49,7 @@ ref_mark(ConcordDelivery *d)
 		ereport(ERROR,
 				(errcode(ERRCODE_INTERNAL_ERROR),
 				 errmsg("could not generate random values")));
-	d->mark = MemoryContextStrdup(d->events->context,
+	d->mark = MemoryContextStrdup(concord_delivery_memory(d),
 								  psprintf(REF_PREFIX "%016llx%016llx",
 										   (unsigned long long) random[0],
 										   (unsigned long long) random[1]));

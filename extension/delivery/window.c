@@ -92,6 +92,16 @@ concord_batch_create_mapped(ConcordLane *lane, const ConcordMapped *mapped,
 	return batch;
 }
 
+/*
+ * concord_delivery_memory is for what is kept with a delivery's event.  In a lane
+ * whose deliveries need that, events have a context.
+ */
+MemoryContext
+concord_delivery_memory(const ConcordDelivery *d)
+{
+	return d->events->context != NULL ? d->events->context : d->lane->memory;
+}
+
 /* concord_batch_create_small makes one that does not take much at a time. */
 ConcordBatch *
 concord_batch_create_small(MemoryContext parent)
