@@ -6,6 +6,7 @@ use warnings;
 
 use Concord::Cluster;
 use Concord::Sandbox;
+use JSON::PP;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
@@ -48,9 +49,16 @@ sub arrived
 sql(<<~'SQL');
 	CREATE TABLE late (id int PRIMARY KEY, v int);
 	ALTER TABLE late OWNER TO app;
+	GRANT USAGE ON FOREIGN SERVER shop TO app;
+	GRANT USAGE ON SCHEMA concord TO app;
+	GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA concord TO app;
+	BEGIN;
+	SET LOCAL ROLE app;
 	SELECT concord.create_mapping('late', 'late', 'shop', 'late', '{"v": "v"}', key => '{"id": "id"}');
+	RESET ROLE;
+	REVOKE USAGE ON FOREIGN SERVER shop FROM app;
+	COMMIT;
 	SQL
-sql(q{SELECT concord.set_definer('late', 'app')});
 ok($node->poll("SELECT state FROM concord.status WHERE mapping = 'late'", 'denied'), 'a mapping whose role may not');
 for my $version (1 .. 3)
 {
