@@ -91,10 +91,10 @@ typedef struct ConcordPlace
 	bool		in;				/* it is there */
 } ConcordPlace;
 
-/* A counted memory context; NULL: what it holds is behind this. */
+/* A counted memory context. */
 typedef struct ConcordBatch
 {
-	MemoryContext context;
+	MemoryContext context;		/* NULL: what it holds is behind this */
 	int			refs;
 } ConcordBatch;
 
@@ -539,12 +539,10 @@ extern const char *concord_end_name(ConcordEnd end);
 
 /* window.c */
 extern ConcordBatch *concord_batch_create(MemoryContext parent, int n);
-extern ConcordBatch *concord_batch_create_event(ConcordLane *lane,
-												const ConcordEvent *event,
-												ConcordEvent **copy);
-extern ConcordBatch *concord_batch_create_mapped(ConcordLane *lane,
-												 const ConcordMapped *mapped,
-												 ConcordMapped **copy);
+extern ConcordBatch *concord_batch_event(ConcordLane *lane, const ConcordEvent *event,
+										 ConcordEvent **copy);
+extern ConcordBatch *concord_batch_mapped(ConcordLane *lane, const ConcordMapped *mapped,
+										  ConcordMapped **copy);
 extern MemoryContext concord_delivery_memory(const ConcordDelivery *d);
 extern ConcordBatch *concord_batch_create_small(MemoryContext parent);
 extern void concord_batch_release(ConcordBatch *batch);

@@ -455,9 +455,9 @@ map_together(ConcordCourier *courier, MapLane *lanes, int nlanes)
 	{
 		lanes[i].done = !failed && evaluations[i].mapped != NULL;
 		if (lanes[i].done && lanes[i].values == NULL)
-			lanes[i].values = concord_batch_create_mapped(lanes[i].lane,
-														  evaluations[i].mapped,
-														  &evaluations[i].mapped);
+			lanes[i].values = concord_batch_mapped(lanes[i].lane,
+												   evaluations[i].mapped,
+												   &evaluations[i].mapped);
 		if (lanes[i].done)
 			map_results(courier, lanes[i].lane, lanes[i].deliveries, lanes[i].n,
 						evaluations[i].mapped, lanes[i].values);

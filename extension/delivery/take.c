@@ -171,7 +171,7 @@ take_batch(ConcordCourier *courier, ConcordLane *lane,
 		if (batch == NULL && nevents == 1 && mapping->options.depends == NIL &&
 			!lane->routed && !lane->unit && event->op != CONCORD_OP_RESYNC)
 		{
-			batch = concord_batch_create_event(lane, event, &copy);
+			batch = concord_batch_event(lane, event, &copy);
 			copy->relation = concord_take_relation(courier, event->relation);
 			concord_window_take(courier, lane, batch, copy);
 			continue;

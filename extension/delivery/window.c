@@ -54,12 +54,12 @@ concord_batch_create(MemoryContext parent, int n)
 }
 
 /*
- * concord_batch_create_event makes one that holds a copy of an event and nothing
+ * concord_batch_event makes one that holds a copy of an event and nothing
  * else: a single piece of memory, of the lane's.
  */
 ConcordBatch *
-concord_batch_create_event(ConcordLane *lane, const ConcordEvent *event,
-						   ConcordEvent **copy)
+concord_batch_event(ConcordLane *lane, const ConcordEvent *event,
+					ConcordEvent **copy)
 {
 	ConcordBatch *batch = MemoryContextAlloc(lane->memory,
 											 MAXALIGN(sizeof(ConcordBatch)) +
@@ -73,12 +73,12 @@ concord_batch_create_event(ConcordLane *lane, const ConcordEvent *event,
 }
 
 /*
- * concord_batch_create_mapped makes one of what a plain event was mapped to, in
+ * concord_batch_mapped makes one of what a plain event was mapped to, in
  * the same way.
  */
 ConcordBatch *
-concord_batch_create_mapped(ConcordLane *lane, const ConcordMapped *mapped,
-							ConcordMapped **copy)
+concord_batch_mapped(ConcordLane *lane, const ConcordMapped *mapped,
+					 ConcordMapped **copy)
 {
 	int			nkeys = list_length(lane->definition->mapping->key);
 	ConcordBatch *batch = MemoryContextAlloc(lane->memory,
