@@ -27,21 +27,22 @@ sql(<<~SQL);
 		FROM generate_series(1, 20) i;
 	SQL
 
-# what has come for a table: the versions of each record, in order
-sub arrived
+# what has come, for each table: the versions of each record, in order
+sub all_arrived
 {
-	my ($table) = @_;
 	my %seen;
 
 	for my $entry ($erp->log_entries)
 	{
-		next unless $entry->{path} =~ m{shop/$table(?:/(\d+))?$};
+		my ($table, $id) = $entry->{path} =~ m{shop/(\w+)(?:/(\d+))?$};
+		next if !defined $table || $entry->{method} eq 'GET';
 		my $body = JSON::PP::decode_json($entry->{body});
 
-		push @{ $seen{ $1 // $body->{id} } }, $body->{v};
+		push @{ $seen{$table}{ $id // $body->{id} } }, $body->{v};
 	}
 	return \%seen;
 }
+sub arrived { return all_arrived()->{ $_[0] } // {}; }
 
 # ---- a new lane behind the head: its role may not send yet when it begins, and
 # the courier reads on for others
@@ -71,14 +72,16 @@ is(sql('SELECT (SELECT cursor FROM concord.lane JOIN concord.mapping m ON m.id =
 is(scalar keys %{ arrived('late') }, 0, 'nothing of it was sent');
 
 sql('GRANT USAGE ON FOREIGN SERVER shop TO app');
+ok($node->poll("SELECT state FROM concord.status WHERE mapping = 'late'", 'active'), 'now its role may');
 # others go on at the head while it reads for itself
 sql("UPDATE t$_ SET v = 4") for 1 .. 20;
 sql('UPDATE late SET v = 4');
 is(delivered(), 't', 'it catches up');
-my $late = arrived('late');
+my $all = all_arrived();
+my $late = $all->{late};
 is(scalar keys %$late, 700, 'all its records are there');
 is_deeply([ grep { "@{ $late->{$_} }" ne '1 2 3 4' } keys %$late ], [], 'each version once, in order');
-my @wrong = map { my $seen = arrived("t$_"); grep { "@{ $seen->{$_} }" ne '1 2 3 4' } keys %$seen } 1 .. 20;
+my @wrong = map { my $seen = $all->{"t$_"}; grep { "@{ $seen->{$_} }" ne '1 2 3 4' } keys %$seen } 1 .. 20;
 is_deeply(\@wrong, [], 'so with the others');
 
 # it is at the head now, and goes on there
@@ -94,8 +97,9 @@ is(delivered("t20"), 't', 'others are ahead');
 my $sent = sql("SELECT delivered FROM concord.status WHERE mapping = 'late'");
 sql("SELECT concord.resume('late')");
 ok($node->poll("SELECT delivered > $sent + 100 FROM concord.status WHERE mapping = 'late'"), 'some of it has been sent');
-kill KILL => sql("SELECT pid FROM pg_stat_activity WHERE backend_type = 'concord courier'");
-ok($node->poll('SELECT true'), 'the server is back');
+my $killed = sql("SELECT pid FROM pg_stat_activity WHERE backend_type = 'concord courier'");
+kill KILL => $killed;
+ok($node->poll("SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'concord courier' AND pid <> $killed"), 'the server is back');
 is(delivered(), 't', 'all is delivered');
 $late = arrived('late');
 is(scalar keys %$late, 2701, 'all records are there');
