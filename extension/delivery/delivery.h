@@ -539,10 +539,10 @@ extern const char *concord_end_name(ConcordEnd end);
 
 /* window.c */
 extern ConcordBatch *concord_batch_create(MemoryContext parent, int n);
-extern ConcordBatch *concord_batch_event(ConcordLane *lane, const ConcordEvent *event,
-										 ConcordEvent **copy);
-extern ConcordBatch *concord_batch_mapped(ConcordLane *lane, const ConcordMapped *mapped,
-										  ConcordMapped **copy);
+extern ConcordBatch *concord_batch_event(ConcordLane *lane,
+										 const ConcordEvent *e, ConcordEvent **copy);
+extern ConcordBatch *concord_batch_mapped(ConcordLane *lane,
+										  const ConcordMapped *m, ConcordMapped **copy);
 extern MemoryContext concord_delivery_memory(const ConcordDelivery *d);
 extern ConcordBatch *concord_batch_create_small(MemoryContext parent);
 extern void concord_batch_release(ConcordBatch *batch);
@@ -617,8 +617,6 @@ extern void concord_lane_fails(ConcordCourier *courier, ConcordLane *lane,
 extern void concord_access_release(ConcordAccess *access);
 extern ConcordDefinition *concord_definition_create(const char *name);
 extern void concord_definition_release(ConcordDefinition *definition);
-
-/* start.c */
 extern bool concord_lanes_start(ConcordCourier *courier);
 
 /* access.c */
