@@ -81,15 +81,6 @@ asked("SELECT count(*) FROM asked WHERE name = 'x'", qr/Aggregate.*Foreign Scan/
 asked("SELECT h.id FROM here h JOIN asked a ON a.id = h.id WHERE h.version = 3", qr/(?:Nested Loop.*ID%20eq%20\$1|Hash Join)/s, 'a join');
 is(sql("SELECT name FROM (SELECT 'P007' AS id) h JOIN asked a USING (id)"), sql("SELECT name FROM here WHERE id = 'P007'"), 'a look-up');
 
-# ---- calls and look-ups
-is(sql(q{SELECT status, body ->> 'Name' FROM concord.call('cap', 'PATCH', 'BusinessPartners(''P001'')', body => '{"Name": "called"}')}), '200|called', 'a call that writes');
-is(sql(q{SELECT concord.lookup('cap', 'BusinessPartners', 'P001') ->> 'Name', concord.lookup('cap', 'BusinessPartners', 'P999') IS NULL, concord.lookup('cap', 'Prices', '{"Product": "no", "Currency": "EUR"}') IS NULL}),
-	'called|t|t', 'look-ups, also by a key of two parts');
-is(sql(q{SELECT jsonb_array_length(body -> 'value'), body ->> '@odata.count' FROM concord.call('cap', 'GET', 'BusinessPartners', query => '{"$filter": "startswith(ID,''P00'')", "$count": true, "$top": 3}')}), '3|9', 'a query string');
-is(sql(q{SELECT status FROM concord.call('cap', 'GET', 'Nothing')}), '404', 'an entity that is not there');
-is(sql(q{SELECT (SELECT count(*) FROM concord.call('cap', 'GET', 'BusinessPartners(''P002'')', max_age => '1h') WHERE NOT cached), (SELECT cached FROM concord.call('cap', 'GET', 'BusinessPartners(''P002'')', max_age => '1h'))}), '1|t', 'an answer that is used again');
-sql(q{UPDATE here SET name = 'called' WHERE id = 'P001'});
-
 # ---- joins: keys of many rows in one request, also those of two columns
 for my $i (1 .. 60)
 {
