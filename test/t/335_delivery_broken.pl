@@ -81,6 +81,23 @@ sql("DELETE FROM bytes");
 is(delivered('bytes'), 't', 'their rows are deleted');
 is(scalar(grep { $_->{path} eq '/rest/bytes/' } $erp->log_entries), 0, 'nothing was asked of the collection');
 
+# a mapping is compiled again, its table having changed, while what it has mapped is under way
+sql(<<"SQL");
+CREATE TABLE wide (id int PRIMARY KEY, a text, b text, c text, d text);
+SELECT concord.create_mapping('wide', 'wide', 'erp', 'Wide', '{"A": "a", "B": "b", "C": "c", "D": "d"}', key => '{"ID": "id::text"}');
+SQL
+my $courier = sql("SELECT pid FROM pg_stat_activity WHERE backend_type = 'concord courier'");
+$erp->rule({ path => '/odata/v4/sales/Wide', method => 'POST' }, { latency_ms => 2000 }, 20);
+sql("INSERT INTO wide SELECT i, 'a', 'b', 'c', 'd' FROM generate_series(1, 20) i");
+ok($node->poll("SELECT in_flight > 0 FROM concord.system WHERE server = 'erp'", 't'), 'they are under way');
+sql("SET session_replication_role = replica; ALTER TABLE wide ADD COLUMN more text, ADD COLUMN other int; RESET session_replication_role;"
+	. " INSERT INTO wide (id, a) SELECT i, repeat('a', 100) FROM generate_series(21, 400) i");
+is(delivered('wide'), 't', 'they are delivered');
+sql("UPDATE wide SET more = 'more'");
+is(delivered('wide'), 't', 'and so is what changes nothing of what is sent');
+is(scalar(grep { $_->{method} eq 'PATCH' && $_->{path} =~ m{/Wide} } $erp->log_entries), 0, 'which was known to be the same');
+is(sql("SELECT pid FROM pg_stat_activity WHERE backend_type = 'concord courier'"), $courier, 'by the same courier');
+
 # a drop that somebody has not committed yet
 sql("BEGIN; SELECT concord.drop_mapping('topic'); PREPARE TRANSACTION 'drop'");
 sql("SELECT concord.emit('topic', '{}', 'while it is dropped'); INSERT INTO good VALUES (4, 'four')");
