@@ -111,13 +111,12 @@ SELECT concord.alter_mapping('own_c', options => '{"pull": {"every": "often"}}')
 SELECT concord.alter_mapping('own_c', options => '{"pull": {"insert": "maybe"}}');
 SELECT concord.alter_mapping('own_c', options => '{"pull": {"delete": "drop"}}');
 SELECT concord.alter_mapping('own_c', options => '{"pull": {"changed": "a..b"}}');
-SELECT concord.alter_mapping('own_c', options => '{"receive": {"deleted": "x"}}');
-SELECT concord.alter_mapping('own_c', options => '{"receive": {"deleted": [1], "kind": "k"}}');
+SELECT concord.alter_mapping('own_c', options => '{"receive": {"fetc": true}}');
 SELECT concord.alter_mapping('own_c', options => '{"match": []}');
 SELECT concord.alter_mapping('own_c', options => '{"match": [{"remote": "Email"}]}');
 SELECT concord.alter_mapping('own_c', options => '{"match": [{"remot": "Email", "local": "name"}]}');
 SELECT concord.alter_mapping('own_c', options => '{"pull": {"method": "since", "every": "5 min", "overlap": "1 min", "changed": "meta.changedAt", "insert": false, "delete": "delete"},
-	"receive": {"fetch": true, "id": "data.id", "kind": "type", "deleted": ["a.deleted", "b.deleted"]}, "match": [{"remote": "Name", "local": "name"}, "lower(name) = lower(remote->>''Name'')"]}');
+	"receive": {"fetch": true, "id": "data.id"}, "match": [{"remote": "Name", "local": "name"}, "lower(name) = lower(remote->>''Name'')"]}');
 
 -- rights: the table's owner, and USAGE on the server
 CREATE ROLE own_role;

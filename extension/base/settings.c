@@ -192,7 +192,7 @@ static const SetEnum set_enums[] = {
 		"Sets what becomes of a change of a table that a mapping cannot follow.",
 		"It is refused, or pauses the mapping with an alert.",
 		&concord_on_schema_change, CONCORD_SCHEMA_REFUSE, set_schema_changes,
-		PGC_SUSET, 0
+		PGC_USERSET, 0
 	},
 };
 

@@ -135,6 +135,7 @@ own_row(HeapTuple tuple, TupleDesc desc, Oid relid)
 	char	   *policy;
 
 	owned->column = *DatumGetName(heap_getattr(tuple, OWN_COLUMN, desc, &isnull));
+	owned->stored = owned->column;
 	owned->owner_name = *DatumGetName(heap_getattr(tuple, OWN_OWNER, desc, &isnull));
 	owned->shared = strcmp(NameStr(owned->owner_name), CONCORD_OWNER_SHARED) == 0;
 	policy = own_text(tuple, desc, OWN_POLICY);
@@ -281,12 +282,17 @@ concord_ownership_pushed(const ConcordMapping *mapping,
 		(field->shared || !OidIsValid(field->owner) || field->owner != serverid);
 }
 
-/* concord_ownership_resolve sets owners and directions of a mapping's fields. */
+/*
+ * concord_ownership_resolve sets owners and directions of a mapping's fields.
+ * Nothing that is cached will do: a worker that loads mappings is told of a
+ * commit a moment before the messages come that empty its caches.  A column's
+ * name is right in the row that was committed with it.
+ */
 void
 concord_ownership_resolve(ConcordMapping *mapping)
 {
 	List	   *all = OidIsValid(mapping->source) ?
-		concord_ownership(mapping->source) : NIL;
+		own_read(mapping->source) : NIL;
 	ListCell   *lc;
 	ListCell   *lo;
 
@@ -303,7 +309,8 @@ concord_ownership_resolve(ConcordMapping *mapping)
 			const ConcordOwned *owned = lfirst(lo);
 
 			if (field->column == NULL ||
-				strcmp(NameStr(owned->column), field->column) != 0)
+				(strcmp(NameStr(owned->column), field->column) != 0 &&
+				 strcmp(NameStr(owned->stored), field->column) != 0))
 				continue;
 			field->owner = owned->owner;
 			field->shared = owned->shared;

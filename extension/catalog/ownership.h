@@ -28,7 +28,8 @@ typedef struct ConcordOwned
 	bool		shared;
 	ConcordPolicy policy;		/* of a shared one */
 	ConcordLocalWrite on_local_write;
-	NameData	column;
+	NameData	column;			/* as it is called now */
+	NameData	stored;			/* as its row calls it */
 	NameData	owner_name;		/* a server's, which may be gone, or shared */
 	int32		mapping;		/* whose field says so; 0: set_owner() */
 } ConcordOwned;
@@ -82,6 +83,7 @@ extern int	concord_ownership_depth;
  * lock that excludes writers.  ownership_guard.c
  */
 extern void concord_ownership_guard_table(Oid relid);
+extern bool concord_ownership_is_guarded(Oid relid);
 extern void concord_ownership_unguard(Oid relid);
 
 #endif							/* CONCORD_CATALOG_OWNERSHIP_H */

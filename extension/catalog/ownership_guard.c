@@ -77,6 +77,9 @@ typedef struct GrdReport
 	int64		rows;
 } GrdReport;
 
+/* A table whose triggers the command under way has dropped. */
+static Oid	grd_unguarded = InvalidOid;
+
 /* In TopTransactionContext. */
 static List *grd_reports = NIL;
 static bool grd_registered = false;
@@ -635,12 +638,32 @@ grd_is_table(Oid relid)
 	return kind == RELKIND_RELATION || kind == RELKIND_PARTITIONED_TABLE;
 }
 
+/*
+ * concord_ownership_is_guarded says whether a table has triggers of ours, or had
+ * until they stood in a command's way.  While a dump is restored it has owners
+ * before the dump makes its triggers.
+ */
+bool
+concord_ownership_is_guarded(Oid relid)
+{
+	Relation	rel = table_open(relid, AccessShareLock);
+	bool		guarded = relid == grd_unguarded ||
+		OidIsValid(grd_trigger(rel, GRD_INSERT)) ||
+		OidIsValid(grd_trigger(rel, GRD_UPDATE));
+
+	table_close(rel, NoLock);
+	return guarded;
+}
+
 /* concord_ownership_unguard drops the triggers of a table. */
 void
 concord_ownership_unguard(Oid relid)
 {
 	Relation	rel = table_open(relid, AccessExclusiveLock);
 
+	if (OidIsValid(grd_trigger(rel, GRD_INSERT)) ||
+		OidIsValid(grd_trigger(rel, GRD_UPDATE)))
+		grd_unguarded = relid;
 	table_close(rel, NoLock);
 	grd_drop(relid, GRD_INSERT);
 	grd_drop(relid, GRD_UPDATE);
@@ -662,6 +685,8 @@ concord_ownership_guard_table(Oid relid)
 
 	if (!grd_is_table(relid))
 		return;
+	if (grd_unguarded == relid)
+		grd_unguarded = InvalidOid;
 	foreach(lc, concord_ownership(relid))
 	{
 		if (grd_is_guarded(lfirst(lc)))

@@ -26,6 +26,7 @@
 #include "foreign/foreign.h"
 #include "fmgr.h"
 #include "mapping/compile.h"
+#include "mapping/drift.h"
 #include "mapping/hooks.h"
 #include "mapping/written.h"
 #include "miscadmin.h"
@@ -249,6 +250,12 @@ adm_activate_one(ConcordMapping *mapping)
 						 " AND state IN ('retry', 'waiting', 'blocked')"
 						 " AND $2 IS NULL", mapping->id, NULL);
 	adm_begin(mapping);
+	concord_store_update("UPDATE concord.ownership_item i SET home = concord.home(),"
+						 " ownerid = (SELECT s.oid FROM pg_catalog.pg_foreign_server s WHERE s.srvname = i.owner),"
+						 " attnum = (SELECT a.attnum FROM pg_catalog.pg_attribute a WHERE a.attrelid = i.source"
+						 " AND a.attname = i.column_name AND NOT a.attisdropped)"
+						 " WHERE i.source = (SELECT m.source FROM concord.mapping m WHERE m.id = $1)"
+						 " AND i.home <> concord.home() AND $2 IS NULL", mapping->id, NULL);
 	/* by name; in two steps, for numbers of here may be others' of there */
 	concord_store_update("UPDATE concord.route SET serverid = (4294967295 - id)::pg_catalog.oid"
 						 " WHERE mapping = $1 AND $2 IS NULL", mapping->id, NULL);
@@ -294,9 +301,11 @@ concord_activate(PG_FUNCTION_ARGS)
 	{
 		ConcordMapping *mapping = lfirst(lc);
 
-		if (mapping->state == CONCORD_MAPPING_RESTORED &&
-			adm_activate_one(mapping))
-			activated++;
+		if (mapping->state != CONCORD_MAPPING_RESTORED ||
+			!adm_activate_one(mapping))
+			continue;
+		concord_drift_learn(mapping->id);
+		activated++;
 	}
 	concord_history_add("activate", NULL, NULL, NULL, activated);
 	PG_RETURN_INT32(activated);

@@ -42,6 +42,7 @@
 typedef struct DrfRename
 {
 	int32		mapping;
+	int32		version;		/* that was read */
 	Jsonb	   *definition;
 	List	   *uses;			/* of ConcordColumnUse *: before */
 	char	   *comment;
@@ -249,6 +250,7 @@ drf_prepare(ConcordMapping *mapping, Oid relid, AttrNumber attnum,
 					 errhint("Drop the mapping first, and create it anew with initial => 'match'.")));
 	}
 	rename->mapping = mapping->id;
+	rename->version = mapping->version;
 	rename->uses = concord_uses(mapping);
 	rename->definition = concord_uses_rename(mapping,
 											 concord_store_definition(mapping, 0),
@@ -290,7 +292,14 @@ concord_drift_before(const RenameStmt *stmt)
 											"concord rename",
 											ALLOCSET_DEFAULT_SIZES);
 	old = MemoryContextSwitchTo(drf_context);
-	mappings = drf_mappings(relid, attnum);
+
+	/*
+	 * whoever changes a mapping of it has it locked; the command would wait,
+	 * too
+	 */
+	if (drf_mappings(relid, attnum) != NIL)
+		relid = RangeVarGetRelid(stmt->relation, AccessExclusiveLock, true);
+	mappings = OidIsValid(relid) ? drf_mappings(relid, attnum) : NIL;
 	foreach(lc, mappings)
 		drf_prepare(lfirst(lc), relid, attnum,
 					column ? stmt->subname : get_rel_name(relid), stmt->newname);
@@ -338,6 +347,11 @@ drf_follow(void *arg)
 	if (!concord_store_lock(rename->mapping))
 		return;
 	mapping = concord_mapping_by_id(rename->mapping, CurrentMemoryContext);
+	if (mapping->version != rename->version)
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("mapping \"%s\" was changed meanwhile", mapping->name),
+				 errhint("Try again.")));
 	(void) concord_define_version(mapping, rename->definition, rename->comment);
 	if (!drf_same_uses(rename->uses, concord_uses(mapping)))
 		ereport(ERROR,
@@ -416,4 +430,21 @@ concord_uses_store(const ConcordMapping *mapping)
 							  1, types, values, NULL, false, 0) != SPI_OK_INSERT)
 		elog(ERROR, "could not change concord.schema_item");
 	concord_catalog_leave(&scope);
+}
+
+/* drf_learn stores what a mapping uses. */
+static void
+drf_learn(void *arg)
+{
+	concord_uses_store(arg);
+}
+
+/* concord_drift_learn finds out which columns a mapping uses. */
+void
+concord_drift_learn(int32 id)
+{
+	ConcordMapping *mapping = concord_mapping_by_id(id, CurrentMemoryContext);
+
+	if (mapping != NULL && OidIsValid(mapping->definer))
+		(void) drf_try(drf_learn, mapping);
 }

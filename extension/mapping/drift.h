@@ -31,6 +31,12 @@ extern void concord_drift_forget(void);
  */
 extern void concord_drift_complain(int32 mapping, const char *reason);
 
+/*
+ * concord_drift_learn finds out which columns a mapping uses that came from
+ * another database; one that cannot be read is broken when it is next used.
+ */
+extern void concord_drift_learn(int32 mapping);
+
 /* concord_drift_check complains where a mapping cannot be compiled any more. */
 extern void concord_drift_check(int32 mapping);
 

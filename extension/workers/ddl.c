@@ -291,6 +291,8 @@ ddl_guard(const char *query)
 	SetUserIdAndSecContext(userid, security);
 	foreach(lc, tables)
 	{
+		if (!concord_ownership_is_guarded(lfirst_oid(lc)))
+			continue;
 		LockRelationOid(lfirst_oid(lc), ShareRowExclusiveLock);
 		concord_ownership_guard_table(lfirst_oid(lc));
 	}
