@@ -32,7 +32,7 @@ my %systems = (
 	tryton => { url => '/erp/', user_mapping => "auth 'basic', username 'concord', password 'secret'", object => 'party.party', name => 'name', key => 'code',
 		other => { '"], ["code", "=", "victim' => undef, '%' => undef } },
 	business_central => { url => '/v2.0/production/api/v2.0/', user_mapping => "auth 'bearer', token 'eyJ0.entra.token'",
-		object => 'companies(f6f49b0a-0001-4c2b-9b4e-6b7f0b1d0c01)/customers', collection => 'customers', name => 'displayName', key => 'number',
+		object => 'companies(f6f49b0a-0001-4c2b-9b4e-6b7f0b1d0c01)/customers', collection => 'customers', name => 'displayName', key => 'number', folds => 1,
 		other => { "x' or number eq 'victim" => undef, "it''s" => undef, 'a&$top=1' => undef } });
 
 foreach my $name (sort keys %systems)
@@ -40,7 +40,7 @@ foreach my $name (sort keys %systems)
 	my $s = $systems{$name};
 	my $url = $systems->url($name, $s->{url});
 	my $records = sub { return values %{ $systems->data($name)->{ $s->{collection} // $s->{object} } // {} } };
-	my $named = sub { my ($key) = @_; return map { $_->{ $s->{name} } } grep { $_->{ $s->{key} } eq $key } $records->() };
+	my $named = sub { my ($key) = @_; return map { $_->{ $s->{name} } } grep { $_->{ $s->{key} } eq ($s->{folds} ? uc $key : $key) } $records->() };
 
 	sql(qq{SET client_min_messages = error;
 		CREATE TABLE $name (id text PRIMARY KEY, name text);

@@ -200,7 +200,8 @@ sub wait_port
 END
 {
 	my $status = $?;
-	stop_child($_) foreach @children;
+	my @all = @children;	# stop_child takes them out
+	stop_child($_) foreach @all;
 	$? = $status;
 }
 
