@@ -37,7 +37,7 @@ sql(qq{
 # ---- one request for many rows
 my $plan = sql("EXPLAIN (VERBOSE, COSTS OFF) SELECT l.n, f.name FROM l JOIN f ON f.id = l.ref");
 like($plan, qr/Custom Scan \(Concord Lookup Join\)/, 'planned by itself');
-like($plan, qr/Join Type: Inner\n\s+Lookup Cond: \(l\.ref = f\.id\)/, 'EXPLAIN shows what is compared');
+like($plan, qr/Join Type: Inner\n\s+Lookup Cond: \((?:l\.ref = f\.id|f\.id = l\.ref)\)/, 'EXPLAIN shows what is compared');
 like($plan, qr{Remote URL: http://127\.0\.0\.1:\d+/list/odata/things\?\$select=ID,Name&\$filter=ID in \(\$keys\)&rows=100000}, 'and the address');
 $erp->clear_log;
 is(sql("SELECT count(*), count(DISTINCT n), bool_and(f.name = 'name of ' || ref) FROM l JOIN f ON f.id = l.ref"), '1000|1000|t', 'a thousand rows');
@@ -135,7 +135,7 @@ unlike(sql("EXPLAIN SELECT 1 FROM l JOIN f ON f.id = l.ref"), qr/Lookup/, 'pushd
 sql("ALTER FOREIGN TABLE f OPTIONS (DROP pushdown)");
 unlike(sql("SET max_parallel_workers_per_gather = 4; SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0; 	EXPLAIN (COSTS OFF) SELECT 1 FROM l JOIN f ON f.id = l.ref") , qr/Gather\n(?:.*\n)*.*Lookup/, 'never below Gather');
 is(sql("EXPLAIN (ANALYZE, TIMING OFF, SUMMARY OFF, COSTS OFF) SELECT 1 FROM l JOIN f ON f.id = l.ref") =~ /Lookups: (\d+)/ ? $1 : '', '10', 'EXPLAIN ANALYZE counts');
-like(sql("EXPLAIN (VERBOSE, COSTS OFF, FORMAT JSON) SELECT 1 FROM l JOIN f ON f.id = l.ref"), qr/"Lookup Cond": "\(l\.ref = f\.id\)"/, 'EXPLAIN in JSON');
+like(sql("EXPLAIN (VERBOSE, COSTS OFF, FORMAT JSON) SELECT 1 FROM l JOIN f ON f.id = l.ref"), qr/"Lookup Cond": "\((?:l\.ref = f\.id|f\.id = l\.ref)\)"/, 'EXPLAIN in JSON');
 
 # ---- cursors, prepared statements, partitions, writing
 is(sql("BEGIN; DECLARE c SCROLL CURSOR FOR SELECT f.id FROM l JOIN f ON f.id = l.ref; MOVE 150 IN c; FETCH 1 FROM c; FETCH BACKWARD 1 FROM c; COMMIT"), "1057\n1050", 'a cursor that goes back');

@@ -160,7 +160,7 @@ is(scalar(grep { $_->{ID} =~ /^M/ } values %{ $erp->data($set) }), 10000, 'are t
 sql("COPY customers (id, name) FROM PROGRAM 'printf \"K1,copied\\nK2,copied\\n\"' CSV");
 delivered();
 is(join(',', map { record($_)->{Name} } qw(K1 K2)), 'copied,copied', 'COPY');
-is(sql("UPDATE customers SET credit = 1 WHERE id LIKE 'M1%'; SELECT concord.wait_for_delivery('customers_out'); SELECT count(id) FROM customers WHERE credit = 1"), "t\n1112", 'an UPDATE of many rows');
+is(sql("UPDATE customers SET credit = 1 WHERE id LIKE 'M1%'; SELECT concord.wait_for_delivery('customers_out'); SELECT count(*) FROM (SELECT id FROM customers WHERE credit = 1 OFFSET 0) c"), "t\n1112", 'an UPDATE of many rows');
 my $big = 'x' x 200_000;
 sql("INSERT INTO customers (id, name) VALUES ('L1', repeat('x', 200000))");
 delivered();
