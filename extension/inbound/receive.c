@@ -20,6 +20,7 @@
 #include "executor/spi.h"
 #include "fdw/json.h"
 #include "fmgr.h"
+#include "inbound/inbound.h"
 #include "inbound/receive.h"
 #include "miscadmin.h"
 #include "tcop/utility.h"
@@ -169,6 +170,7 @@ rcv_take(List *receivers, const char *name, bool of_server,
 	}
 	if (stored == 0 && notices != NIL)
 		rcv_refuse(name, linitial(notices));
+	concord_inbound_wake();
 	concord_catalog_leave(&scope);
 }
 

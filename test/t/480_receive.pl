@@ -219,6 +219,13 @@ system_of('shipstation', 'orders', 'orderKey', { object => 'ORDER' });
 receive('shipstation', '{"resource_url": "https://ssapi.shipstation.com/orders?importBatch=1b0", "resource_type": "ORDER_NOTIFY"}', { ':path' => '/s?token=app-secret' }, 'front');
 is(inbox(), 'fetch|||||https://ssapi.shipstation.com/orders?importBatch=1b0', 'ShipStation: something has changed');
 
+# ---- what was stored becomes a row, by itself
+sql(q{SELECT concord.alter_mapping('contacts', options => '{"receive": {"record": "data", "remote_id": null}}'); SELECT concord.resume('contacts')});
+my $row = '{"data": {"ID": 70, "Name": "Grace"}}';
+receive('contacts', $row, standard($row, id => 'row'));
+ok($node->poll_query_until('postgres', "SELECT string_agg(id || name, ' ') = '70Grace' FROM contact"), 'applied');
+ok($node->poll_query_until('postgres', "SELECT count(*) = 0 FROM concord.inbox WHERE mapping = 'contacts'"), 'and out of the inbox');
+
 # ---- mistakes in definitions
 sub mistaken
 {
