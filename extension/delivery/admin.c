@@ -54,9 +54,9 @@ concord_operate_check(const ConcordMapping *mapping)
 				 errhint("Use SELECT concord.activate() where this database takes the other's place.")));
 }
 
-/* adm_mapping finds the mapping that a caller names and may operate. */
-static ConcordMapping *
-adm_mapping(FunctionCallInfo fcinfo, int arg)
+/* concord_operate_mapping finds the mapping that a caller names and may operate. */
+ConcordMapping *
+concord_operate_mapping(FunctionCallInfo fcinfo, int arg)
 {
 	ConcordCatalogScope scope;
 	ConcordMapping *mapping;
@@ -251,7 +251,7 @@ adm_told(FunctionCallInfo fcinfo, const ConcordMapping *mapping,
 Datum
 concord_retry_dead(PG_FUNCTION_ARGS)
 {
-	ConcordMapping *mapping = adm_mapping(fcinfo, 0);
+	ConcordMapping *mapping = concord_operate_mapping(fcinfo, 0);
 	const ConcordMappingOptions *options = &mapping->options;
 	Oid			types[] = {INT4OID, INT8OID, INT8ARRAYOID, BOOLOID};
 	Datum		values[4];
@@ -286,7 +286,7 @@ concord_retry_dead(PG_FUNCTION_ARGS)
 Datum
 concord_discard_dead(PG_FUNCTION_ARGS)
 {
-	ConcordMapping *mapping = adm_mapping(fcinfo, 0);
+	ConcordMapping *mapping = concord_operate_mapping(fcinfo, 0);
 	Oid			types[] = {INT4OID, INT8OID, TEXTOID};
 	Datum		values[3];
 	char		nulls[] = {' ', 'n', ' '};

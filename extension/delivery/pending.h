@@ -10,6 +10,8 @@
 
 #include "base/compat.h"
 
+#include "fmgr.h"
+
 #include "catalog/mapping.h"
 #include "delivery/division.h"
 #include "outbox/read.h"
@@ -49,5 +51,11 @@ extern char *concord_scan_local_key(const ConcordMapping *mapping,
 
 /* admin.c: raises unless the current user may operate the mapping. */
 extern void concord_operate_check(const ConcordMapping *mapping);
+
+/*
+ * concord_operate_mapping finds the mapping that argument arg of a SQL function
+ * names; raises where there is none, or the caller may not operate it.
+ */
+extern ConcordMapping *concord_operate_mapping(FunctionCallInfo fcinfo, int arg);
 
 #endif							/* CONCORD_DELIVERY_PENDING_H */

@@ -283,7 +283,6 @@ extern void concord_inbound_lock(const ConcordMapping *mapping);
 
 /* ---------- functions.c ---------- */
 
-extern ConcordMapping *concord_inbound_mapping(FunctionCallInfo fcinfo, int arg);
 
 /* ---------- inbox.c ---------- */
 

@@ -24,26 +24,6 @@ PG_FUNCTION_INFO_V1(concord_apply_records);
 PG_FUNCTION_INFO_V1(concord_retry_inbox);
 PG_FUNCTION_INFO_V1(concord_discard_inbox);
 
-/* concord_inbound_mapping finds the mapping that a caller names and may operate. */
-ConcordMapping *
-concord_inbound_mapping(FunctionCallInfo fcinfo, int arg)
-{
-	ConcordCatalogScope scope;
-	ConcordMapping *mapping;
-	MemoryContext context = CurrentMemoryContext;
-
-	if (PG_ARGISNULL(arg))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("the name of a mapping must be given")));
-	concord_catalog_enter(&scope);
-	mapping = concord_mapping_by_name(text_to_cstring(PG_GETARG_TEXT_PP(arg)),
-									  context);
-	concord_catalog_leave(&scope);
-	concord_operate_check(mapping);
-	return mapping;
-}
-
 /* fun_array reads an array argument that goes along with n records; NULL: none. */
 static bool
 fun_array(FunctionCallInfo fcinfo, int arg, const char *name, Oid type, int n,
@@ -126,7 +106,7 @@ fun_records(FunctionCallInfo fcinfo, int *n)
 Datum
 concord_apply_records(PG_FUNCTION_ARGS)
 {
-	ConcordMapping *mapping = concord_inbound_mapping(fcinfo, 0);
+	ConcordMapping *mapping = concord_operate_mapping(fcinfo, 0);
 	ConcordInboundCounts counts = {0};
 	ConcordInboundRecord *records;
 	ConcordInbound *inbound;
@@ -184,7 +164,7 @@ fun_change(const ConcordMapping *mapping, const char *sql, bool one, int64 id,
 Datum
 concord_retry_inbox(PG_FUNCTION_ARGS)
 {
-	ConcordMapping *mapping = concord_inbound_mapping(fcinfo, 0);
+	ConcordMapping *mapping = concord_operate_mapping(fcinfo, 0);
 	bool		one = !PG_ARGISNULL(1);
 	int64		count = fun_change(mapping,
 								   "UPDATE concord.inbox_item SET state = 'new', attempts = 0, rule = NULL,"
@@ -203,7 +183,7 @@ concord_retry_inbox(PG_FUNCTION_ARGS)
 Datum
 concord_discard_inbox(PG_FUNCTION_ARGS)
 {
-	ConcordMapping *mapping = concord_inbound_mapping(fcinfo, 0);
+	ConcordMapping *mapping = concord_operate_mapping(fcinfo, 0);
 	bool		one = !PG_ARGISNULL(1);
 	char	   *why = PG_ARGISNULL(2) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(2));
 	int64		count;

@@ -10,6 +10,8 @@
  */
 #include "inbound/apply.h"
 
+#include "delivery/pending.h"
+
 #include "base/shmem.h"
 #include "catalog/history.h"
 #include "catalog/pg_type.h"
@@ -103,7 +105,7 @@ lnk_check_free(const ConcordMapping *mapping, Jsonb *key, const char *remote_id)
 Datum
 concord_set_link(PG_FUNCTION_ARGS)
 {
-	ConcordMapping *mapping = concord_inbound_mapping(fcinfo, 0);
+	ConcordMapping *mapping = concord_operate_mapping(fcinfo, 0);
 	Jsonb	   *key;
 	char	   *remote_id;
 
@@ -133,7 +135,7 @@ concord_set_link(PG_FUNCTION_ARGS)
 Datum
 concord_remove_link(PG_FUNCTION_ARGS)
 {
-	ConcordMapping *mapping = concord_inbound_mapping(fcinfo, 0);
+	ConcordMapping *mapping = concord_operate_mapping(fcinfo, 0);
 	Jsonb	   *key;
 
 	if (PG_ARGISNULL(1))

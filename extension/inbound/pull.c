@@ -20,6 +20,8 @@
  */
 #include "inbound/apply.h"
 
+#include "delivery/pending.h"
+
 #include "access/xact.h"
 #include "base/bookkeeping.h"
 #include "base/settings.h"
@@ -56,6 +58,7 @@ typedef struct Pull
 	ConcordPullState state;
 	ConcordInboundCounts counts;	/* of this part */
 	bool		started;		/* the run begins with this part */
+	bool		anew;			/* what was known is of another list */
 	bool		has_changed;	/* a record of this part had the time */
 	MemoryContext batch;
 	ConcordInboundRecord records[PUL_BATCH];
@@ -89,16 +92,6 @@ pul_method(const Pull *pull)
 	return CONCORD_PULL_FULL;
 }
 
-/* pul_link_usable says whether the link of changes is one of the server's. */
-static bool
-pul_link_usable(const Pull *pull)
-{
-	const char *url = pull->peer->server->url;
-
-	return pull->state.link != NULL &&
-		strncmp(pull->state.link, url, strlen(url)) == 0;
-}
-
 /* pul_all begins to read all, because of what note says. */
 static void
 pul_all(Pull *pull, const char *note)
@@ -115,6 +108,34 @@ pul_all(Pull *pull, const char *note)
 	concord_pull_seen_forget(pull->mapping->id);
 }
 
+/*
+ * pul_list_name says which list is read: places in one are of no use in
+ * another.
+ */
+static char *
+pul_list_name(const Pull *pull)
+{
+	return psprintf("%s %s %s %s", pull->peer->server->url,
+					pull->table.service != NULL ? pull->table.service : "",
+					pull->table.object,
+					pull->table.query != NULL ? pull->table.query : "");
+}
+
+/* pul_check forgets what is of another list than the mapping's now. */
+static void
+pul_check(Pull *pull, char *list)
+{
+	ConcordPullState *state = &pull->state;
+
+	pull->anew = state->list != NULL && strcmp(state->list, list) != 0;
+	if (pull->anew)
+	{
+		memset(state, 0, sizeof(*state));
+		concord_pull_seen_forget(pull->mapping->id);
+	}
+	state->list = list;
+}
+
 /* pul_begin decides what a new run does. */
 static void
 pul_begin(Pull *pull)
@@ -128,12 +149,12 @@ pul_begin(Pull *pull)
 	state->position = NULL;
 	state->run_changed_to = 0;
 	state->method = method;
-	if (method == CONCORD_PULL_DELTA && same && pul_link_usable(pull))
+	if (pull->anew)
+		pul_all(pull, "another list is read than before; everything is compared");
+	else if (method == CONCORD_PULL_DELTA && same && state->link != NULL)
 		state->run = CONCORD_RUN_DELTA;
 	else if (method == CONCORD_PULL_SINCE && same && state->changed_to != 0)
 		state->run = CONCORD_RUN_SINCE;
-	else if (method == CONCORD_PULL_DELTA && state->link != NULL)
-		pul_all(pull, "the link of changes is not of the server's url; everything is compared");
 	else
 		pul_all(pull, NULL);
 }
@@ -501,12 +522,14 @@ pul_part(Pull *pull)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ConcordCatalogScope scope;
+	char	   *list = pul_list_name(pull);
 	bool		more;
 
 	memset(&pull->counts, 0, sizeof(pull->counts));
 	pull->started = false;
 	concord_catalog_enter(&scope);
 	concord_pull_state_read(pull->mapping->id, &pull->state, context);
+	pul_check(pull, list);
 	if (pull->state.run == CONCORD_RUN_NONE)
 		pul_begin(pull);
 	concord_catalog_leave(&scope);
@@ -574,7 +597,7 @@ pul_close(Pull *pull)
 Datum
 concord_pull(PG_FUNCTION_ARGS)
 {
-	ConcordMapping *mapping = concord_inbound_mapping(fcinfo, 0);
+	ConcordMapping *mapping = concord_operate_mapping(fcinfo, 0);
 	ConcordInboundCounts total = {0};
 	TupleDesc	desc;
 	Datum		values[4];

@@ -26,6 +26,7 @@ typedef enum ConcordPullRun
 typedef struct ConcordPullState
 {
 	ConcordPullMethod method;	/* DEFAULT: never pulled */
+	char	   *list;			/* what is read; NULL: never pulled */
 	char	   *link;
 	TimestampTz changed_to;		/* 0: not known */
 	ConcordPullRun run;

@@ -74,7 +74,7 @@ concord_pull_state_read(int32 mapping, ConcordPullState *state,
 			" ON CONFLICT (mapping) DO UPDATE SET method = pull_state.method",
 			1, types, values, NULL);
 	if (pst_run("SELECT method, link, changed_to, run, position, run_changed_to,"
-				" started_at IS NULL FROM concord.pull_state WHERE mapping = $1",
+				" started_at IS NULL, list FROM concord.pull_state WHERE mapping = $1",
 				1, types, values, NULL) != 1)
 		elog(ERROR, "concord.pull_state has no row of mapping %d", mapping);
 	old = MemoryContextSwitchTo(context);
@@ -85,6 +85,7 @@ concord_pull_state_read(int32 mapping, ConcordPullState *state,
 	state->run = pst_which(pst_runs, lengthof(pst_runs), pst_text(4));
 	state->position = pst_text(5);
 	state->run_changed_to = pst_time(6);
+	state->list = pst_text(8);
 	MemoryContextSwitchTo(old);
 }
 
@@ -112,7 +113,7 @@ concord_pull_state_write(int32 mapping, const ConcordPullState *state,
 {
 	Oid			types[] = {INT4OID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TEXTOID,
 		TEXTOID, TIMESTAMPTZOID, INT8OID, INT8OID, INT8OID, INT8OID,
-	BOOLOID, BOOLOID, INT4OID, TEXTOID};
+	BOOLOID, BOOLOID, INT4OID, TEXTOID, TEXTOID};
 	Datum		values[lengthof(types)];
 	char		nulls[lengthof(types)];
 
@@ -134,6 +135,7 @@ concord_pull_state_write(int32 mapping, const ConcordPullState *state,
 	pst_put(values, nulls, 12, BoolGetDatum(finished), true);
 	pst_put(values, nulls, 13, Int32GetDatum(every_ms), every_ms > 0);
 	pst_put_text(values, nulls, 14, state->note);
+	pst_put_text(values, nulls, 15, state->list);
 	pst_run("UPDATE concord.pull_state SET method = $2, link = $3, changed_to = $4,"
 			" run = $5, position = $6, run_changed_to = $7,"
 			" fetched = fetched + $8, applied = applied + $9,"
@@ -143,7 +145,7 @@ concord_pull_state_write(int32 mapping, const ConcordPullState *state,
 			" next_at = CASE WHEN $13 THEN pg_catalog.clock_timestamp()"
 			"  + pg_catalog.make_interval(secs => $14 / 1000.0) ELSE next_at END,"
 			" note = CASE WHEN $15 IS NOT NULL THEN $15 WHEN $12 THEN NULL ELSE note END,"
-			" failures = 0, last_error = NULL"
+			" failures = 0, last_error = NULL, list = $16"
 			" WHERE mapping = $1",
 			lengthof(types), types, values, nulls);
 }

@@ -223,6 +223,11 @@ void
 concord_store_delete(int32 mapping)
 {
 	static const char *const tables[] = {"exception", "link_item"};
+
+	/* of what comes in; no courier writes them */
+	static const char *const inbound[] = {
+		"pull_state", "pull_seen", "inbox_item", "conflict_item",
+	};
 	Oid			concord = get_namespace_oid("concord", false);
 
 	for (int i = 0; i < lengthof(tables); i++)
@@ -236,6 +241,13 @@ concord_store_delete(int32 mapping)
 						   " (SELECT FROM concord.lane WHERE mapping = $1)",
 						   tables[i]);
 		concord_store_update(command, mapping, NULL);
+	}
+	for (int i = 0; i < lengthof(inbound); i++)
+	{
+		if (OidIsValid(get_relname_relid(inbound[i], concord)))
+			concord_store_update(psprintf("DELETE FROM concord.%s WHERE mapping = $1"
+										  " AND $2 IS NULL", inbound[i]),
+								 mapping, NULL);
 	}
 	concord_store_update("DELETE FROM concord.mapping WHERE id = $1"
 						 " AND $2 IS NULL", mapping, NULL);

@@ -6,6 +6,7 @@
 CREATE TABLE concord.pull_state (
 	mapping			int PRIMARY KEY,
 	method			text NOT NULL CHECK (method IN ('delta', 'since', 'full')),
+	list			text,				-- what is read: another one is begun anew
 	link			text,				-- of the changes to come
 	changed_to		timestamptz,		-- of the newest record, by the system's clock
 	run				text CHECK (run IN ('delta', 'since', 'full', 'gone')),	-- NULL: none is under way

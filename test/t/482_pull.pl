@@ -96,6 +96,16 @@ edit(7 => { Stock => 70 });
 is(pull(), '1|1|0|0', 'with a new link');
 is(sql('SELECT count(*) FROM concord.pull_seen'), '0', 'nothing is left of the compare');
 
+# ---- another list: the link of the old one is not for it
+sql(q{SELECT concord.alter_mapping('things', options => '{"pull": {"filter": "now=1"}}')});
+asked();
+pull();
+is(join(',', map { $_->{query}{'$deltatoken'} // 'all' } (asked())[0]), 'all', 'another list is read from its beginning');
+pull();
+like((asked())[0]{query}{'$deltatoken'} // '', qr/^\d+$/, 'and then followed');
+sql(q{SELECT concord.alter_mapping('things', options => '{"pull": {"filter": null}}')});
+pull();
+
 # ---- a record that a check refuses is parked, the rest goes on
 edit(8 => { Name => 'bad', Stock => -1 }, 9 => { Name => 'n9', Stock => 9 });
 is(pull(), '2|1|0|1', 'one is refused');
@@ -203,5 +213,10 @@ for my $round (1 .. 5)
 	until_is("SELECT count(*) FROM thing WHERE stock = $round * 10000 + id", '4500', "ended in the middle, round $round");
 }
 is_deeply($systems->wrong('feed'), [], 'the system found nothing wrong');
+
+# ---- a mapping that is dropped leaves nothing
+sql("SELECT concord.drop_mapping('things')");
+is(sql('SELECT (SELECT count(*) FROM concord.pull_state) + (SELECT count(*) FROM concord.pull_seen) + (SELECT count(*) FROM concord.inbox_item) + (SELECT count(*) FROM concord.conflict_item)'),
+	'0', 'nothing is left of a mapping that was dropped');
 
 done_testing();
