@@ -126,6 +126,7 @@ vfy_signed(const ConcordReceiver *receiver, const ConcordAuth *auth,
 		.token = receiving->token,.hex = receiving->hex,
 		.base64_secret = receiving->base64_secret,
 	};
+	List	   *notices;
 	ListCell   *lc;
 
 	if (receiving->signature.where != CONCORD_IN_ITEM)
@@ -136,13 +137,14 @@ vfy_signed(const ConcordReceiver *receiver, const ConcordAuth *auth,
 			given.bytes = concord_message_signed(receiving, message, &given.len);
 		return concord_auth_signed(auth, &given);
 	}
-	foreach(lc, concord_message_notices(receiving, message))
+	notices = concord_message_notices(receiving, message);
+	foreach(lc, notices)
 	{
 		given.signature = ((ConcordNotice *) lfirst(lc))->signature;
 		if (!concord_auth_signed(auth, &given))
 			return false;
 	}
-	return true;
+	return notices != NIL;
 }
 
 /* vfy_accepts says whether a message may be taken for a receiver. */

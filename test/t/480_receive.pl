@@ -181,6 +181,7 @@ is(inbox(), "fetch|26814998-936a-401c-81c1-0e848a64971d||2026-11-20 20:30:00.1+0
 	'Business Central: what is to be read, what is gone, and that many have changed');
 (my $forged = $bc) =~ s/"app-secret", "resource": "([^"]*)", "changeType": "deleted"/"other", "resource": "$1", "changeType": "deleted"/;
 refused('28000', qr/signature/, 'Business Central: one notice without the state', 'business_central', $forged, {});
+refused('28000', qr/signature/, 'Business Central: no notice, so no state either', 'business_central', '{"value": []}', {});
 empty();
 
 system_of('slack', 'C1', 'ts', { object => 'message', remote_id => 'body:event.ts' });
