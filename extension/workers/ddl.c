@@ -16,17 +16,17 @@
  *					and captured tables that were altered; servers that share an
  *					account but not its limits are warned of
  *
- * The rows are written in the transaction of the DDL, as the bootstrap
- * superuser: whoever may drop a table need not have rights on our tables.
+ * The rows are written in the transaction of the DDL, as the extension's
+ * owner: whoever may drop a table need not have rights on our tables.
  *
  *-------------------------------------------------------------------------
  */
 #include "base/compat.h"
 
 #include "base/shmem.h"
+#include "catalog/mapping.h"
 #include "catalog/ownership.h"
 #include "catalog/pg_type.h"
-#include "catalog/pg_authid.h"
 #include "commands/event_trigger.h"
 #include "connector/limits.h"
 #include "executor/spi.h"
@@ -140,6 +140,13 @@ static const char *const ddl_concerned =
 " OR EXISTS (SELECT FROM concord.captured AS c WHERE c.relid = d.objid)"
 " LIMIT 1";
 
+/* What the queries below tell: of an object, a mapping mostly, something. */
+typedef struct DdlRow
+{
+	uint32		id;				/* its OID or number */
+	char	   *text;			/* NULL: nothing */
+} DdlRow;
+
 /* ddl_check refuses a call that is not an event trigger's. */
 static void
 ddl_check(FunctionCallInfo fcinfo)
@@ -167,19 +174,14 @@ ddl_tell(void)
 	}
 }
 
-/* ddl_run runs statements as superuser; returns the rows they changed. */
+/* ddl_run runs statements; returns the rows they changed. */
 static uint64
 ddl_run(const char *const *statements, int nstatements)
 {
-	Oid			userid;
-	int			context;
+	ConcordCatalogScope scope;
 	uint64		changed = 0;
 
-	GetUserIdAndSecContext(&userid, &context);
-	SetUserIdAndSecContext(BOOTSTRAP_SUPERUSERID,
-						   context | SECURITY_LOCAL_USERID_CHANGE);
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
+	concord_catalog_enter(&scope);
 	for (int i = 0; i < nstatements; i++)
 	{
 		int			result = SPI_execute(statements[i], false, 0);
@@ -190,14 +192,44 @@ ddl_run(const char *const *statements, int nstatements)
 			ddl_tell();
 		changed += SPI_processed;
 	}
-	SPI_finish();
-	SetUserIdAndSecContext(userid, context);
+	concord_catalog_leave(&scope);
 	return changed;
+}
+
+/*
+ * ddl_rows lists the rows of a query, an object's OID or id and a text or
+ * NULL each.  Not read only: what the statement has done must be seen.
+ */
+static List *
+ddl_rows(const char *query)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ConcordCatalogScope scope;
+	List	   *rows = NIL;
+
+	concord_catalog_enter(&scope);
+	if (SPI_execute(query, false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not run \"%s\"", query);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		HeapTuple	tuple = SPI_tuptable->vals[i];
+		MemoryContext old = MemoryContextSwitchTo(context);
+		DdlRow	   *row = palloc(sizeof(DdlRow));
+		bool		isnull;
+
+		row->id = DatumGetUInt32(SPI_getbinval(tuple, SPI_tuptable->tupdesc, 1,
+											   &isnull));
+		row->text = SPI_getvalue(tuple, SPI_tuptable->tupdesc, 2);
+		rows = lappend(rows, row);
+		MemoryContextSwitchTo(old);
+	}
+	concord_catalog_leave(&scope);
+	return rows;
 }
 
 /* Servers of ours that a statement made or altered, if they name an account. */
 static const char *const ddl_accounts =
-"SELECT DISTINCT o.option_value, s.srvowner FROM pg_catalog.pg_event_trigger_ddl_commands() AS d"
+"SELECT DISTINCT s.srvowner, o.option_value FROM pg_catalog.pg_event_trigger_ddl_commands() AS d"
 " JOIN pg_catalog.pg_foreign_server AS s ON s.oid = d.objid"
 " JOIN pg_catalog.pg_foreign_data_wrapper AS w ON w.oid = s.srvfdw AND w.fdwname = 'concord'"
 " CROSS JOIN LATERAL pg_catalog.pg_options_to_table(s.srvoptions) AS o"
@@ -228,32 +260,23 @@ ddl_warn_stranger(const char *account, Oid owner)
 static void
 ddl_warn_accounts(void)
 {
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-	/* not read only: what the statement has done must be seen */
-	if (SPI_execute(ddl_accounts, false, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not read the accounts of servers");
-	for (uint64 i = 0; i < SPI_processed; i++)
-	{
-		char	   *account = SPI_getvalue(SPI_tuptable->vals[i],
-										   SPI_tuptable->tupdesc, 1);
-		bool		isnull;
-		Oid			owner = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[i],
-														   SPI_tuptable->tupdesc,
-														   2, &isnull));
-		char	   *servers;
-		char	   *options = concord_limits_differ(account, owner, &servers);
+	ListCell   *lc;
 
-		ddl_warn_stranger(account, owner);
+	foreach(lc, ddl_rows(ddl_accounts))
+	{
+		const DdlRow *row = lfirst(lc);
+		char	   *servers;
+		char	   *options = concord_limits_differ(row->text, row->id, &servers);
+
+		ddl_warn_stranger(row->text, row->id);
 		if (options != NULL)
 			ereport(WARNING,
 					(errcode(ERRCODE_WARNING),
 					 errmsg("servers of account \"%s\" have different limits: %s",
-							account, options),
+							row->text, options),
 					 errdetail("The smallest value of each holds for all of them: %s.",
 							   servers)));
 	}
-	SPI_finish();
 }
 
 /*
@@ -263,50 +286,28 @@ ddl_warn_accounts(void)
 static void
 ddl_guard(const char *query)
 {
-	List	   *tables = NIL;
 	ListCell   *lc;
-	MemoryContext context = CurrentMemoryContext;
-	Oid			userid;
-	int			security;
 
-	GetUserIdAndSecContext(&userid, &security);
-	SetUserIdAndSecContext(BOOTSTRAP_SUPERUSERID,
-						   security | SECURITY_LOCAL_USERID_CHANGE);
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-	if (SPI_execute(query, false, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not read the tables with owned columns");
-	for (uint64 i = 0; i < SPI_processed; i++)
+	foreach(lc, ddl_rows(query))
 	{
-		MemoryContext old = MemoryContextSwitchTo(context);
-		bool		isnull;
+		Oid			relid = ((DdlRow *) lfirst(lc))->id;
 
-		tables = lappend_oid(tables,
-							 DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[i],
-															SPI_tuptable->tupdesc,
-															1, &isnull)));
-		MemoryContextSwitchTo(old);
-	}
-	SPI_finish();
-	SetUserIdAndSecContext(userid, security);
-	foreach(lc, tables)
-	{
-		if (!concord_ownership_is_guarded(lfirst_oid(lc)))
+		if (!concord_ownership_is_guarded(relid))
 			continue;
-		LockRelationOid(lfirst_oid(lc), ShareRowExclusiveLock);
-		concord_ownership_guard_table(lfirst_oid(lc));
+		LockRelationOid(relid, ShareRowExclusiveLock);
+		concord_ownership_guard_table(relid);
 	}
 }
 
 /* Tables whose triggers of ours may not be what they must be. */
 #define DDL_GUARDED \
-	"SELECT DISTINCT t.tgrelid FROM pg_catalog.pg_trigger AS t" \
+	"SELECT DISTINCT t.tgrelid, NULL::text FROM pg_catalog.pg_trigger AS t" \
 	" JOIN pg_catalog.pg_proc AS p ON p.oid = t.tgfoid" \
 	" WHERE p.proname = 'ownership_guard' AND t.tgparentid = 0" \
 	" AND p.pronamespace = 'concord'::pg_catalog.regnamespace AND "
 
 static const char *const ddl_guarded_altered =
-"SELECT DISTINCT i.source::pg_catalog.oid FROM concord.ownership_item AS i"
+"SELECT DISTINCT i.source::pg_catalog.oid, NULL::text FROM concord.ownership_item AS i"
 " JOIN pg_catalog.pg_event_trigger_ddl_commands() AS d ON d.objid = i.source"
 " AND d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass"
 " WHERE d.command_tag = 'ALTER TABLE'";
@@ -368,71 +369,29 @@ static const char *const ddl_tables_gone =
 " JOIN concord.mapping AS m ON m.id = u.mapping AND m.state <> 'broken'"
 " WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objsubid = 0 ORDER BY 1, 2";
 
-/* What a mapping is told of a change; reason NULL: see whether it compiles. */
-typedef struct DdlComplaint
-{
-	int32		mapping;
-	char	   *reason;
-} DdlComplaint;
-
-/* ddl_complaints lists the rows of a query as complaints. */
-static List *
-ddl_complaints(List *list, const char *query)
-{
-	MemoryContext context = CurrentMemoryContext;
-	Oid			userid;
-	int			security;
-
-	GetUserIdAndSecContext(&userid, &security);
-	SetUserIdAndSecContext(BOOTSTRAP_SUPERUSERID,
-						   security | SECURITY_LOCAL_USERID_CHANGE);
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-	if (SPI_execute(query, false, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not read which mappings use a table");
-	for (uint64 i = 0; i < SPI_processed; i++)
-	{
-		HeapTuple	tuple = SPI_tuptable->vals[i];
-		MemoryContext old = MemoryContextSwitchTo(context);
-		DdlComplaint *complaint = palloc(sizeof(DdlComplaint));
-		bool		isnull;
-
-		complaint->mapping = DatumGetInt32(SPI_getbinval(tuple, SPI_tuptable->tupdesc,
-														 1, &isnull));
-		complaint->reason = SPI_getvalue(tuple, SPI_tuptable->tupdesc, 2);
-		list = lappend(list, complaint);
-		MemoryContextSwitchTo(old);
-	}
-	SPI_finish();
-	SetUserIdAndSecContext(userid, security);
-	return list;
-}
-
 /* ddl_record records what changed of the tables that mappings use. */
 static void
 ddl_record(FunctionCallInfo fcinfo, const char *record, const char *remember)
 {
 	EventTriggerData *data = (EventTriggerData *) fcinfo->context;
 	Oid			types[] = {OIDOID, TEXTOID};
-	Datum		values[2];
-	Oid			userid;
-	int			security;
+	Datum		values[] = {
+		ObjectIdGetDatum(GetUserId()),
+		CStringGetTextDatum(GetCommandTagName(data->tag)),
+	};
+	ConcordCatalogScope scope;
 
-	GetUserIdAndSecContext(&userid, &security);
-	values[0] = ObjectIdGetDatum(userid);
-	values[1] = CStringGetTextDatum(GetCommandTagName(data->tag));
-	SetUserIdAndSecContext(BOOTSTRAP_SUPERUSERID,
-						   security | SECURITY_LOCAL_USERID_CHANGE);
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
+	concord_catalog_enter(&scope);
 	if (SPI_execute_with_args(record, 2, types, values, NULL, false, 0) != SPI_OK_INSERT ||
 		SPI_execute(remember, false, 0) != SPI_OK_UPDATE)
 		elog(ERROR, "could not record the change of a table");
-	SPI_finish();
-	SetUserIdAndSecContext(userid, security);
+	concord_catalog_leave(&scope);
 }
 
-/* ddl_tell_mappings tells mappings of what changed. */
+/*
+ * ddl_tell_mappings tells mappings of what changed; one that is told nothing
+ * is to see whether it compiles.
+ */
 static void
 ddl_tell_mappings(List *complaints)
 {
@@ -441,13 +400,14 @@ ddl_tell_mappings(List *complaints)
 
 	foreach(lc, complaints)
 	{
-		const DdlComplaint *complaint = lfirst(lc);
+		const DdlRow *complaint = lfirst(lc);
+		int32		mapping = (int32) complaint->id;
 
-		if (complaint->reason == NULL)
-			concord_drift_check(complaint->mapping);
-		else if (complaint->mapping != last)
-			concord_drift_complain(complaint->mapping, complaint->reason);
-		last = complaint->mapping;
+		if (complaint->text == NULL)
+			concord_drift_check(mapping);
+		else if (mapping != last)
+			concord_drift_complain(mapping, complaint->text);
+		last = mapping;
 	}
 }
 
@@ -461,8 +421,8 @@ concord_ddl_drop(PG_FUNCTION_ARGS)
 	if (ddl_run(ddl_on_drop, lengthof(ddl_on_drop)) > 0)
 		concord_catalog_changed();
 	ddl_guard(ddl_guarded_dropped);
-	complaints = ddl_complaints(NIL, DDL_COMPLAINTS(DDL_DROPPED));
-	complaints = ddl_complaints(complaints, ddl_tables_gone);
+	complaints = list_concat(ddl_rows(DDL_COMPLAINTS(DDL_DROPPED)),
+							 ddl_rows(ddl_tables_gone));
 	ddl_record(fcinfo, DDL_RECORD(DDL_DROPPED), DDL_REMEMBER(DDL_DROPPED));
 	ddl_tell_mappings(complaints);
 	PG_RETURN_NULL();
@@ -479,10 +439,10 @@ concord_ddl_end(PG_FUNCTION_ARGS)
 		ddl_run(&ddl_concerned, 1) > 0)
 		concord_catalog_changed();
 	ddl_guard(ddl_guarded_altered);
-	complaints = ddl_complaints(NIL, DDL_COMPLAINTS(DDL_ALTERED));
+	complaints = ddl_rows(DDL_COMPLAINTS(DDL_ALTERED));
 	ddl_record(fcinfo, DDL_RECORD(DDL_ALTERED), DDL_REMEMBER(DDL_ALTERED));
 	concord_drift_follow();
-	complaints = list_concat(complaints, ddl_complaints(NIL, ddl_users));
+	complaints = list_concat(complaints, ddl_rows(ddl_users));
 	ddl_tell_mappings(complaints);
 	ddl_warn_accounts();
 	PG_RETURN_NULL();
