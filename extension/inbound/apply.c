@@ -26,6 +26,7 @@
 #include "inbound/apply.h"
 
 #include "access/xact.h"
+#include "base/attempt.h"
 #include "commands/trigger.h"
 #include "common/hashfn.h"
 #include "miscadmin.h"
@@ -36,7 +37,6 @@
 #include "base/json.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 #include "utils/snapmgr.h"
 
 #define APP_LOCK		0x434E494E
@@ -276,46 +276,43 @@ app_fresh(ConcordInbound *inbound, InbItem *item)
 	item->record = record;
 }
 
-/*
- * app_try does some work for records in a subtransaction, as the definer, and
- * returns the error, or NULL.
- */
+/* An attempt to do some work for records. */
+typedef struct AppAttempt
+{
+	ConcordInbound *inbound;
+	AppWork		work;
+	InbItem   **items;
+	int			n;
+} AppAttempt;
+
+/* app_as_definer does it as the mapping's definer, with SPI. */
+static void
+app_as_definer(void *arg)
+{
+	AppAttempt *attempt = arg;
+	ConcordInbound *inbound = attempt->inbound;
+	MemoryContext context = CurrentMemoryContext;
+	ConcordEnvironment environment;
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	MemoryContextSwitchTo(context);
+	concord_environment_enter(&environment, inbound->mapping->definer,
+							  inbound->mapping->search_path);
+	concord_inbound_refresh(inbound);
+	attempt->work(inbound, attempt->items, attempt->n);
+	concord_environment_leave(&environment);
+	SPI_finish();
+}
+
+/* app_try does some work for records; returns the error, or NULL. */
 static ErrorData *
 app_try(ConcordInbound *inbound, AppWork work, InbItem **items, int n)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	ErrorData  *volatile error = NULL;
+	AppAttempt	attempt = {inbound, work, items, n};
 
 	inbound->books = false;
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		ConcordEnvironment environment;
-
-		if (SPI_connect() != SPI_OK_CONNECT)
-			elog(ERROR, "SPI_connect failed");
-		MemoryContextSwitchTo(context);
-		concord_environment_enter(&environment, inbound->mapping->definer,
-								  inbound->mapping->search_path);
-		concord_inbound_refresh(inbound);
-		work(inbound, items, n);
-		concord_environment_leave(&environment);
-		SPI_finish();
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
-	return error;
+	return concord_attempt(app_as_definer, &attempt);
 }
 
 /* app_transient says whether an error is of the moment, and no record's fault. */

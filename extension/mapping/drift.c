@@ -19,7 +19,7 @@
  */
 #include "mapping/drift.h"
 
-#include "access/xact.h"
+#include "base/attempt.h"
 #include "base/settings.h"
 #include "catalog/alert.h"
 #include "catalog/history.h"
@@ -34,7 +34,6 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 
 #define DRF_REASON	"schema change: "
 
@@ -157,27 +156,8 @@ concord_drift_complain(int32 id, const char *reason)
 static ErrorData *
 drf_try(void (*work) (void *arg), void *arg)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	ErrorData  *volatile error = NULL;
+	ErrorData  *error = concord_attempt(work, arg);
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		work(arg);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
 	/* neither of these is about the mapping */
 	if (error != NULL && (error->sqlerrcode == ERRCODE_QUERY_CANCELED ||
 						  error->sqlerrcode == ERRCODE_OUT_OF_MEMORY ||

@@ -14,10 +14,10 @@
 #include "mapping/compile.h"
 
 #include "access/xact.h"
+#include "base/attempt.h"
 #include "miscadmin.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 
 /* Settings that the text of values, or their meaning, depends on. */
 static const struct
@@ -81,6 +81,28 @@ concord_environment_leave(ConcordEnvironment *environment)
 	SetUserIdAndSecContext(environment->userid, environment->sec_context);
 }
 
+/* A dry run's work, and the context that it is done in. */
+typedef struct EnvDryRun
+{
+	void		(*work) (void *arg);
+	void	   *arg;
+	MemoryContext context;
+} EnvDryRun;
+
+/* env_dry_run does it: read only, with SPI. */
+static void
+env_dry_run(void *arg)
+{
+	EnvDryRun  *run = arg;
+
+	XactReadOnly = true;
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	MemoryContextSwitchTo(run->context);
+	run->work(run->arg);
+	SPI_finish();
+}
+
 /*
  * concord_environment_dry_run calls work in a read-only subtransaction of the
  * caller's transaction, with SPI, and in a memory context of its own, which is
@@ -89,37 +111,13 @@ concord_environment_leave(ConcordEnvironment *environment)
 MemoryContext
 concord_environment_dry_run(void (*work) (void *arg), void *arg)
 {
-	MemoryContext caller = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	MemoryContext context = AllocSetContextCreate(caller, "concord dry run",
-												  ALLOCSET_DEFAULT_SIZES);
+	EnvDryRun	run = {.work = work,.arg = arg};
+	ErrorData  *error;
 
-	BeginInternalSubTransaction(NULL);
-	PG_TRY();
-	{
-		XactReadOnly = true;
-		if (SPI_connect() != SPI_OK_CONNECT)
-			elog(ERROR, "SPI_connect failed");
-		MemoryContextSwitchTo(context);
-		work(arg);
-		SPI_finish();
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-
-		/* nobody else ends a subtransaction that we began */
-		MemoryContextSwitchTo(caller);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		CurrentResourceOwner = owner;
-		MemoryContextSwitchTo(caller);
+	run.context = AllocSetContextCreate(CurrentMemoryContext, "concord dry run",
+										ALLOCSET_DEFAULT_SIZES);
+	error = concord_attempt(env_dry_run, &run);
+	if (error != NULL)
 		ReThrowError(error);
-	}
-	PG_END_TRY();
-	CurrentResourceOwner = owner;
-	MemoryContextSwitchTo(caller);
-	return context;
+	return run.context;
 }
