@@ -127,7 +127,7 @@ $node->safe_psql('postgres', "INSERT INTO t VALUES (-3, 'x')");
 read_slot('second');
 is(counters('inserts, starts, stats_reset IS NOT NULL', 'second'), '1|1|t', 'counting begins with the next reading');
 ok($node->poll('SELECT ready FROM concord.capture'), 'capture runs');
-kill('KILL', $node->safe_psql('postgres', 'SELECT decoder_pid FROM concord.capture'));
+ok($node->crash($node->safe_psql('postgres', 'SELECT decoder_pid FROM concord.capture')), 'a crash');
 ok($node->poll("SELECT inserts IS NULL FROM concord.decoder WHERE slot = 'second'"), 'nor over a crash');
 ok($node->poll('SELECT starts > 0 FROM concord.decoder JOIN concord.capture USING (slot)'), 'capture\'s decoder counts again');
 

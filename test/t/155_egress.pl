@@ -98,7 +98,7 @@ is(sql("SELECT concord.wait_for_delivery('others', '20s')"), 't', 'the owner is 
 cmp_ok(scalar(grep { $_->{path} =~ m{/rest/others} } $erp->log_entries), '>=', 1, 'by a request');
 my $courier = sql("SELECT max(pid) FROM pg_stat_activity WHERE backend_type = 'concord courier'");
 sql('ALTER ROLE tenant NOSUPERUSER');
-sleep 2;    # rights are looked at once a second, which nothing shows
+sleep 2;    # rights that are older than a second are looked at anew
 $erp->clear_log;
 sql('UPDATE others SET n = n + 1');
 ok($node->poll("SELECT state = 'down' AND last_error ~ 'is not allowed' FROM concord.system WHERE server = 'theirs'"), 'not any more: refused');

@@ -108,7 +108,7 @@ sub wait_up
 my %kill = (
 	courier => sub {
 		my @pids = couriers();
-		kill('KILL', $pids[ rand @pids ]) if @pids;
+		$node->crash($pids[ rand @pids ]) if @pids;
 		return;
 	},
 	system => sub {

@@ -188,7 +188,14 @@ is(join(' ', map { sql("BEGIN; UPDATE pg_index SET indisvalid = false WHERE indr
 
 # --- one whose making was given up is no reason not to deliver
 sql("BEGIN; " . join(' ', map { "LOCK TABLE concord.delivery_log_$_ IN ROW EXCLUSIVE MODE;" } 0 .. 3) . " PREPARE TRANSACTION 'busy'");
-$node->psql('postgres', "SET statement_timeout = '300ms'; CREATE INDEX CONCURRENTLY given_up_$_ ON concord.delivery_log_$_ (seq)", stderr => \my $given_up) for 0 .. 3;
+for my $n (0 .. 3)
+{
+	my $making = Concord::Cluster::start_child('psql', '-X', '-q', '-d', $node->connstr('postgres'),
+		'-c', "CREATE INDEX CONCURRENTLY given_up_$n ON concord.delivery_log_$n (seq)");
+	ok($node->poll("SELECT count(*) FROM pg_index WHERE indexrelid = to_regclass('concord.given_up_$n')", '1'), 'an index is being made');
+	sql("SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query LIKE 'CREATE INDEX CONCURRENTLY given_up_$n%'");
+	Concord::Cluster::stop_child($making, 'ZERO');    # it ends by itself
+}
 sql("ROLLBACK PREPARED 'busy'");
 is(sql("SELECT count(*) FROM pg_index WHERE NOT indisready AND indrelid::regclass::text LIKE 'concord.delivery_log%'"), '4', 'indexes that are not ready');
 sql("INSERT INTO other SELECT i, 'not ready' FROM generate_series(61, 70) i");

@@ -153,8 +153,8 @@ foreach my $round (1 .. 4)
 {
 	sql("DO \$\$ BEGIN FOR i IN 1 .. 200 LOOP UPDATE run SET n = n + 1 WHERE id = 1 + i % 20; COMMIT; END LOOP; END \$\$");
 	my $pid = sql("SELECT pid FROM pg_stat_activity WHERE backend_type = 'concord courier'");
-	kill('KILL', $pid) if $round < 3 && $pid;
-	usleep(300_000);
+	if ($round < 3 && $pid) { $node->crash($pid) }
+	else { usleep(300_000) }
 	if ($round == 3)
 	{
 		$node->stop('immediate');

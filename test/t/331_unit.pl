@@ -108,15 +108,14 @@ sql(q{SELECT concord.resume_system('multi')});
 my $killed = 0;
 for (1 .. 3)
 {
-	my @ready = ('pg_isready', '-q', '-h', $node->host, '-p', $node->port);
+	my $log = -s $node->logfile;
 
 	$node->poll("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'concord courier'", '2');
 	for my $pid (split /\n/, sql(q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'concord courier'}))
 	{
 		$killed += kill 'KILL', $pid;
 	}
-	usleep(300_000);
-	for (1 .. 1200) { last if system(@ready) == 0; usleep(50_000); }
+	$node->poll_log(qr/database system is ready to accept connections/, $log);
 }
 cmp_ok($killed, '>=', 3, 'couriers were killed');
 settle('killed');

@@ -65,6 +65,7 @@ sleep 2;
 $erp->clear_log;
 sql('UPDATE goods SET n = 2');
 is(sql("SELECT concord.wait_for_delivery('b1', '3s')"), 'f', 'not delivered');
+ok($node->poll("SELECT state = 'down' FROM concord.system WHERE server = 'b1'"), 'the system is down');
 is(scalar($erp->log_entries('/odata/b1s/v2/Login')), 1, 'one login');
 like(sql("SELECT state || ' ' || last_error FROM concord.system WHERE server = 'b1'"), qr/^down .*auth "session".*401.*Fail to get DB Credentials/, 'down, and why');
 is(sql('SELECT count(*) FROM concord.dead_letter'), '0', 'no dead letters');

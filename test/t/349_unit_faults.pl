@@ -166,9 +166,7 @@ for my $how ('pause', 'restart', 'kill')
 	elsif ($how eq 'restart') { $node->restart; }
 	else
 	{
-		kill 'KILL', sql(q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'concord courier'});
-		usleep(300_000);
-		for (1 .. 600) { last if eval { sql('SELECT 1') }; usleep(50_000); }
+		ok($node->crash(sql(q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'concord courier'})), 'killed');
 	}
 	settle($how);
 	is(there("x$n"), '1 1', "$how: it is there once");
@@ -181,9 +179,7 @@ for my $round (1 .. 4)
 {
 	sql("BEGIN; INSERT INTO account VALUES ('k$round-$_', 'Acme', 'assigned'); INSERT INTO contact VALUES ('k$round-$_', 'k$round-$_', 'One', 'assigned'); COMMIT") for 1 .. 10;
 	my $pid = sql(q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'concord courier'});
-	kill 'KILL', $pid if $pid;
-	usleep(200_000);
-	for (1 .. 600) { last if eval { sql('SELECT 1') }; usleep(50_000); }
+	$node->crash($pid) if $pid;
 }
 settle('killed');
 alive('killed');

@@ -102,6 +102,34 @@ sub poll_log
 	return 0;
 }
 
+# crash(PID): kills a process of the server, and waits until the server, which
+# restarts all of them, is there again.
+sub crash
+{
+	my ($self, $pid) = @_;
+	my $offset = -s $self->logfile;
+	kill('KILL', $pid) or return 0;
+	return $self->poll_log(qr/database system is ready to accept connections/, $offset);
+}
+
+# within(SECONDS, LABEL, CODE): CODE takes less time than that, or returns less,
+# where it measures by itself.  On a machine that is busy anything is slow now and
+# then; what is slow by itself is slow each time: the best of five counts.
+sub within
+{
+	my ($seconds, $label, $code) = @_;
+	my @took;
+	for (1 .. 5)
+	{
+		my $begin = time;
+		my $measured = $code->();
+		push @took, $measured // time - $begin;
+		last if $took[-1] < $seconds;
+	}
+	return Test::More::ok($took[-1] < $seconds, sprintf('%s (%.2f s)', $label, $took[-1]))
+	  || Test::More::diag("wanted less than $seconds s, took @took");
+}
+
 # workers(DATABASE): their kinds, sorted, each with its number.
 sub workers
 {
