@@ -40,6 +40,8 @@ typedef enum DbzKind
 	DBZ_BIT,
 	DBZ_BITS,
 	DBZ_POINT,
+	DBZ_GEOMETRY,				/* postgis's */
+	DBZ_GEOGRAPHY,
 	DBZ_ARRAY,
 } DbzKind;
 

@@ -58,6 +58,8 @@ static const struct
 	[DBZ_BIT] = {"boolean", NULL},
 	[DBZ_BITS] = {"bytes", "io.debezium.data.Bits"},
 	[DBZ_POINT] = {"struct", "io.debezium.data.geometry.Point"},
+	[DBZ_GEOMETRY] = {"struct", "io.debezium.data.geometry.Geometry"},
+	[DBZ_GEOGRAPHY] = {"struct", "io.debezium.data.geometry.Geography"},
 	[DBZ_ARRAY] = {"array", NULL},
 };
 
@@ -200,6 +202,13 @@ ds_details(StringInfo buf, const DbzType *type)
 								FIELD("double", "false", "y") ","
 								FIELD("bytes", "true", "wkb") ","
 								FIELD("int32", "true", "srid") "]");
+			break;
+		case DBZ_GEOMETRY:
+		case DBZ_GEOGRAPHY:
+			appendStringInfo(buf, ",\"doc\":\"%s\",\"fields\":["
+							 FIELD("bytes", "false", "wkb") ","
+							 FIELD("int32", "true", "srid") "]",
+							 type->kind == DBZ_GEOMETRY ? "Geometry" : "Geography");
 			break;
 		case DBZ_BITS:
 			appendStringInfo(buf, ",\"parameters\":{\"length\":\"%d\"}", type->length);

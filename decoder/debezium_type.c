@@ -94,19 +94,37 @@ dt_modified(DbzType *type, int32 typmod)
 	}
 }
 
-/* Is a type hstore?  Its OID and its schema are anybody's guess. */
-static bool
-dt_is_hstore(Oid typid)
+/*
+ * Find the form of a type of an extension.  Its OID and its schema are
+ * anybody's guess: it is known by its output function.
+ */
+static void
+dt_extension(DbzType *type)
 {
+	static const struct
+	{
+		const char *output;
+		DbzKind		kind;
+	}			types[] =
+
+	{
+		{"hstore_out", DBZ_HSTORE},
+		{"geometry_out", DBZ_GEOMETRY},
+		{"geography_out", DBZ_GEOGRAPHY},
+	};
 	Oid			output;
 	bool		isvarlena;
 	char	   *name;
 
-	if (get_typtype(typid) != TYPTYPE_BASE)
-		return false;
-	getTypeOutputInfo(typid, &output, &isvarlena);
+	if (get_typtype(type->typid) != TYPTYPE_BASE)
+		return;
+	getTypeOutputInfo(type->typid, &output, &isvarlena);
 	name = get_func_name(output);
-	return name != NULL && strcmp(name, "hstore_out") == 0;
+	for (int i = 0; name != NULL && i < lengthof(types); i++)
+	{
+		if (strcmp(name, types[i].output) == 0)
+			type->kind = types[i].kind;
+	}
 }
 
 /*
@@ -147,6 +165,6 @@ concord_debezium_type(DbzType *type, Oid typid, int32 typmod)
 	}
 	else if (type_is_enum(type->typid))
 		type->kind = DBZ_ENUM;
-	else if (dt_is_hstore(type->typid))
-		type->kind = DBZ_HSTORE;
+	else
+		dt_extension(type);
 }

@@ -4,7 +4,7 @@
  *	  Values in the forms of format debezium; debezium_type.c chooses them.
  *
  * What has no form of its own is the canonical text of value.c.  Such texts,
- * and those that have to be taken apart (numeric, hstore), are made in a
+ * and those that have to be taken apart (numeric, hstore, geometry), are made in a
  * scratch buffer first, which shrinks back after a row with a large value.
  *
  *-------------------------------------------------------------------------
@@ -39,6 +39,9 @@
 #define USECS_INFINITY			INT64CONST(9223372036825200000)
 #define USECS_MINUS_INFINITY	INT64CONST(-9223372036832400000)
 #define SECS_PER_MONTH			INT64CONST(2629800)
+
+/* Of a geometry's type in EWKB: the number of a reference system follows. */
+#define EWKB_HAS_SRID	0x20000000
 
 static DbzFault dv_value(StringInfo buf, DecoderState *state,
 						 const DbzType *type, Datum value);
@@ -485,6 +488,50 @@ dv_point(StringInfo buf, const Point *point)
 	concord_buf_literal(buf, ",\"srid\":null}");
 }
 
+/* An integer of four bytes in EWKB, of either byte order. */
+static uint32
+dv_ewkb_int(const unsigned char *p, bool little)
+{
+	return little ? p[0] | p[1] << 8 | p[2] << 16 | (uint32) p[3] << 24 :
+		p[3] | p[2] << 8 | p[1] << 16 | (uint32) p[0] << 24;
+}
+
+/*
+ * Append a value of postgis, whose text is EWKB in hexadecimal: a byte order,
+ * the geometry's type with flags, the number of a reference system where one
+ * of the flags says so, and more that is not looked at.
+ */
+static void
+dv_geometry(StringInfo buf, DecoderState *state, const DbzType *type, Datum value)
+{
+	StringInfo	text = dv_text(buf, state, type, value);
+	unsigned char *ewkb;
+	int			len;
+	bool		little;
+
+	if (text == NULL)
+		return;
+	if (text->len % 2 != 0 ||
+		strspn(text->data, "0123456789ABCDEFabcdef") != text->len)
+	{
+		/* another type's function has that name */
+		concord_json_string(buf, text->data, text->len);
+		return;
+	}
+	/* the bytes are written over their digits */
+	ewkb = (unsigned char *) text->data;
+	len = (int) hex_decode(text->data, text->len, text->data);
+	concord_buf_literal(buf, "{\"wkb\":");
+	concord_json_bytes(buf, text->data, len, false);
+	concord_buf_literal(buf, ",\"srid\":");
+	little = len > 0 && ewkb[0] == 1;
+	if (len >= 9 && (dv_ewkb_int(ewkb + 1, little) & EWKB_HAS_SRID) != 0)
+		dv_int64(buf, (int32) dv_ewkb_int(ewkb + 5, little));
+	else
+		concord_buf_literal(buf, "null");
+	concord_buf_putc(buf, '}');
+}
+
 /* Append one dimension of an array's elements; returns how many it took. */
 static int
 dv_dimension(StringInfo buf, DecoderState *state, const DbzType *element,
@@ -606,6 +653,10 @@ dv_value(StringInfo buf, DecoderState *state, const DbzType *type, Datum value)
 			break;
 		case DBZ_POINT:
 			dv_point(buf, DatumGetPointP(value));
+			break;
+		case DBZ_GEOMETRY:
+		case DBZ_GEOGRAPHY:
+			dv_geometry(buf, state, type, value);
 			break;
 		case DBZ_ARRAY:
 			return dv_array(buf, state, type, value);

@@ -78,13 +78,14 @@ my ($out, $err);
 sql("ALTER SERVER s_one OPTIONS (SET timeout '20s')");
 $erp->rule({ path => '/list/odata/one' }, { latency_ms => 1 }, 1);
 $erp->rule({ path => '/list/odata/one' }, { reset => 'before' }, 1);
-is(sql("SELECT count(id) FROM t_one"), '30', 'a connection that breaks while nobody waits for it');
+# count(id) would be one request: 19 knows that it is count(*)
+is(sql("SELECT sum(id) FROM t_one"), '465', 'a connection that breaks while nobody waits for it');
 $erp->rule({ path => '/list/odata/one' }, { latency_ms => 1 }, 1);
 $erp->rule({ path => '/list/odata/one' }, { hang => JSON::PP::true() }, 1);
-$node->psql('postgres', "\\set VERBOSITY verbose\nSET statement_timeout = '400ms'; SELECT count(id) FROM t_one WHERE slowly(100);\nSET statement_timeout = 0; SELECT 'left', sum(in_flight) FROM concord.system; SELECT count(id) FROM t_one",
+$node->psql('postgres', "\\set VERBOSITY verbose\nSET statement_timeout = '400ms'; SELECT sum(id) FROM t_one WHERE slowly(100);\nSET statement_timeout = 0; SELECT 'left', sum(in_flight) FROM concord.system; SELECT sum(id) FROM t_one",
 	stdout => \$out, stderr => \$err, on_error_stop => 0);
 like($err, qr/ERROR:  57014/, 'a cancel while the next page is under way');
-like($out, qr/left\|0\n30/, 'leaves nothing behind');
+like($out, qr/left\|0\n465/, 'leaves nothing behind');
 $erp->rule({ path => '/list/odata/one' }, { latency_ms => 1 }, 1);
 $erp->rule({ path => '/list/odata/one' }, { hang => JSON::PP::true() }, 1);
 is(sql(q{DO $$BEGIN BEGIN PERFORM id / (id - 5) FROM t_one; EXCEPTION WHEN division_by_zero THEN NULL; END; END$$; SELECT sum(in_flight) FROM concord.system}), '0', 'an error of a row takes it back');
