@@ -113,6 +113,8 @@ typedef struct ConcordConnector
 	ConcordShape *headers;		/* of every request; NULL: none */
 	char	   *idempotency_header; /* "": the system has none */
 	char	   *remote_id_path; /* path of the id in an answer, or NULL */
+	char	   *record_path;	/* where the answer to a look-up has the
+								 * record; NULL: it is that */
 	bool		remote_id_assigned; /* the system gives ids: {key} is that */
 	bool		create_repeats; /* a create that is repeated is an update */
 	bool		key_is_fixed;	/* a changed key is another record, but where

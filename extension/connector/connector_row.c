@@ -69,6 +69,7 @@ static const ConcordMember row_members[] = {
 	{"key_change", concord_member_choice, AT(key_is_fixed), "update|recreate"},
 	{"key_case", concord_member_choice, AT(key_folds), "exact|upper"},
 	{"find_path", concord_member_path, AT(find_path)},
+	{"record_path", concord_member_path, AT(record_path)},
 	{"extends", row_extends},
 	{"remote_id_path", concord_member_path, AT(remote_id_path)},
 	{"remote_id", concord_member_choice, AT(remote_id_assigned), "key|assigned"},

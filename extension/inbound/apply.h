@@ -281,8 +281,14 @@ extern void concord_inbound_agree_after(ConcordInbound *inbound, InbItem **items
 
 extern void concord_inbound_lock(const ConcordMapping *mapping);
 
-/* ---------- functions.c ---------- */
+/* ---------- queue.c: transactions of the applier ---------- */
 
+/*
+ * concord_inbound_begin begins a transaction that is a user's, not our
+ * bookkeeping, with SPI and a snapshot.
+ */
+extern void concord_inbound_begin(void);
+extern void concord_inbound_commit(void);
 
 /* ---------- inbox.c ---------- */
 

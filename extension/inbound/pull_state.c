@@ -60,9 +60,9 @@ pst_run(const char *sql, int n, Oid *types, Datum *values, const char *nulls)
 	return SPI_processed;
 }
 
-/* concord_pull_state_read reads the state of a mapping's pulls and locks it. */
+/* concord_pull_state_peek reads the state of a mapping's pulls. */
 void
-concord_pull_state_read(int32 mapping, ConcordPullState *state,
+concord_pull_state_peek(int32 mapping, ConcordPullState *state,
 						MemoryContext context)
 {
 	Oid			types[] = {INT4OID};
@@ -70,13 +70,10 @@ concord_pull_state_read(int32 mapping, ConcordPullState *state,
 	MemoryContext old;
 
 	memset(state, 0, sizeof(*state));
-	pst_run("INSERT INTO concord.pull_state (mapping, method) VALUES ($1, 'full')"
-			" ON CONFLICT (mapping) DO UPDATE SET method = pull_state.method",
-			1, types, values, NULL);
 	if (pst_run("SELECT method, link, changed_to, run, position, run_changed_to,"
 				" started_at IS NULL, list FROM concord.pull_state WHERE mapping = $1",
-				1, types, values, NULL) != 1)
-		elog(ERROR, "concord.pull_state has no row of mapping %d", mapping);
+				1, types, values, NULL) == 0)
+		return;
 	old = MemoryContextSwitchTo(context);
 	if (strcmp(pst_text(7), "f") == 0)
 		state->method = pst_which(pst_methods, lengthof(pst_methods), pst_text(1));
@@ -87,6 +84,20 @@ concord_pull_state_read(int32 mapping, ConcordPullState *state,
 	state->run_changed_to = pst_time(6);
 	state->list = pst_text(8);
 	MemoryContextSwitchTo(old);
+}
+
+/* concord_pull_state_read reads it and locks it. */
+void
+concord_pull_state_read(int32 mapping, ConcordPullState *state,
+						MemoryContext context)
+{
+	Oid			types[] = {INT4OID};
+	Datum		values[] = {Int32GetDatum(mapping)};
+
+	pst_run("INSERT INTO concord.pull_state (mapping, method) VALUES ($1, 'full')"
+			" ON CONFLICT (mapping) DO UPDATE SET method = pull_state.method",
+			1, types, values, NULL);
+	concord_pull_state_peek(mapping, state, context);
 }
 
 /* pst_put sets a parameter; null where given is false. */
@@ -108,12 +119,12 @@ pst_put_text(Datum *values, char *nulls, int i, const char *given)
 /* concord_pull_state_write writes the state. */
 void
 concord_pull_state_write(int32 mapping, const ConcordPullState *state,
-						 const ConcordInboundCounts *counts, bool started,
-						 bool finished, int every_ms)
+						 const ConcordInboundCounts *counts,
+						 TimestampTz started_at, bool finished, int every_ms)
 {
 	Oid			types[] = {INT4OID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TEXTOID,
 		TEXTOID, TIMESTAMPTZOID, INT8OID, INT8OID, INT8OID, INT8OID,
-	BOOLOID, BOOLOID, INT4OID, TEXTOID, TEXTOID};
+	TIMESTAMPTZOID, BOOLOID, INT4OID, TEXTOID, TEXTOID};
 	Datum		values[lengthof(types)];
 	char		nulls[lengthof(types)];
 
@@ -131,7 +142,7 @@ concord_pull_state_write(int32 mapping, const ConcordPullState *state,
 	pst_put(values, nulls, 8, Int64GetDatum(counts->applied), true);
 	pst_put(values, nulls, 9, Int64GetDatum(counts->conflicts), true);
 	pst_put(values, nulls, 10, Int64GetDatum(counts->rejected), true);
-	pst_put(values, nulls, 11, BoolGetDatum(started), true);
+	pst_put(values, nulls, 11, TimestampTzGetDatum(started_at), started_at != 0);
 	pst_put(values, nulls, 12, BoolGetDatum(finished), true);
 	pst_put(values, nulls, 13, Int32GetDatum(every_ms), every_ms > 0);
 	pst_put_text(values, nulls, 14, state->note);
@@ -140,14 +151,19 @@ concord_pull_state_write(int32 mapping, const ConcordPullState *state,
 			" run = $5, position = $6, run_changed_to = $7,"
 			" fetched = fetched + $8, applied = applied + $9,"
 			" conflicts = conflicts + $10, rejected = rejected + $11,"
-			" started_at = CASE WHEN $12 THEN pg_catalog.clock_timestamp() ELSE started_at END,"
+			" started_at = coalesce($12, started_at),"
 			" finished_at = CASE WHEN $13 THEN pg_catalog.clock_timestamp() ELSE finished_at END,"
 			" next_at = CASE WHEN $13 THEN pg_catalog.clock_timestamp()"
 			"  + pg_catalog.make_interval(secs => $14 / 1000.0) ELSE next_at END,"
-			" note = CASE WHEN $15 IS NOT NULL THEN $15 WHEN $12 THEN NULL ELSE note END,"
+			" note = CASE WHEN $15 IS NOT NULL THEN $15 WHEN $12 IS NOT NULL THEN NULL ELSE note END,"
 			" failures = 0, last_error = NULL, list = $16"
 			" WHERE mapping = $1",
 			lengthof(types), types, values, nulls);
+	if (finished)
+		pst_run("DELETE FROM concord.inbox_item i USING concord.pull_state p"
+				" WHERE p.mapping = $1 AND i.mapping = $1 AND i.op = 'fetch' AND i.remote_id IS NULL"
+				" AND i.state IN ('new', 'waiting') AND i.received_at < p.started_at",
+				1, types, values, NULL);
 }
 
 /* concord_pull_state_failed notes that a run failed. */
@@ -184,9 +200,13 @@ concord_pull_state_due(void)
 				" LEFT JOIN concord.pull_state p ON p.mapping = m.id"
 				" WHERE m.state = 'active' AND m.home = concord.home()"
 				" AND NOT EXISTS (SELECT FROM concord.system_pause s WHERE s.serverid = m.serverid)"
-				" AND v.definition #>> '{options,pull,every}' IS NOT NULL"
-				" AND (p.next_at IS NULL OR p.next_at <= pg_catalog.clock_timestamp()"
-				"  OR (p.run IS NOT NULL AND p.last_error IS NULL))"
+				" AND v.definition #> '{options,pull}' IS NOT NULL"
+				" AND (v.definition #>> '{options,pull,every}' IS NOT NULL"
+				"   AND (p.next_at IS NULL OR p.next_at <= pg_catalog.clock_timestamp())"
+				"  OR p.run IS NOT NULL AND p.last_error IS NULL"
+				"  OR (p.last_error IS NULL OR p.next_at <= pg_catalog.clock_timestamp())"
+				"   AND EXISTS (SELECT FROM concord.inbox_item i WHERE i.mapping = m.id AND i.op = 'fetch'"
+				"    AND i.remote_id IS NULL AND i.state IN ('new', 'waiting')))"
 				" ORDER BY p.next_at NULLS FIRST, m.id LIMIT 1",
 				0, NULL, NULL, NULL) == 0)
 		return 0;

@@ -29,9 +29,9 @@
 #define QUE_LONGEST_MS	10000	/* without looking */
 #define QUE_PUT_OFF_S	30		/* of a mapping that cannot work */
 
-/* que_begin begins a transaction that is a user's, not our bookkeeping. */
-static void
-que_begin(void)
+/* concord_inbound_begin begins a transaction that is a user's, not our bookkeeping. */
+void
+concord_inbound_begin(void)
 {
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
@@ -40,8 +40,9 @@ que_begin(void)
 	PushActiveSnapshot(GetTransactionSnapshot());
 }
 
-static void
-que_commit(void)
+/* concord_inbound_commit ends it. */
+void
+concord_inbound_commit(void)
 {
 	PopActiveSnapshot();
 	SPI_finish();
@@ -69,7 +70,7 @@ que_due(int32 **mappings, MemoryContext context)
 {
 	int			n;
 
-	que_begin();
+	concord_inbound_begin();
 	if (SPI_execute("SELECT i.mapping FROM concord.inbox_item i JOIN concord.mapping m ON m.id = i.mapping"
 					" WHERE i.state IN ('new', 'waiting') AND i.op <> 'fetch' AND m.state = 'active'"
 					" AND (i.next_try IS NULL OR i.next_try <= pg_catalog.now())"
@@ -84,7 +85,7 @@ que_due(int32 **mappings, MemoryContext context)
 		(*mappings)[i] = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[i],
 													 SPI_tuptable->tupdesc, 1, &isnull));
 	}
-	que_commit();
+	concord_inbound_commit();
 	return n;
 }
 
@@ -155,7 +156,7 @@ que_apply(int32 id)
 	ConcordMapping *mapping;
 	int			n = 0;
 
-	que_begin();
+	concord_inbound_begin();
 	mapping = concord_mapping_by_id(id, CurrentMemoryContext);
 	if (mapping != NULL && mapping->state == CONCORD_MAPPING_ACTIVE)
 	{
@@ -167,7 +168,7 @@ que_apply(int32 id)
 		concord_inbound_apply(inbound, records, n, &counts);
 		concord_inbound_close(inbound);
 	}
-	que_commit();
+	concord_inbound_commit();
 	return n == QUE_RECORDS;
 }
 
@@ -232,7 +233,7 @@ que_next(void)
 {
 	long		ms = QUE_LONGEST_MS;
 
-	que_begin();
+	concord_inbound_begin();
 	if (SPI_execute("SELECT (pg_catalog.date_part('epoch', pg_catalog.min(next_try)"
 					"  - pg_catalog.clock_timestamp()) * 1000)::pg_catalog.int8"
 					" FROM concord.inbox_item WHERE state IN ('new', 'waiting') AND next_try IS NOT NULL"
@@ -248,7 +249,7 @@ que_next(void)
 		if (!isnull)
 			ms = Max(Min(due, QUE_LONGEST_MS), 10);
 	}
-	que_commit();
+	concord_inbound_commit();
 	return ms;
 }
 

@@ -63,12 +63,20 @@ rcv_put(Datum *value, char *isnull, const char *given)
 	*value = given == NULL ? (Datum) 0 : CStringGetTextDatum(given);
 }
 
+/* rcv_nothing: a notice names no record, and what has changed is not asked for. */
+static bool
+rcv_nothing(const ConcordReceiver *receiver, const ConcordNotice *notice)
+{
+	return notice->record == NULL && notice->remote_id == NULL &&
+		receiver->mapping->options.pull == NULL;
+}
+
 /* rcv_store puts what a message says of a record into the inbox. */
 static void
 rcv_store(const ConcordReceiver *receiver, const char *id,
 		  const ConcordNotice *notice)
 {
-	Oid			types[] = {INT4OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TEXTOID};
+	Oid			types[] = {INT4OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TEXTOID, BOOLOID};
 	Datum		values[lengthof(types)];
 	char		nulls[lengthof(types)];
 	TimestampTz changed = 0;
@@ -83,9 +91,12 @@ rcv_store(const ConcordReceiver *receiver, const char *id,
 	nulls[5] = concord_remote_time(notice->changed, &changed) ? ' ' : 'n';
 	values[5] = TimestampTzGetDatum(changed);
 	rcv_put(&values[6], &nulls[6], notice->record);
+	values[7] = BoolGetDatum(rcv_nothing(receiver, notice));
 	if (SPI_execute_with_args("INSERT INTO concord.inbox_item"
-							  " (mapping, origin, message_id, op, remote_id, etag, remote_changed, record)"
-							  " VALUES ($1, 'receive', $2, $3, $4, $5, $6, $7)",
+							  " (mapping, origin, message_id, op, remote_id, etag, remote_changed, record, state, rule, error)"
+							  " SELECT $1, 'receive', $2, $3, $4, $5, $6, $7, CASE WHEN $8 THEN 'parked' ELSE 'new' END,"
+							  "  CASE WHEN $8 THEN 'id' END,"
+							  "  CASE WHEN $8 THEN 'the message names no record, and the mapping has no option pull' END",
 							  lengthof(types), types, values, nulls, false,
 							  0) != SPI_OK_INSERT)
 		elog(ERROR, "could not write concord.inbox_item");

@@ -19,6 +19,7 @@
 #include "catalog/pg_type.h"
 #include "connector/answer.h"
 #include "fmgr.h"
+#include "live/lookup.h"
 #include "miscadmin.h"
 #include "outbox/event.h"
 #include "utils/builtins.h"
@@ -379,6 +380,85 @@ lkp_check(const ConcordExchange *x)
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("connector \"%s\" has no records to look up",
 						x->server->connector->name)));
+}
+
+/* lkp_parts makes a key of an id that is made of it: its parts and commas. */
+static void
+lkp_parts(ConcordExchange *x, const ConcordMapping *mapping, const Oid *types,
+		  const char *id)
+{
+	ConcordMapping *own = unconstify(ConcordMapping *, x->mapping);
+	int			n = list_length(mapping->key);
+	ConcordValue *keys = palloc0(sizeof(ConcordValue) * Max(n, 1));
+	const char *p = id;
+
+	for (int i = 0; i < n && p != NULL; i++)
+	{
+		const char *comma = n == 1 ? NULL : strchr(p, ',');
+
+		if ((comma == NULL) != (i == n - 1))
+			break;
+		keys[i].typid = types[i];
+		keys[i].typmod = -1;
+		keys[i].text = comma == NULL ? pstrdup(p) : pnstrdup(p, comma - p);
+		keys[i].len = strlen(keys[i].text);
+		own->key = lappend(own->key, list_nth(mapping->key, i));
+		p = comma == NULL ? NULL : comma + 1;
+	}
+	if (list_length(own->key) != n || p != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("\"%s\" is not the mapping's key, which has %d parts",
+						id, n)));
+	unconstify(ConcordMapped *, x->mapped)->keys = keys;
+}
+
+/* concord_lookup_prepare writes the request for a record of an id. */
+void
+concord_lookup_prepare(ConcordLookup *lookup, const ConcordServer *server,
+					   const ConcordMapping *mapping, const Oid *types,
+					   const char *id)
+{
+	const ConcordConnector *connector = server->connector;
+	ConcordExchange *x = lkp_exchange(server, mapping->object);
+	ConcordMapping *own = unconstify(ConcordMapping *, x->mapping);
+	const char *problem;
+
+	own->name = mapping->name;
+	own->options = mapping->options;
+	lkp_check(x);
+	/* an id that the system gave, where keys have names to stand beside */
+	if (connector->key_names && list_length(mapping->key) == 1 &&
+		types[0] != UUIDOID && concord_odata_is_uuid(id))
+		own->options.remote_id_assigned = true;
+	if (own->options.remote_id_assigned)
+	{
+		lkp_scalar(own, unconstify(ConcordMapped *, x->mapped), pstrdup(id));
+		x->link.remote_id = pstrdup(id);
+	}
+	else
+		lkp_parts(x, mapping, types, id);
+	problem = concord_key_problem(x->mapping, x->mapped->keys);
+	if (problem != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("no record can be named: %s", problem)));
+	lookup->x = x;
+	lookup->request = connector->protocol->look(x, lkp_verb(connector),
+												x->mapped->keys);
+	concord_exchange_headers(x, lookup->request);
+}
+
+/* concord_lookup_submit sends a look-up. */
+ConcordLiveRequest *
+concord_lookup_submit(ConcordLookup *lookup, ConcordPeer *peer)
+{
+	ConcordLiveRequest *live = lkp_live(peer, lookup->request,
+										lookup->request->url);
+
+	lookup->x->request = live->http;
+	concord_live_submit(live, 0);
+	return live;
 }
 
 /* lkp_result is what both functions do. */

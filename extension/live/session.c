@@ -34,6 +34,7 @@
 #include "storage/fd.h"
 #include "storage/latch.h"
 #include "utils/memutils.h"
+#include "utils/snapmgr.h"
 #include "utils/wait_event.h"
 
 /* How often a place is asked for where nobody waits for our latch. */
@@ -484,6 +485,8 @@ concord_live_wait(ConcordLiveRequest *live)
 		if (live->state == CONCORD_LIVE_ENDED)
 			return;
 		http = ses_enter();
+		/* who has no other snapshot does not hold one while he waits */
+		InvalidateCatalogSnapshotConditionally();
 		concord_http_wait(http, ses_next_ms(false), PG_WAIT_EXTENSION);
 		ses_leave();
 		ses_collect();

@@ -11,12 +11,13 @@
  */
 #include "workers/worker.h"
 
+#include "inbound/fetch.h"
 #include "inbound/pull.h"
 #include "inbound/queue.h"
 #include "miscadmin.h"
 #include "storage/ipc.h"
 
-/* Pulls are looked for so often. */
+/* Pulls, and records to be looked up, are looked for so often. */
 #define APL_PULLS_MS	1000
 
 /* concord_applier_main is the entry point. */
@@ -28,14 +29,15 @@ concord_applier_main(Datum main_arg)
 	for (;;)
 	{
 		long		ms;
-		bool		pulled;
+		bool		busy;
 
 		concord_worker_check();
 		if (!db->applier_wanted)
 			proc_exit(0);
-		pulled = concord_pull_due();
+		busy = concord_pull_due();
+		busy |= concord_fetch_due();
 		ms = Min(concord_inbound_turn(), APL_PULLS_MS);
-		if (ms > 0 && !pulled)
+		if (ms > 0 && !busy)
 			concord_worker_wait(ms);
 	}
 }

@@ -5,7 +5,7 @@
 
 http://127.0.0.1:PORT/<dialect>/... goes to a dialect; /_control/<dialect>/... is for tests:
 GET data, journal, wrong, settings; POST faults, settings (JSON objects); DELETE faults,
-or all of it.
+or all of it.  Setting "wait" is a pattern of requests that get no answer while it is set.
 The server ends with its parent.
 """
 import argparse
@@ -16,12 +16,15 @@ import io
 import json
 import os
 import pathlib
+import re
 import signal
 import socket
 import socketserver
 import struct
 import sys
 import threading
+import time
+import urllib.parse
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.dont_write_bytecode = True
@@ -54,6 +57,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         length = int(self.headers.get("Content-Length") or 0)
         body = self.rfile.read(length)
         first, _, rest = self.path.lstrip("/").partition("/")
+        if first in self.server.dialects:
+            self.held(self.server.dialects[first], "%s /%s" % (self.command, urllib.parse.unquote(rest.partition("?")[0])))
         with self.server.lock:
             if first == "_control":
                 answer = self.control(rest, body)
@@ -77,6 +82,19 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if answer.drop is not None:
             self.wfile.flush()
             self.close_connection = True
+
+    def held(self, dialect, text):
+        """Keeps a request waiting that setting "wait" matches, as long as it is set; "waiting" counts them."""
+        wait = dialect.settings.get("wait")
+        if not wait or not re.search(wait, text):
+            return
+        with self.server.lock:
+            dialect.settings["waiting"] = dialect.settings.get("waiting", 0) + 1
+        until = time.monotonic() + 120
+        while dialect.settings.get("wait") == wait and time.monotonic() < until:
+            time.sleep(0.01)
+        with self.server.lock:
+            dialect.settings["waiting"] = dialect.settings.get("waiting", 1) - 1
 
     def reset(self):
         """Ends the connection as a process that died does: no answer, a reset."""
