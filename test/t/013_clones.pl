@@ -33,7 +33,7 @@ SELECT concord.create_topic_mapping('shouts', 'shout', 'erp', 'Goods', fields =>
 	key => '{"id": "(payload ->> ''id'')::int"}', paused => true);
 SQL
 $node->safe_psql('original', q(INSERT INTO goods VALUES (1, 'one')));
-is($node->safe_psql('original', q(SELECT concord.wait_for_delivery('goods', '30s'))), 't', 'the original delivers');
+is($node->safe_psql('original', q(SELECT concord.wait_for_delivery('goods', '60s'))), 't', 'the original delivers');
 
 # something is under way when the copies are made
 my $rule = $erp->rule({ path => '/odata/v4/sales/Goods' }, { status => 503 });
@@ -47,7 +47,7 @@ $node->command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-f', $dump, '-
 $node->safe_psql('postgres', 'CREATE DATABASE cloned TEMPLATE original');
 
 $erp->drop_rule($rule);
-is($node->safe_psql('original', q(SELECT concord.wait_for_delivery('goods', '30s'))), 't', 'the original goes on');
+is($node->safe_psql('original', q(SELECT concord.wait_for_delivery('goods', '60s'))), 't', 'the original goes on');
 is(held(), '1 one, 2 two', 'and delivered both');
 
 my $sent = requests();
@@ -78,7 +78,7 @@ foreach my $copy (qw(restored cloned))
 	is($node->safe_psql($copy, 'SELECT state FROM concord.capture'), 'running', "$copy: capture runs");
 	is($node->safe_psql($copy, 'SELECT concord.activate()'), '0', "$copy: once");
 	$node->safe_psql($copy, "INSERT INTO goods VALUES ($id{$copy}, '$copy')");
-	is($node->safe_psql($copy, q(SELECT concord.wait_for_delivery('goods', '30s'))), 't', "$copy: delivers")
+	is($node->safe_psql($copy, q(SELECT concord.wait_for_delivery('goods', '60s'))), 't', "$copy: delivers")
 	  or diag($node->safe_psql($copy, 'TABLE concord.status; TABLE concord.lane; TABLE concord.lane_start; TABLE concord.system; TABLE concord.exception; SELECT seq,op,new,topic,payload FROM concord.outbox'));
 }
 is(held(), '1 one, 10 restored, 2 two, 20 cloned', 'what was changed before activate() is not sent');
@@ -90,7 +90,7 @@ is($node->workers($_), 'concord capture 1, concord clerk 1, concord courier 1, c
 is($node->safe_psql('postgres', q(SELECT count(*) FROM pg_replication_slots WHERE slot_name LIKE 'pg_concord_%' AND active)),
 	'3', 'a slot for each');
 $node->safe_psql('original', q(INSERT INTO goods VALUES (3, 'three')));
-is($node->safe_psql('original', q(SELECT concord.wait_for_delivery('goods', '30s'))), 't', 'the original delivers as before');
+is($node->safe_psql('original', q(SELECT concord.wait_for_delivery('goods', '60s'))), 't', 'the original delivers as before');
 
 # --- in a transaction that has written, activate() cannot wait for capture
 $node->safe_psql('postgres', 'CREATE DATABASE again TEMPLATE original');

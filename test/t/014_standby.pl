@@ -20,7 +20,7 @@ CREATE SERVER erp FOREIGN DATA WRAPPER concord OPTIONS (connector 'odata', url '
 SELECT concord.create_mapping('goods', 'goods', 'erp', 'Goods', fields => '{"name": "name"}', key => '{"id": "id"}');
 INSERT INTO goods VALUES (1, 'one');
 SQL
-is($node->safe_psql('postgres', q(SELECT concord.wait_for_delivery(timeout => '30s'))), 't', 'the primary delivers');
+is($node->safe_psql('postgres', q(SELECT concord.wait_for_delivery(timeout => '60s'))), 't', 'the primary delivers');
 
 $node->backup('copy');
 my $standby = bless PostgreSQL::Test::Cluster->new('standby'), 'Concord::Cluster';
@@ -73,7 +73,7 @@ if ($standby->safe_psql('postgres', 'SELECT state FROM concord.capture') eq 'gap
 	is($standby->safe_psql('postgres', 'SELECT count(*) FROM concord.capture_gap'), '1', 'the gap is recorded');
 }
 $standby->safe_psql('postgres', q(INSERT INTO goods VALUES (4, 'four'); UPDATE goods SET name = 'uno' WHERE id = 1));
-is($standby->safe_psql('postgres', q(SELECT concord.wait_for_delivery(timeout => '30s'))), 't', 'the new primary delivers');
+is($standby->safe_psql('postgres', q(SELECT concord.wait_for_delivery(timeout => '60s'))), 't', 'the new primary delivers');
 is($erp->data('/odata/v4/sales/Goods')->{1}{name}, 'uno', 'an update arrives');
 is($erp->data('/odata/v4/sales/Goods')->{4}{name}, 'four', 'an insert, too');
 is($erp->stats->{order_violations}, 0, 'in order');

@@ -66,13 +66,13 @@ foreach my $expression ('to_jsonb(item)', 'old IS NULL', '(item).twice')
 like($err, qr/column "twice" is a virtual generated column/, 'mapping: so is a filter');
 $node->safe_psql('postgres', sprintf $create, 'n * 2', q(, filter => 'old.n IS DISTINCT FROM n'));
 $node->safe_psql('postgres', q(INSERT INTO item VALUES (3, 5)));
-is($node->safe_psql('postgres', q(SELECT concord.wait_for_delivery(timeout => '30s'))), 't', 'its expression is delivered');
+is($node->safe_psql('postgres', q(SELECT concord.wait_for_delivery(timeout => '60s'))), 't', 'its expression is delivered');
 is($erp->data('/odata/v4/sales/Items')->{3}{Twice}, 10, 'as it is');
 
 # --- one that comes later: what is mapped does not change
 $node->safe_psql('postgres', q(ALTER TABLE item ADD COLUMN thrice int GENERATED ALWAYS AS (n * 3) VIRTUAL;
 	INSERT INTO item VALUES (4, 7)));
-is($node->safe_psql('postgres', q(SELECT concord.wait_for_delivery(timeout => '30s'))), 't', 'a later one disturbs nothing');
+is($node->safe_psql('postgres', q(SELECT concord.wait_for_delivery(timeout => '60s'))), 't', 'a later one disturbs nothing');
 is($erp->data('/odata/v4/sales/Items')->{4}{Twice}, 14, 'nor what is delivered');
 $node->stop;
 done_testing();

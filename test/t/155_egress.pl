@@ -80,7 +80,7 @@ sql('SET ROLE tenant; CREATE TABLE others (id int PRIMARY KEY, n int)');
 sql(q{SELECT concord.create_mapping('ours', 'ours', 'trusted', 'ours', fields => '{"n": "n"}')});
 sql(q{SET ROLE tenant; SELECT concord.create_mapping('others', 'others', 'theirs', 'others', fields => '{"n": "n"}')});
 sql('INSERT INTO ours VALUES (1, 1)');
-is(sql("SELECT concord.wait_for_delivery('ours', '20s')"), 't', 'ours is delivered, its connection stays open');
+is(sql("SELECT concord.wait_for_delivery('ours', '60s')"), 't', 'ours is delivered, its connection stays open');
 $erp->clear_log;
 sql('INSERT INTO others VALUES (1, 1)');
 for my $i (1 .. 15)
@@ -94,7 +94,7 @@ is(scalar(grep { $_->{path} =~ m{/rest/others} } $erp->log_entries), 0, 'and no 
 
 # an owner who is no superuser any more, or is one now: a courier sees it at once
 sql('ALTER SERVER theirs OPTIONS (ADD retry_base \'50ms\', ADD retry_cap \'50ms\'); ALTER ROLE tenant SUPERUSER');
-is(sql("SELECT concord.wait_for_delivery('others', '20s')"), 't', 'the owner is a superuser: delivered');
+is(sql("SELECT concord.wait_for_delivery('others', '60s')"), 't', 'the owner is a superuser: delivered');
 cmp_ok(scalar(grep { $_->{path} =~ m{/rest/others} } $erp->log_entries), '>=', 1, 'by a request');
 my $courier = sql("SELECT max(pid) FROM pg_stat_activity WHERE backend_type = 'concord courier'");
 sql('ALTER ROLE tenant NOSUPERUSER');

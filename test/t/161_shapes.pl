@@ -49,7 +49,7 @@ $erp->set('/rest/api/wrapped', key => ['id'], assign => JSON::PP::true);
 
 sql("INSERT INTO item VALUES (1, 'Zo\xc3\xab 100%')");
 sql("UPDATE item SET name = 'b' WHERE id = 1");
-is(sql("SELECT concord.wait_for_delivery(timeout => '30s')"), 't', 'all is delivered');
+is(sql("SELECT concord.wait_for_delivery(timeout => '60s')"), 't', 'all is delivered');
 is(sql('SELECT count(*) FROM concord.dead_letter'), '0', 'nothing is dead')
   or diag(sql('SELECT mapping, rule, status, error FROM concord.dead_letter'));
 
@@ -104,7 +104,7 @@ for my $encoding ('UTF8', 'LATIN1')
 		SELECT concord.create_mapping('hook', 'odd', 'hook', '', '{"Id": "id"}', '{"ID": "id"}')});
 	$node->safe_psql($db, join '', map { "INSERT INTO odd SELECT convert_from(decode('" . unpack('H*', Encode::encode_utf8($_)) . "', 'hex'), 'UTF8');" } sort keys %odd);
 	$node->safe_psql($db, q(INSERT INTO odd VALUES ('')));
-	is($node->safe_psql($db, "SELECT concord.wait_for_delivery(timeout => '30s')"), 't', "$encoding: all is delivered");
+	is($node->safe_psql($db, "SELECT concord.wait_for_delivery(timeout => '60s')"), 't', "$encoding: all is delivered");
 	is($node->safe_psql($db, 'SELECT count(*) FROM concord.dead_letter'), '0', "$encoding: nothing is dead");
 	my @plain = $erp->log_entries("/hook/$db/plain");
 	my @shaped = $erp->log_entries("/hook/$db/shaped");

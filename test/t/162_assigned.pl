@@ -18,7 +18,7 @@ sub sql { return $node->safe_psql('postgres', $_[0]); }
 sub settle
 {
 	my ($label) = @_;
-	is(sql("SELECT concord.wait_for_delivery(timeout => '30s')"), 't', "$label: delivered");
+	is(sql("SELECT concord.wait_for_delivery(timeout => '60s')"), 't', "$label: delivered");
 	is(sql("SELECT count(*) FROM concord.dead_letter"), '0', "$label: nothing is dead")
 	  or diag(sql('SELECT mapping, rule, status, error, request FROM concord.dead_letter'));
 	return;

@@ -42,7 +42,7 @@ foreach my $name (sort keys %systems)
 	# one of them is refused
 	$systems->fault($name, match => '(POST|PATCH) (?!.*batch)', status => 400, body => { error => $s->{bad} });
 	$c->sql("INSERT INTO $c->{table} SELECT i, 'n' || i, i FROM generate_series(51, 60) i");
-	is($c->sql("SELECT concord.wait_for_delivery('$c->{mapping}', '30s')"), 't', "$name: delivered");
+	is($c->sql("SELECT concord.wait_for_delivery('$c->{mapping}', '60s')"), 't', "$name: delivered");
 	is($c->sql("SELECT count(*) || ' ' || min(status) || ' ' || bool_and(error LIKE '%Country XX%') FROM concord.dead_letter WHERE mapping = '$c->{mapping}'"), '1 400 true', "$name: one is dead, with its own answer");
 	is(scalar(keys %{ $held->() }), 59, "$name: the others are there");
 	is_deeply($systems->wrong($name), [], "$name: the system refused nothing else");

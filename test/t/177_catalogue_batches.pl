@@ -66,7 +66,7 @@ foreach my $name (sort keys %systems)
 
 	# one is refused, one is not taken at first
 	$c->sql("INSERT INTO $c->{table} SELECT i, CASE i WHEN 203 THEN 'refuse-me' WHEN 205 THEN 'busy-one' ELSE 'm' || i END, i FROM generate_series(201, 208) i");
-	is($c->sql("SELECT concord.wait_for_delivery('$c->{mapping}', '30s')"), 't', "$name: delivered");
+	is($c->sql("SELECT concord.wait_for_delivery('$c->{mapping}', '60s')"), 't', "$name: delivered");
 	is($c->sql("SELECT string_agg(local_key->>'id', ',') FROM concord.dead_letter WHERE mapping = '$c->{mapping}'"), '203', "$name: the one that is refused is dead, and no other");
 	is_deeply([ grep { !/^n/ } @{ $held->() } ], [ sort 'busy-one', map { "m$_" } 201, 202, 204, 206, 207, 208 ], "$name: the others are there, once each");
 	cmp_ok($c->sql("SELECT max(attempts) FROM concord.delivery WHERE mapping = '$c->{mapping}' AND local_key->>'id' = '205'"), '>=', 2, "$name: one of many was tried again") if $s->{busy};

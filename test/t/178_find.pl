@@ -49,7 +49,7 @@ foreach my $name (sort keys %systems)
 		CREATE USER MAPPING FOR CURRENT_USER SERVER $name OPTIONS ($s->{user_mapping});
 		SELECT concord.create_mapping('$name', '$name', '$name', '$s->{object}', '{"$s->{name}": "name"}', '{"$s->{key}": "id"}');
 		INSERT INTO $name VALUES ('victim', 'untouched')});
-	is(sql("SELECT concord.wait_for_delivery('$name', '30s')"), 't', "$name: a record is there");
+	is(sql("SELECT concord.wait_for_delivery('$name', '60s')"), 't', "$name: a record is there");
 	if ($s->{whole})
 	{
 		# a session gets the record by its id, not only what delivery asks for
@@ -66,7 +66,7 @@ foreach my $name (sort keys %systems)
 		$systems->fault($name, match => '^(POST|PUT)', status => 502);
 		(my $literal = $key) =~ s/'/''/g;
 		sql("INSERT INTO $name VALUES ('$literal', 'another')");
-		is(sql("SELECT concord.wait_for_delivery('$name', '30s')"), 't', "$name: $key: it comes to an end");
+		is(sql("SELECT concord.wait_for_delivery('$name', '60s')"), 't', "$name: $key: it comes to an end");
 		is_deeply([ $named->('victim') ], ['untouched'], "$name: $key: the other record is as it was");
 		is(sql("SELECT count(*) FROM (SELECT remote_id FROM concord.link WHERE mapping = '$name' AND remote_id IS NOT NULL GROUP BY 1 HAVING count(*) > 1) twice"), '0', "$name: $key: no record is linked twice");
 		if ($error)

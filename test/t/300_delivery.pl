@@ -25,7 +25,7 @@ sub sql_all
 	return ($out, $err);
 }
 
-sub delivered { return sql("SELECT concord.wait_for_delivery('cust', '30s')"); }
+sub delivered { return sql("SELECT concord.wait_for_delivery('cust', '60s')"); }
 sub status { return sql("SELECT $_[0] FROM concord.status WHERE mapping = 'cust'"); }
 sub held { return $erp->data($set)->{"'$_[0]'"} // {}; }
 
@@ -214,7 +214,7 @@ sql("UPDATE loose SET v = v + 1") for 1 .. 3;
 my $courier = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'concord courier'";
 my $before = sql($courier);
 sql("SELECT concord.resume('loose')");
-is(sql("SELECT concord.wait_for_delivery('loose', '30s')"), 't', 'deliveries without order');
+is(sql("SELECT concord.wait_for_delivery('loose', '60s')"), 't', 'deliveries without order');
 is(sql("SELECT count(*) FROM concord.link WHERE mapping = 'loose'"), '3', 'leave one link each');
 is(sql($courier), $before, 'and the courier well');
 
@@ -225,7 +225,7 @@ ok($node->poll("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'conc
 sql("CREATE TABLE pair (id int PRIMARY KEY, v int); ALTER TABLE pair OWNER TO clerk");
 sql("SELECT concord.create_mapping('pair', 'pair', 'erp', 'Pairs', '{\"V\": \"v\"}', key => '{\"ID\": \"id::text\"}')");
 sql("INSERT INTO pair SELECT i, i FROM generate_series(1, 20) i; UPDATE cust SET v = v + 1, name = 'shared'");
-is(sql("SELECT concord.wait_for_delivery(NULL, '30s')"), 't', 'deliver');
+is(sql("SELECT concord.wait_for_delivery(NULL, '60s')"), 't', 'deliver');
 ok($node->poll("SELECT count(DISTINCT pid) FROM concord.leases()", '2'),
 	'each has a mapping of its own');
 is(held(70)->{Name}, 'shared', 'everything arrives');

@@ -36,7 +36,7 @@ sub server
 	return;
 }
 
-sub delivered { return sql("SELECT concord.wait_for_delivery('$_[0]', '30s')"); }
+sub delivered { return sql("SELECT concord.wait_for_delivery('$_[0]', '60s')"); }
 sub status { return sql("SELECT $_[1] FROM concord.status WHERE mapping = '$_[0]'"); }
 sub system_is { return sql("SELECT $_[1] FROM concord.system WHERE server = '$_[0]'"); }
 
@@ -59,7 +59,7 @@ is(sql("SELECT attempts || ' ' || status || ' ' || rule FROM concord.dead_letter
 	'dead after retry_limit');
 is(system_is('lone', "breaker || ' ' || failures"), 'closed 1', 'the breaker has stayed closed');
 sql("SELECT concord.retry_dead('lone'); INSERT INTO lone SELECT i, 'fine' FROM generate_series(10, 29) i");
-is(sql("SELECT concord.wait_for_delivery('lone', '20s')"), 't', 'beside it all others flow');
+is(sql("SELECT concord.wait_for_delivery('lone', '60s')"), 't', 'beside it all others flow');
 is(scalar(grep { $_->{note} eq 'fine' } values %{ $erp->data('/rest/api/lone') }), 20, 'and arrive');
 is(status('lone', 'dead'), '1', 'it is dead again');
 sql("SELECT concord.discard_dead('lone', NULL, 'a test')");
@@ -148,7 +148,7 @@ foreach my $action ({ nul => JSON::PP::true, status => 422 }, { invalid_utf8 => 
 # --- a value that is too large: that event only
 $node->append_conf('postgresql.conf', 'pg_concord.max_event_size = 64kB');
 $node->restart;
-is(sql("SELECT concord.wait_for_capture('30s')"), 't', 'max_event_size: set');
+is(sql("SELECT concord.wait_for_capture('60s')"), 't', 'max_event_size: set');
 sql("INSERT INTO multi VALUES (20, repeat('large ', 30000)), (21, 'small')");
 is(delivered('m_good'), 't', 'a value that is too large');
 is(sql("SELECT local_key ->> 'id' || ' ' || rule FROM concord.dead_letter WHERE mapping = 'm_good'"), '20 size', 'is dead for its size');
@@ -252,7 +252,7 @@ sub each_got { return join('; ', map { got($path{$_}) =~ s/[()]//gr } qw(good sh
 sub all_delivered
 {
 	my ($label) = @_;
-	is(sql("SELECT concord.wait_for_delivery(timeout => '30s')"), 't', "$label: delivered");
+	is(sql("SELECT concord.wait_for_delivery(timeout => '60s')"), 't', "$label: delivered");
 	is(sql("SELECT string_agg(mapping || ': ' || coalesce(error, rule), ', ') FROM concord.dead_letter"), '', "$label: nothing is dead");
 	note("$label: " . each_got());
 	return;
@@ -316,7 +316,7 @@ foreach my $server (qw(good shop))
 }
 items('{}');
 sql("TRUNCATE item");
-is(sql("SELECT concord.wait_for_delivery(timeout => '30s')"), 't', 'truncate alert: ends');
+is(sql("SELECT concord.wait_for_delivery(timeout => '60s')"), 't', 'truncate alert: ends');
 is(sql("SELECT string_agg(mapping || ' ' || op || ' ' || rule, ', ' ORDER BY mapping) FROM concord.dead_letter"),
 	'item_good truncate truncate, item_hook truncate truncate, item_shop truncate truncate', 'truncate alert: as dead letters');
 is(each_got(), '; ; ', 'truncate alert: nothing is sent');

@@ -24,7 +24,7 @@ sub sql_all
 	return ($out, $err);
 }
 
-sub delivered { return sql("SELECT concord.wait_for_delivery('$_[0]', '30s')"); }
+sub delivered { return sql("SELECT concord.wait_for_delivery('$_[0]', '60s')"); }
 sub notes { return join(',', map { JSON::PP->new->utf8->decode($_->{body})->{note} } $erp->log_entries("/hook/$_[0]")); }
 
 # turn(N): the outbox goes on to its next table N times
@@ -78,7 +78,7 @@ is(delivered('behind'), 't', 'nothing is left in the first table');
 sql("SELECT concord.pause('behind'); INSERT INTO behind VALUES (2, 'second')");
 my $start = sql('SELECT now()');
 turn(2);
-is(sql("SELECT concord.wait_for_delivery('other', '30s')"), 't', 'another mapping goes on');
+is(sql("SELECT concord.wait_for_delivery('other', '60s')"), 't', 'another mapping goes on');
 retain("NOT EXISTS (SELECT FROM concord.outbox WHERE new ->> 'note' = 'first')", 'retention: what nobody needs goes');
 is(sql("SELECT count(*) FROM concord.outbox WHERE new ->> 'note' = 'second'"), '1', 'what a mapping behind needs stays');
 sql("SELECT concord.resume('behind')");
@@ -103,7 +103,7 @@ is(notes('behind'), 'third', 'and is sent');
 # --- a mapping held for longer than it may be gives up its place
 sql("SELECT concord.pause('behind');
 	 INSERT INTO behind SELECT i, 'lost ' || repeat(md5(i::text), 20) FROM generate_series(1001, 2000) i");
-is(sql("SELECT concord.wait_for_capture('30s')"), 't', 'much is captured');
+is(sql("SELECT concord.wait_for_capture('60s')"), 't', 'much is captured');
 $node->append_conf('postgresql.conf', "pg_concord.hold_limit = '100kB'");
 $node->reload;
 ok($node->poll("SELECT state = 'stale' AND state_reason LIKE '%hold_limit%' FROM concord.status WHERE mapping = 'behind'"),

@@ -110,7 +110,7 @@ cmp_ok(scalar(arrivals('/hook/rate_')), '<=', 242, 'rate: the smallest of an acc
 is(system_is('rate_b', 'rate'), '1/min', 'rate: and is shown');
 sql("ALTER SERVER rate_a OPTIONS (DROP rate)");
 sql("ALTER SERVER rate_b OPTIONS (DROP rate)");
-is(sql("SELECT concord.wait_for_delivery(timeout => '10s')"), 't', 'rate: without one it goes on, no restart');
+is(sql("SELECT concord.wait_for_delivery(timeout => '60s')"), 't', 'rate: without one it goes on, no restart');
 
 # --- concurrency, held by two couriers together, each in turn
 server('places', "concurrency '3'");
@@ -157,7 +157,7 @@ ok($node->poll("SELECT state = 'throttled' AND budget_left = 0 AND until > now()
 ok($erp->wait_until(sub { scalar(arrivals('/hook/quota/')) >= 20 }), 'quota: they arrive');
 is(scalar(arrivals('/hook/quota/')), 20, 'quota: as many as it says');
 $node->restart;
-is(sql("SELECT concord.wait_for_capture('30s')"), 't', 'quota: a restart');
+is(sql("SELECT concord.wait_for_capture('60s')"), 't', 'quota: a restart');
 ok($node->poll("SELECT state = 'throttled' AND budget_left = 0 FROM concord.system WHERE server = 'quota'"), 'quota: still used up');
 is(scalar(arrivals('/hook/quota/')), 20, 'quota: nothing was sent');
 is(delivered(), 't', 'quota: goes on');
@@ -231,7 +231,7 @@ my $ids = 1;
 Concord::Cluster::within(4, 'breaker: another system goes on at full speed', sub {
 	insert('works', $ids, $ids + 499);
 	$ids += 500;
-	is(sql("SELECT concord.wait_for_delivery('works', '30s')"), 't', 'breaker: another system goes on');
+	is(sql("SELECT concord.wait_for_delivery('works', '60s')"), 't', 'breaker: another system goes on');
 	return;
 });
 ok($erp->wait_until(sub { scalar(arrivals('/hook/down_')) >= 4 }, 120), 'breaker: probes');

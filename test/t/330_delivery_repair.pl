@@ -13,7 +13,7 @@ my $node = Concord::Cluster->create('repair');
 ok($node->ready, 'capture is ready');
 
 sub sql { return $node->safe_psql('postgres', $_[0]); }
-sub delivered { return sql("SELECT concord.wait_for_delivery('$_[0]', '20s')"); }
+sub delivered { return sql("SELECT concord.wait_for_delivery('$_[0]', '60s')"); }
 
 my $file = PostgreSQL::Test::Utils::tempdir . '/token';
 sql(qq(

@@ -14,7 +14,7 @@ my $node = Concord::Cluster->create('broken');
 ok($node->ready, 'capture runs');
 
 sub sql { return $node->safe_psql('postgres', $_[0]); }
-sub delivered { return sql("SELECT concord.wait_for_delivery('$_[0]', '30s')"); }
+sub delivered { return sql("SELECT concord.wait_for_delivery('$_[0]', '60s')"); }
 
 sub reaches
 {

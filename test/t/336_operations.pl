@@ -166,9 +166,9 @@ is(sql("SELECT string_agg(DISTINCT what, ',' ORDER BY what) FROM concord.history
 sql(q{CREATE TABLE again_dead (id int PRIMARY KEY, v int)});
 sql(qq{SELECT concord.create_mapping('again_dead', 'again_dead', (SELECT server FROM concord.mapping WHERE name = 'tick'), 'again', '{"v": "1 / v"}');
 	INSERT INTO again_dead VALUES (1, 0)});
-is(sql("SELECT concord.wait_for_delivery('again_dead', '30s')"), 't', 'an event that cannot be mapped');
+is(sql("SELECT concord.wait_for_delivery('again_dead', '60s')"), 't', 'an event that cannot be mapped');
 is(sql("SELECT concord.replay('again_dead')"), '1', 'a dead event is replayed');
-is(sql("SELECT concord.wait_for_delivery('again_dead', '30s')"), 't', 'and dies again');
+is(sql("SELECT concord.wait_for_delivery('again_dead', '60s')"), 't', 'and dies again');
 is(sql("SELECT string_agg(state || ' ' || (superseded_by IS NOT NULL), ', ' ORDER BY delivery) FROM concord.exception WHERE mapping = (SELECT id FROM concord.mapping WHERE name = 'again_dead')"),
 	'superseded true, dead false', 'one dead letter is open, and the older one says by which it is superseded');
 sql("SELECT concord.drop_mapping('again_dead')");

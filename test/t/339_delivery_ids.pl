@@ -14,7 +14,7 @@ my $url = $erp->url('/rest/');
 ok($node->ready, 'capture is ready');
 
 sub sql { return $node->safe_psql('postgres', $_[0]); }
-sub settle { return sql("SELECT concord.wait_for_delivery(timeout => '30s')"); }
+sub settle { return sql("SELECT concord.wait_for_delivery(timeout => '60s')"); }
 sub links { return sql("SELECT string_agg(local_key->>'id' || '=' || remote_id, ' ' ORDER BY local_key->>'id') FROM concord.link WHERE mapping = '$_[0]'"); }
 
 sql(qq{

@@ -39,7 +39,7 @@ for my $kind (sort keys %auth)
 # What the log says of the statements above is PostgreSQL's to decide.
 my $log_start = -s $node->logfile;
 sql('INSERT INTO goods VALUES (1)');
-is(sql("SELECT concord.wait_for_delivery(NULL, '30s')"), 't', 'refused everywhere');
+is(sql("SELECT concord.wait_for_delivery(NULL, '60s')"), 't', 'refused everywhere');
 is(sql('SELECT count(*) FROM concord.dead_letter'), '4', 'four dead letters');
 like(sql('SELECT answer FROM concord.dead_letter LIMIT 1'), qr/seen:/, 'the answer is kept');
 

@@ -41,7 +41,7 @@ for my $t ('goods', 'parts', 'bins')
 	sql(qq(SELECT concord.create_mapping('$t', '$t', 'shop', '$t', fields => '{"n": "n"}')));
 }
 sql("INSERT INTO $_ SELECT i, 0 FROM generate_series(1, 200) i") for 'goods', 'parts', 'bins';
-is(sql("SELECT concord.wait_for_delivery(NULL, '30s')"), 't', 'delivered');
+is(sql("SELECT concord.wait_for_delivery(NULL, '60s')"), 't', 'delivered');
 is(issued(), 1, 'one token for 600 deliveries and all couriers');
 is(sql("SELECT ok FROM concord.ping('shop')"), 't', 'ping');
 is(issued(), 1, 'which uses the same one');
@@ -51,7 +51,7 @@ is($asked->{body}, 'grant_type=client_credentials&scope=read%20write', 'what the
 # revoked in mid-run
 $erp->control('DELETE', 'tokens');
 sql("UPDATE $_ SET n = 1") for 'goods', 'parts', 'bins';
-is(sql("SELECT concord.wait_for_delivery(NULL, '30s')"), 't', 'delivered with another token');
+is(sql("SELECT concord.wait_for_delivery(NULL, '60s')"), 't', 'delivered with another token');
 is(issued(), 2, 'one more token');
 
 # expiring in mid-run: a slow system, a token that lives for two seconds
@@ -89,7 +89,7 @@ like(sql("SELECT ok, error FROM concord.ping('shop')"), qr/^f\|.*client_secret=\
 
 # and right again
 secret('client-5ecret');
-is(sql("SELECT concord.wait_for_delivery(NULL, '30s')"), 't', 'delivered once the secret is right');
+is(sql("SELECT concord.wait_for_delivery(NULL, '60s')"), 't', 'delivered once the secret is right');
 like((grep { $_->{body} =~ /client_secret=client-5ecret/ } $erp->log_entries('/auth/'))[0]{body}, qr/client_id=concord/, 'the client in the form');
 
 # the endpoint is down
@@ -99,7 +99,7 @@ sql('UPDATE goods SET n = 4');
 is(sql("SELECT concord.wait_for_delivery(NULL, '2s')"), 'f', 'not delivered');
 like(sql("SELECT last_error FROM concord.system WHERE server = 'shop'"), qr/HTTP status 503 from the token endpoint/, 'the endpoint is down');
 $erp->drop_rule($rule);
-is(sql("SELECT concord.wait_for_delivery(NULL, '30s')"), 't', 'delivered once it is back');
+is(sql("SELECT concord.wait_for_delivery(NULL, '60s')"), 't', 'delivered once it is back');
 is(sql('SELECT count(*) FROM concord.dead_letter'), '0', 'no dead letters');
 
 # one endpoint hangs; another system goes on meanwhile
@@ -109,7 +109,7 @@ sql(q(SELECT concord.create_mapping('free', 'bins', 'free', '', fields => '{"n":
 $rule = $erp->rule({ path => '/auth/' }, { hang => JSON::PP::true });
 $erp->control('DELETE', 'tokens');
 sql('UPDATE bins SET n = 5');
-is(sql("SELECT concord.wait_for_delivery('free', '10s')"), 't', 'another system does not wait');
+is(sql("SELECT concord.wait_for_delivery('free', '60s')"), 't', 'another system does not wait');
 $erp->drop_rule($rule);
 
 # a courier that is fetching is killed: the claim does not stay

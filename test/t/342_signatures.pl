@@ -125,7 +125,7 @@ for my $kind (sort keys %auth)
 	sql(qq(SELECT concord.create_mapping('hook_$kind', 'goods', 'hook_$kind', '', fields => '{"n": "n"}')));
 }
 sql(q(INSERT INTO goods VALUES ('a b/ä&=', 1), ('plain', 2); UPDATE goods SET n = n + 1; DELETE FROM goods));
-is(sql("SELECT concord.wait_for_delivery(NULL, '30s')"), 't', 'delivered');
+is(sql("SELECT concord.wait_for_delivery(NULL, '60s')"), 't', 'delivered');
 for my $kind (sort keys %auth)
 {
 	my @sent = $erp->log_entries("/rest/$kind/");

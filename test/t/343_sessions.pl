@@ -39,7 +39,7 @@ my $log_start = -s $node->logfile;
 sql('CREATE TABLE goods (id int PRIMARY KEY, n int)');
 sql(qq(SELECT concord.create_mapping('$_', 'goods', '$_', 'Things', fields => '{"n": "n"}', key => '{"ID": "id"}'))) for 'b1', 's4';
 sql('INSERT INTO goods SELECT i, 0 FROM generate_series(1, 200) i');
-is(sql("SELECT concord.wait_for_delivery(NULL, '30s')"), 't', 'delivered');
+is(sql("SELECT concord.wait_for_delivery(NULL, '60s')"), 't', 'delivered');
 is(issued(), 2, 'one session each');
 my ($login) = $erp->log_entries('/odata/b1s/v2/Login');
 is($login->{body}, '{"CompanyDB":"SBO","UserName":"concord","Password":"client-5ecret"}', 'login');
@@ -53,7 +53,7 @@ is(scalar(grep { $_->{headers}{cookie} =~ /^SAP_SESSIONID=issued/ && $_->{header
 # over in mid-run
 $erp->control('DELETE', 'tokens');
 sql('UPDATE goods SET n = 1');
-is(sql("SELECT concord.wait_for_delivery(NULL, '30s')"), 't', 'delivered with new sessions');
+is(sql("SELECT concord.wait_for_delivery(NULL, '60s')"), 't', 'delivered with new sessions');
 is(issued(), 4, 'one more each');
 is(sql('SELECT count(*) FROM concord.dead_letter'), '0', 'no dead letters');
 
@@ -70,7 +70,7 @@ is(scalar($erp->log_entries('/odata/b1s/v2/Login')), 1, 'one login');
 like(sql("SELECT state || ' ' || last_error FROM concord.system WHERE server = 'b1'"), qr/^down .*auth "session".*401.*Fail to get DB Credentials/, 'down, and why');
 is(sql('SELECT count(*) FROM concord.dead_letter'), '0', 'no dead letters');
 password('client-5ecret');
-is(sql("SELECT concord.wait_for_delivery(NULL, '30s')"), 't', 'delivered once it is right');
+is(sql("SELECT concord.wait_for_delivery(NULL, '60s')"), 't', 'delivered once it is right');
 is(sql("SELECT string_agg(ok::text, ' ') FROM unnest(ARRAY['b1', 's4']) s, concord.ping(s::name)"), 'true true', 'ping');
 
 my $kept = join("\n", map { sql("SELECT x::text FROM concord.$_ x") } qw(dead_letter delivery exception status system outbox link));

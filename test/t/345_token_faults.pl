@@ -109,14 +109,14 @@ ok($node->poll("SELECT state = 'down' AND last_error ~ 'a new token of auth \"se
 sleep 1;
 is(sql('SELECT count(*) FROM concord.dead_letter'), '0', 'no dead letters');
 $erp->drop_rule($rule);
-is(sql("SELECT concord.wait_for_delivery(NULL, '30s')"), 't', 'delivered once it is mended');
+is(sql("SELECT concord.wait_for_delivery(NULL, '60s')"), 't', 'delivered once it is mended');
 is(sql('SELECT count(*) FROM concord.dead_letter'), '0', 'no dead letters');
 
 # --- another client of an SAP system is another session
 my $before = $erp->control('GET', 'tokens')->{issued};
 sql(q(ALTER SERVER s4 OPTIONS (ADD headers '{"sap-client": "200"}')));
 sql('UPDATE goods SET n = 1 WHERE id = 1');
-is(sql("SELECT concord.wait_for_delivery(NULL, '30s')"), 't', 'delivered');
+is(sql("SELECT concord.wait_for_delivery(NULL, '60s')"), 't', 'delivered');
 is($erp->control('GET', 'tokens')->{issued}, $before + 1, 'with a session of its own');
 
 # --- files

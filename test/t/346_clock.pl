@@ -27,7 +27,7 @@ $erp->rule({ path => '/rest/' }, { auth => { issued => '' } });
 sql('CREATE TABLE goods (id int PRIMARY KEY, n int)');
 sql(q{SELECT concord.create_mapping('goods', 'goods', 'shop', 'goods', fields => '{"n": "n"}')});
 sql('INSERT INTO goods SELECT i, 0 FROM generate_series(1, 10) i');
-is(sql("SELECT concord.wait_for_delivery(NULL, '20s')"), 't', 'delivered');
+is(sql("SELECT concord.wait_for_delivery(NULL, '60s')"), 't', 'delivered');
 my $issued = $erp->control('GET', 'tokens')->{issued};
 
 # retrying(): each record has failed once and waits
@@ -45,7 +45,7 @@ sub delivered_soon
 {
 	my ($what) = @_;
 	my $start = time;
-	is(sql("SELECT concord.wait_for_delivery(NULL, '30s')"), 't', $what);
+	is(sql("SELECT concord.wait_for_delivery(NULL, '60s')"), 't', $what);
 	cmp_ok(time - $start, '<', 20, 'soon');
 	return;
 }
@@ -78,7 +78,7 @@ ok($node->poll_log(qr/the clock was set forward by \d+ s/), 'the clock goes forw
 is(sql("SELECT concord.wait_for_delivery('invoice', '3s')"), 'f', 'it still waits');
 is(sql('SELECT count(*) FROM concord.dead_letter'), '0', 'and is not given up');
 sql(q{INSERT INTO client VALUES ('c-1')});
-is(sql("SELECT concord.wait_for_delivery('invoice', '20s')"), 't', 'until the record is there');
+is(sql("SELECT concord.wait_for_delivery('invoice', '60s')"), 't', 'until the record is there');
 is(sql('SELECT count(*) FROM concord.dead_letter'), '0', 'delivered');
 sql(q{SELECT concord.drop_mapping('invoice'), concord.drop_mapping('client'); DROP SERVER sales CASCADE});
 $erp->rule({ path => '/rest/' }, { auth => { issued => '' } });

@@ -24,7 +24,7 @@ sql("CREATE SERVER shop FOREIGN DATA WRAPPER concord OPTIONS (connector 'rest', 
 sql('CREATE TABLE goods (id int PRIMARY KEY, n int)');
 sql(q{SELECT concord.create_mapping('goods', 'goods', 'shop', 'goods', fields => '{"n": "n"}')});
 sql('INSERT INTO goods VALUES (1, 1)');
-is(sql("SELECT concord.wait_for_delivery(NULL, '20s')"), 't', 'delivered by name');
+is(sql("SELECT concord.wait_for_delivery(NULL, '60s')"), 't', 'delivered by name');
 cmp_ok(scalar($erp->log_entries), '>', 0, 'to the first address');
 
 # it moves: the same port of another address of this machine

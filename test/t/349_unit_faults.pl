@@ -212,9 +212,9 @@ sql(q{BEGIN; INSERT INTO account VALUES ('gone-1', 'Stays', 'assigned'); INSERT 
 settle('created and deleted at once');
 is(there('gone'), '1 0', 'what is left of the transaction is there');
 sql(q{BEGIN; INSERT INTO contact VALUES ('gone-2', 'nobody', 'Gone', 'assigned'); UPDATE contact SET last_name = 'Going' WHERE id = 'gone-2'; DELETE FROM contact WHERE id = 'gone-2'; COMMIT});
-is(sql('SELECT concord.wait_for_delivery(timeout => $$20s$$)'), 't', 'one that refers to a record which never comes is waited for by nobody');
+is(sql('SELECT concord.wait_for_delivery(timeout => $$60s$$)'), 't', 'one that refers to a record which never comes is waited for by nobody');
 sql(q{BEGIN; INSERT INTO contact VALUES ('gone-3', 'nobody', 'Three', 'assigned'); UPDATE contact SET account = 'gone-1' WHERE id = 'gone-3'; COMMIT});
-is(sql('SELECT concord.wait_for_delivery(timeout => $$20s$$)'), 't', 'nor is one that refers to another in the end');
+is(sql('SELECT concord.wait_for_delivery(timeout => $$60s$$)'), 't', 'nor is one that refers to another in the end');
 is(there('gone'), '1 1', 'which is there');
 sql(q{BEGIN; UPDATE contact SET last_name = 'Last words' WHERE id = 'gone-3'; DELETE FROM contact WHERE id = 'gone-3'; COMMIT});
 settle('changed and deleted');

@@ -33,7 +33,7 @@ sub each_table
 sub delivered { return sql('SELECT sum(delivered) FROM concord.lane'); }
 
 each_table('INSERT INTO t%1$s VALUES (1, %1$s, NULL);');
-is(sql("SELECT concord.wait_for_delivery(NULL, '30s')"), 't', 'all are delivered');
+is(sql("SELECT concord.wait_for_delivery(NULL, '60s')"), 't', 'all are delivered');
 is(delivered(), $tables, 'once each');
 
 # the courier stands still until the events are there and a table is locked
@@ -56,7 +56,7 @@ is(sql("SELECT delivered FROM concord.lane JOIN concord.mapping m ON m.id = mapp
 # somebody who has one table locked gets any other, and no deadlock
 $locker->query_safe("LOCK TABLE t$_ IN ACCESS EXCLUSIVE MODE") for 1, 2, 4 .. 12;
 $locker->query_safe('COMMIT');
-is(sql("SELECT concord.wait_for_delivery(NULL, '30s')"), 't', 'then that, too');
+is(sql("SELECT concord.wait_for_delivery(NULL, '60s')"), 't', 'then that, too');
 is((values %{ $erp->data('/rest/shop/t3') })[0]{note}, '333', 'with what was written');
 is(sql('SELECT count(*) FROM concord.exception'), '0', 'without an exception');
 $locker->quit;

@@ -45,7 +45,7 @@ my $without = looks(5);
 
 # --- a barrier
 sql('UPDATE stock SET id = 1001, v = 2 WHERE id = 1; UPDATE stock SET v = 2000 WHERE id BETWEEN 2 AND 30');
-is(sql("SELECT concord.wait_for_capture('30s')"), 't', 'a change of key is captured');
+is(sql("SELECT concord.wait_for_capture('60s')"), 't', 'a change of key is captured');
 my $early = looks(2);
 $early += looks(1) for 1 .. ($early > 20 ? 0 : 5);	# told late
 usleep(8_000_000);

@@ -105,7 +105,7 @@ for (1 .. 600)
 }
 $node->start;
 ok($node->poll("SELECT string_agg(method || ' ' || outcome, ', ' ORDER BY at) FROM concord.call_log", 'POST done, PATCH done'), 'what was rolled back is recorded, also when the server was killed right after');
-is(sql("SELECT concord.wait_for_capture('30s')"), 't', 'once more read');
+is(sql("SELECT concord.wait_for_capture('60s')"), 't', 'once more read');
 is(sql("SELECT count(*), count(DISTINCT id) FROM concord.call_record"), '4|2', 'each once');
 
 # ---- who may read it

@@ -50,7 +50,7 @@ sub settle
 	my ($self, $label) = @_;
 	my $name = $self->{connector};
 
-	is($self->sql("SELECT concord.wait_for_delivery('$self->{mapping}', '30s')"), 't', "$name: $label: delivered")
+	is($self->sql("SELECT concord.wait_for_delivery('$self->{mapping}', '60s')"), 't', "$name: $label: delivered")
 	  or diag($self->sql("SELECT state, reason, last_error FROM concord.system WHERE server = '$self->{server}'"));
 	is($self->sql("SELECT count(*) FROM concord.dead_letter WHERE mapping = '$self->{mapping}'"), '0', "$name: $label: nothing is dead")
 	  or diag($self->sql("SELECT rule, status, error, request, answer FROM concord.dead_letter WHERE mapping = '$self->{mapping}'"));

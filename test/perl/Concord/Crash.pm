@@ -83,7 +83,7 @@ SELECT concord.create_mapping('stock', 'stock', 'erp', 'Stock', '{"Qty": "qty", 
 SELECT concord.create_mapping('tick', 'tick', 'hook', 'tick', '{"what": "what", "n": "n"}', options => '@{[ $how{tick} // '{}' ]}');
 INSERT INTO stock SELECT i, 0 FROM generate_series(1, 40) i;
 SQL
-	is($sql->("SELECT concord.wait_for_delivery('stock', '30s')"), 't', 'the records are there');
+	is($sql->("SELECT concord.wait_for_delivery('stock', '60s')"), 't', 'the records are there');
 	$erp->rule({ path => '/' }, { latency_ms => [ 1, 25 ] });
 
 	for my $round (1 .. ($how{rounds} // 3))
