@@ -189,8 +189,8 @@ my ($start, $took, $back);
 for my $try (1 .. 8)
 {
 	$node->poll("SELECT count(*) FROM pg_stat_activity WHERE application_name = '$name'", '1');
-	sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = '$name'");
-	$node->poll("SELECT count(*) FROM pg_stat_activity WHERE application_name = '$name'", '0');
+	my $ended = sql("SELECT max(pid) FROM pg_stat_activity WHERE application_name = '$name'");
+	sql("SELECT pg_terminate_backend($ended, 60000)");
 	next if $try < 3;
 	$start = time;
 	sql("UPDATE plain SET v = -$try");
