@@ -9,7 +9,7 @@ use IPC::Run ();
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $node = Concord::Cluster->create('primary', start => 0, conf => "autovacuum = off\nlogical_decoding_work_mem = 64kB");
+my $node = Concord::Cluster->create('primary', start => 0, without => ['shared_preload_libraries'], conf => "autovacuum = off\nlogical_decoding_work_mem = 64kB");
 if ($node->pg_version < 16)
 {
 	plan skip_all => 'standbys decode from PostgreSQL 16 on';
