@@ -106,12 +106,36 @@ lkp_key(ConcordMapping *mapping, ConcordMapped *mapped, Jsonb *key)
 				 errmsg("key is empty")));
 }
 
+/*
+ * lkp_looks_like_object: a text that somebody has meant as an object.  An
+ * untyped literal is a text, and there would be no such record.
+ */
+static bool
+lkp_looks_like_object(const char *key)
+{
+	Size		len = strlen(key);
+	const char *p = key + 1;
+
+	if (len < 2 || key[0] != '{' || key[len - 1] != '}')
+		return false;
+	p += strspn(p, " \t\r\n");
+	if (*p != '"' || (p = strchr(p + 1, '"')) == NULL)
+		return false;
+	p++;
+	return p[strspn(p, " \t\r\n")] == ':';
+}
+
 /* lkp_scalar makes a key of a text. */
 static void
 lkp_scalar(ConcordMapping *mapping, ConcordMapped *mapped, char *key)
 {
 	JsonbValue	v = {.type = jbvString};
 
+	if (lkp_looks_like_object(key))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("key is a text that looks like a JSON object"),
+				 errhint("Write '{...}'::jsonb for a key of several parts, to_jsonb(text) for one that is such a text.")));
 	v.val.string.val = key;
 	v.val.string.len = strlen(key);
 	mapped->keys = palloc0(sizeof(ConcordValue));

@@ -117,6 +117,8 @@ sql(q(SELECT concord.lookup('shop', 'things', 'a/../b')));
 is(last_request()->{path}, '/rest/shop/things/a%2F..%2Fb', 'a key is one segment');
 fails(q(SELECT concord.lookup('shop', 'things', '..')), '22023', 'a key of dots');
 fails(q(SELECT concord.lookup('shop', 'things', '')), '22023', 'an empty key');
+fails(q(SELECT concord.lookup('shop', 'things', '{"id" : 1}')), '22023', 'a text that was meant as an object');
+sql(q(SELECT concord.lookup('shop', 'things', to_jsonb('{"id": 1}'::text)), concord.lookup('shop', 'things', '{1}')));
 fails(q(SELECT concord.lookup('shop', '../x', '1')), '22023', 'an object that leaves');
 fails(q(SELECT concord.lookup('shop', 'things', '[1]'::jsonb)), '22023', 'a key that is an array');
 fails(q(SELECT concord.lookup('shop', 'things', '{"a": {}}'::jsonb)), '22023', 'a part that is an object');
