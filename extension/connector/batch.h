@@ -68,6 +68,7 @@ typedef struct ConcordBatchForm
 	bool		same_address;	/* items have one method and address */
 	bool		unordered;		/* only what has no ordering key */
 	bool		carries_headers;	/* items keep headers of their own */
+	bool		odata;			/* OData's $batch, which takes reads, too */
 	int			operations;		/* 1 << ConcordVerb */
 	int			size;			/* where none is asked for; 0: no batches */
 	int			max_count;

@@ -19,7 +19,8 @@ extern void concord_batch_body(ConcordResponse *response, const char *bytes,
 
 /*
  * unpack returns false where the answer says nothing of single items.  Else
- * each item has a response, or is not answered: not attempted.
+ * each item has a response, or is not answered: not attempted.  Of items only
+ * request is looked at, but where results are matched by key.
  */
 extern bool concord_json_unpack(const ConcordBatchForm *form,
 								ConcordBatchItem *items, int n,
@@ -27,6 +28,14 @@ extern bool concord_json_unpack(const ConcordBatchForm *form,
 extern bool concord_multipart_unpack(const ConcordBatchForm *form,
 									 ConcordBatchItem *items, int n,
 									 const ConcordResponse *response);
+
+/*
+ * concord_multipart_request writes a part: a request to path, with its headers
+ * and body.  number: its Content-ID.
+ */
+extern void concord_multipart_request(StringInfo buf,
+									  const ConcordRequest *request,
+									  const char *path, int number);
 
 /* concord_multipart_pack sets body and content type. */
 extern void concord_multipart_pack(const ConcordBatchForm *form,

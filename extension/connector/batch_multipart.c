@@ -64,16 +64,15 @@ bmp_clean(StringInfo buf, const char *text)
 	}
 }
 
-/* bmp_request writes an item as the HTTP request that it is. */
-static void
-bmp_request(StringInfo buf, const ConcordBatchItem *item, int number)
+/* concord_multipart_request writes an item as the HTTP request that it is. */
+void
+concord_multipart_request(StringInfo buf, const ConcordRequest *request,
+						  const char *path, int number)
 {
-	const ConcordRequest *request = item->request;
-
 	appendStringInfo(buf, "Content-Type: application/http\r\n"
 					 "Content-Transfer-Encoding: binary\r\n"
 					 "Content-ID: %d\r\n\r\n%s ", number, request->method);
-	bmp_clean(buf, concord_item_path(item->exchange, item->request));
+	bmp_clean(buf, path);
 	appendStringInfoString(buf, " HTTP/1.1\r\n");
 	for (int i = 0; i < request->nheaders; i++)
 	{
@@ -111,7 +110,10 @@ concord_multipart_pack(const ConcordBatchForm *form,
 		else if (inner != NULL)
 			appendStringInfo(&buf, "Content-Type: multipart/mixed; boundary=%s_%d\r\n\r\n--%s_%d\r\n",
 							 inner, i + 1, inner, i + 1);
-		bmp_request(&buf, &items[i], i + 1);
+		concord_multipart_request(&buf, items[i].request,
+								  concord_item_path(items[i].exchange,
+													items[i].request),
+								  i + 1);
 		if (inner != NULL && (!one || i == n - 1))
 			appendStringInfo(&buf, "--%s_%d--\r\n", inner, one ? 1 : i + 1);
 	}

@@ -451,6 +451,7 @@ brw_parse(JsonbContainer *object, bool unit)
 
 	form->multipart = format->multipart;
 	form->lines = format->lines;
+	form->odata = strncmp(format->name, "odata_batch_", 12) == 0;
 	form->operations = BRW_WRITES;
 	form->max_count = 1000;
 	form->max_bytes = 1024 * 1024;

@@ -15,7 +15,8 @@
  *	 "order": "sort", "ascending": "{name}", "descending": "-{name}",
  *	 "nulls": "low" | "high", "count": "{object}/count", "total": "total",
  *	 "filter": "odata" | {"eq": "{name}={value}", "in": "{name}={values}", ...},
- *	 "operators": ["eq", ...], "types": ["number", ...], "list_size": 50}
+ *	 "operators": ["eq", ...], "types": ["number", ...], "list_size": 50,
+ *	 "batch": "none" | "multipart" | "json", "batch_size": 20}
  *
  * Members that are left out are those of the row that is extended, or else the
  * protocol's: OData has all, REST reads one answer and compares nothing.
@@ -73,6 +74,7 @@ static const struct
 	{"page_size", RDG_AT(page_size), 1, 1000000},
 	{"first_page", RDG_AT(first_page), 0, 1},
 	{"list_size", RDG_AT(list_size), 1, 10000},
+	{"batch_size", RDG_AT(batch_size), 2, 1000},
 };
 
 /* rdg_bad names a member of "read". */
@@ -169,6 +171,9 @@ rdg_number(const char *name, JsonbValue *value, int min, int max)
 static void
 rdg_check(const ConcordReading *reading)
 {
+	if (!reading->odata && (reading->batch == CONCORD_READ_BATCH_MULTIPART ||
+							reading->batch == CONCORD_READ_BATCH_JSON))
+		rdg_bad("batch", "is OData's, and needs \"filter\" \"odata\"");
 	if (reading->paging == CONCORD_READ_NEXT && reading->next == NULL)
 		rdg_bad("next", "is missing: where answers have the next address");
 	if (reading->paging == CONCORD_READ_CURSOR &&
@@ -226,6 +231,13 @@ rdg_members(ConcordReading *reading, JsonbContainer *object)
 		if ((int) reading->nulls < 0)
 			rdg_bad("nulls", "is none of unknown|low|high");
 	}
+	text = concord_member_of(object, "batch");
+	if (text != NULL)
+	{
+		reading->batch = concord_member_choose("none|multipart|json", text);
+		if ((int) reading->batch < 0)
+			rdg_bad("batch", "is none of none|multipart|json");
+	}
 	if (concord_member_get(object, "prefer", &v) != NULL)
 	{
 		if (v.type != jbvBool)
@@ -245,7 +257,7 @@ void
 concord_member_read(ConcordConnector *connector, const ConcordMember *member,
 					JsonbValue *value)
 {
-	const char *names[lengthof(rdg_texts) + lengthof(rdg_numbers) + 6];
+	const char *names[lengthof(rdg_texts) + lengthof(rdg_numbers) + 7];
 	JsonbContainer *object = value->val.binary.data;
 	ConcordReading *reading = palloc(sizeof(ConcordReading));
 	int			n = 0;
@@ -258,6 +270,7 @@ concord_member_read(ConcordConnector *connector, const ConcordMember *member,
 		names[n++] = rdg_numbers[i].name;
 	names[n++] = "paging";
 	names[n++] = "nulls";
+	names[n++] = "batch";
 	names[n++] = "prefer";
 	names[n++] = "filter";
 	names[n++] = "operators";
@@ -277,7 +290,7 @@ static const ConcordReading rdg_odata4 = {
 	.order = "$orderby",.ascending = "{name} asc",.descending = "{name} desc",
 	.nulls = CONCORD_NULLS_LOW,.count = "{object}/$count",.odata = true,
 	.operators = ~(1u << CONCORD_OP_IN),.types = ~0u,.page_size = 1000,
-	.list_size = 50,
+	.list_size = 50,.batch = CONCORD_READ_BATCH_AS_WRITES,.batch_size = 20,
 };
 
 static const ConcordReading rdg_odata2 = {
@@ -287,12 +300,12 @@ static const ConcordReading rdg_odata2 = {
 	.order = "$orderby",.ascending = "{name} asc",.descending = "{name} desc",
 	.nulls = CONCORD_NULLS_LOW,.count = "{object}/$count",.odata = true,
 	.operators = ~(1u << CONCORD_OP_IN),.types = ~0u,.page_size = 1000,
-	.list_size = 50,
+	.list_size = 50,.batch = CONCORD_READ_BATCH_AS_WRITES,.batch_size = 20,
 };
 
 static const ConcordReading rdg_rest = {
 	.paging = CONCORD_READ_NONE,.types = ~0u,.page_size = 100,.list_size = 50,
-	.first_page = 1,
+	.first_page = 1,.batch_size = 20,
 };
 
 /* concord_connector_reading says how a connector's lists are read. */

@@ -60,6 +60,15 @@ typedef enum ConcordReadType
 	CONCORD_TYPE_NONE,			/* of no such type */
 } ConcordReadType;
 
+/* How several requests for lists are sent as one. */
+typedef enum ConcordReadBatch
+{
+	CONCORD_READ_BATCH_NONE,
+	CONCORD_READ_BATCH_MULTIPART,
+	CONCORD_READ_BATCH_JSON,
+	CONCORD_READ_BATCH_AS_WRITES,	/* as member "batch" says of changes */
+} ConcordReadBatch;
+
 /* Names are of parameters of the query string; NULL: the system has none. */
 typedef struct ConcordReading
 {
@@ -91,10 +100,40 @@ typedef struct ConcordReading
 	uint32		operators;
 	uint32		types;
 	int			list_size;		/* values that are asked for at once */
+	ConcordReadBatch batch;		/* of OData; see concord_reading_batch */
+	int			batch_size;		/* requests in one */
 } ConcordReading;
 
 /* concord_connector_reading says how a connector's lists are read. */
 extern const ConcordReading *concord_connector_reading(const ConcordConnector *connector);
+
+/* --- batch_read.c --- */
+
+/* concord_reading_batch says in which format reads go together. */
+extern ConcordReadBatch concord_reading_batch(const ConcordConnector *connector);
+
+/*
+ * concord_reading_pack makes body and headers of carrier, whose url is that of
+ * the service's $batch, of n requests to addresses under the same service.
+ */
+extern void concord_reading_pack(const ConcordConnector *connector,
+								 ConcordRequest *carrier,
+								 ConcordRequest *const *reads, int n);
+
+/*
+ * concord_reading_unpack gives each of them its response, in its own context;
+ * false where the answer is no batch's, or says nothing of one of them.
+ */
+extern bool concord_reading_unpack(const ConcordConnector *connector,
+								   ConcordRequest *const *reads, int n,
+								   const ConcordResponse *response);
+
+/*
+ * concord_reading_headers adds the connector's headers to a request that reads;
+ * those with places for values of a record are left out, for there is none.
+ */
+extern void concord_reading_headers(const ConcordConnector *connector,
+									ConcordRequest *request);
 
 /*
  * concord_odata_literal writes a value that is not null as a literal of an

@@ -223,6 +223,36 @@ concord_shape_query(const ConcordShape *shape,
 	}
 }
 
+/* shape_header adds a header to a request. */
+static void
+shape_header(const ShapePart *part, const ConcordTemplateScope *scope,
+			 ConcordRequest *request)
+{
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	concord_template_write(part->value, scope, &buf);
+	concord_request_header(request, part->name, part->is_json ?
+						   concord_template_ascii(buf.data, buf.len) : buf.data);
+}
+
+/* concord_shape_constants adds headers that say the same of every request. */
+void
+concord_shape_constants(const ConcordShape *shape, ConcordRequest *request)
+{
+	ConcordTemplateScope scope = {0};
+	ListCell   *lc;
+
+	foreach(lc, shape->headers)
+	{
+		const ShapePart *part = lfirst(lc);
+
+		if (part->value != NULL && concord_template_constant(part->value) &&
+			!concord_request_has_header(request, part->name))
+			shape_header(part, &scope, request);
+	}
+}
+
 /* concord_shape_apply adds headers and body to a request. */
 bool
 concord_shape_apply(const ConcordShape *shape,
@@ -237,14 +267,8 @@ concord_shape_apply(const ConcordShape *shape,
 	{
 		const ShapePart *part = lfirst(lc);
 
-		if (part->value == NULL)
-			continue;
-		initStringInfo(&buf);
-		concord_template_write(part->value, scope, &buf);
-		concord_request_header(request, part->name,
-							   part->is_json ?
-							   concord_template_ascii(buf.data, buf.len) :
-							   buf.data);
+		if (part->value != NULL)
+			shape_header(part, scope, request);
 	}
 	if (shape->body == NULL)
 		return false;

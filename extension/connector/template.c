@@ -529,3 +529,15 @@ concord_template_has_headers(const ConcordTemplate *template)
 {
 	return tpl_has(template, TPL_REQUEST_HEADERS);
 }
+
+bool
+concord_template_constant(const ConcordTemplate *template)
+{
+	for (int i = 0; i < template->npieces; i++)
+	{
+		if (template->pieces[i].how != TPL_LITERAL &&
+			template->pieces[i].how != TPL_COMMA)
+			return false;
+	}
+	return true;
+}

@@ -62,6 +62,9 @@ extern bool concord_template_has_items(const ConcordTemplate *template);
 extern bool concord_template_has_id(const ConcordTemplate *template);
 extern bool concord_template_has_headers(const ConcordTemplate *template);
 
+/* concord_template_constant: it has no places. */
+extern bool concord_template_constant(const ConcordTemplate *template);
+
 /* concord_template_ascii escapes what is beyond ASCII in a JSON text. */
 extern char *concord_template_ascii(const char *json, Size len);
 
@@ -95,5 +98,9 @@ extern void concord_shape_query(const ConcordShape *shape,
 extern bool concord_shape_apply(const ConcordShape *shape,
 								const ConcordTemplateScope *scope,
 								ConcordRequest *request);
+
+/* concord_shape_constants adds those headers of a shape that have no places. */
+extern void concord_shape_constants(const ConcordShape *shape,
+									ConcordRequest *request);
 
 #endif							/* CONCORD_CONNECTOR_TEMPLATE_H */

@@ -67,6 +67,7 @@ concord_fdw_explain(ForeignScanState *node, ExplainState *es)
 	Relation	rel;
 	ConcordForeignTable *table;
 	Oid			userid;
+	const ConcordServer *server;
 
 	if (!es->verbose)
 		return;
@@ -74,10 +75,11 @@ concord_fdw_explain(ForeignScanState *node, ExplainState *es)
 	rel = table_open(rt_fetch(rti, es->rtable)->relid, AccessShareLock);
 	table = concord_fdw_table(rel);
 	table_close(rel, AccessShareLock);
-	ExplainPropertyText("Remote URL",
-						xpl_address(plan, table,
-									concord_peer_get_any(table->serverid,
-														 OidIsValid(userid) ? userid :
-														 GetUserId())->server),
-						es);
+	server = concord_peer_get_any(table->serverid, OidIsValid(userid) ? userid :
+								  GetUserId())->server;
+	ExplainPropertyText("Remote URL", xpl_address(plan, table, server), es);
+	if (list_nth(plan->fdw_private, CONCORD_PLAN_KEYS) != NIL &&
+		concord_reader_lists(server) > 1)
+		ExplainPropertyInteger("Remote Batch Size", NULL,
+							   concord_reader_lists(server), es);
 }

@@ -51,10 +51,11 @@ extern ConcordMatch concord_filter_clause(ConcordFilter *filter, Expr *clause,
 /*
  * concord_filter_key says whether the system can be asked for many values of a
  * join's clause "column = expression of other tables" at once: it returns the
- * column and sets *value to the expression, or returns NULL.  filter_list.c
+ * column and sets *value to the expression, or returns NULL.  batches: several
+ * requests can be sent as one.  filter_list.c
  */
 extern const ConcordForeignColumn *concord_filter_key(ConcordFilter *filter,
-													  OpExpr *clause,
+													  OpExpr *clause, bool batches,
 													  Expr **value);
 
 /* concord_filter_type says which type a column is compared as. */

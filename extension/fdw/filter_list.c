@@ -165,7 +165,8 @@ concord_flt_any(ConcordFilter *filter, ScalarArrayOpExpr *expr, List **pieces)
 
 /* concord_filter_key finds the column of a join's clause. */
 const ConcordForeignColumn *
-concord_filter_key(ConcordFilter *filter, OpExpr *clause, Expr **value)
+concord_filter_key(ConcordFilter *filter, OpExpr *clause, bool batches,
+				   Expr **value)
 {
 	Expr	   *left = linitial(clause->args);
 	const ConcordForeignColumn *column = concord_flt_column(filter, left);
@@ -191,8 +192,8 @@ concord_filter_key(ConcordFilter *filter, OpExpr *clause, Expr **value)
 	if (!filter->reading->odata)
 		return filter->reading->templates[CONCORD_OP_IN] != NULL ? column : NULL;
 	if (concord_flt_knows(filter, CONCORD_OP_IN) ||
-		(concord_flt_knows(filter, CONCORD_OP_OR) &&
-		 concord_flt_knows(filter, CONCORD_OP_EQ)))
+		(concord_flt_knows(filter, CONCORD_OP_EQ) &&
+		 (concord_flt_knows(filter, CONCORD_OP_OR) || batches)))
 		return column;
 	return NULL;
 }

@@ -13,6 +13,7 @@
 #include "fdw/import.h"
 
 #include "connector/protocols.h"
+#include "connector/reading.h"
 #include "live/session.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
@@ -150,6 +151,7 @@ fet_request(ConcordPeer *peer, const char *url, const char *language)
 	}
 	if (language[0] != '\0')
 		concord_request_set_header(live->http, "Accept-Language", language);
+	concord_reading_headers(peer->server->connector, live->http);
 	if (fet_is_kept(peer, url, language))
 		concord_request_set_header(live->http, "If-None-Match", fet_kept.etag);
 	return live;

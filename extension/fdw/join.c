@@ -16,6 +16,10 @@
  *		  |                                                    ^
  *		  +-------------------- no key at all -----------------+
  *
+ * Where several filters are asked for together, each finds records of its own
+ * keys only: one that does not mind case, or ignores its filter, finds others as
+ * well, and they would come once more.
+ *
  * A semi or anti join marks rows of the outer side, so each comes once at most.
  * A row whose key is null, or has no form at the system, is asked for nowhere.
  * EvalPlanQual needs nothing of its own: both sides are plans that know what
@@ -53,6 +57,7 @@ typedef struct JnRow
 	struct JnRow *next;			/* in the order in which they came */
 	uint32		hash;
 	bool		matched;
+	int			filter;			/* that asks for its key */
 	Datum	   *key;			/* of the first row that has it, or NULL */
 	MinimalTuple tuple;
 } JnRow;
@@ -94,6 +99,7 @@ typedef struct JnState
 	JnRow	   *last;
 	JnRow	   *at;				/* the row that is compared next */
 	uint32		hash;			/* of the inner row */
+	int			filter;			/* which has found it */
 	bool		probing;		/* there is an inner row */
 	MinimalTuple carried;		/* begins the next batch; or NULL */
 	bool		drained;		/* the outer side has ended */
@@ -236,8 +242,8 @@ jn_hash(JnState *state, bool outer, Datum *values, uint32 *hash)
 	return !isnull;
 }
 
-/* jn_known says whether a key is among those of the batch. */
-static bool
+/* jn_known finds a row of the batch that has a key; NULL: it is new. */
+static const JnRow *
 jn_known(const JnState *state, uint32 hash, const Datum *values)
 {
 	for (const JnRow *row = state->buckets[hash & (state->nbuckets - 1)];
@@ -249,9 +255,9 @@ jn_known(const JnState *state, uint32 hash, const Datum *values)
 			same = datum_image_eq(row->key[i], values[i], state->keys[i].byval,
 								  state->keys[i].len);
 		if (same)
-			return true;
+			return row;
 	}
-	return false;
+	return NULL;
 }
 
 /* jn_grow makes room in the hash table. */
@@ -281,13 +287,14 @@ jn_grow(JnState *state)
 /* jn_keep adds an outer row to the batch; values NULL: it has no key. */
 static void
 jn_keep(JnState *state, TupleTableSlot *slot, uint32 hash, const Datum *values,
-		bool new_key)
+		bool new_key, int filter)
 {
 	MemoryContext old = MemoryContextSwitchTo(state->batch);
 	JnRow	   *row = palloc0(sizeof(JnRow));
 
 	row->tuple = ExecCopySlotMinimalTuple(slot);
 	row->hash = hash;
+	row->filter = filter;
 	if (new_key)
 	{
 		row->key = palloc(sizeof(Datum) * state->nkeys);
@@ -317,21 +324,25 @@ jn_take(JnState *state, TupleTableSlot *slot, int room)
 	bool		wanted = state->type == JOIN_LEFT || state->type == JOIN_ANTI;
 	Datum		values[INDEX_MAX_KEYS];
 	ConcordKeyResult result = CONCORD_KEY_ADDED;
-	bool		known;
+	const JnRow *known = NULL;
+	int			filter = 0;
 	uint32		hash;
 
 	ResetExprContext(state->css.ss.ps.ps_ExprContext);
 	jn_side(state, slot, true);
 	if (!jn_hash(state, true, values, &hash))
 		result = CONCORD_KEY_NO_FORM;
-	else if (!(known = jn_known(state, hash, values)))
-		result = concord_join_keys_add(state->scan->keys, room, state->types, values);
+	else if ((known = jn_known(state, hash, values)) != NULL)
+		filter = known->filter;
+	else
+		result = concord_join_keys_add(state->scan->keys, room, state->types,
+									   values, &filter);
 	if (result == CONCORD_KEY_FULL)
 		return false;
 	if (result == CONCORD_KEY_ADDED)
-		jn_keep(state, slot, hash, values, !known);
+		jn_keep(state, slot, hash, values, known == NULL, filter);
 	else if (wanted)
-		jn_keep(state, slot, 0, NULL, false);
+		jn_keep(state, slot, 0, NULL, false, 0);
 	return true;
 }
 
@@ -424,6 +435,7 @@ jn_next_inner(JnState *state)
 		if (!jn_hash(state, false, values, &state->hash))
 			continue;
 		state->at = state->buckets[state->hash & (state->nbuckets - 1)];
+		state->filter = concord_reader_which(state->scan->reader);
 		state->probing = true;
 		return true;
 	}
@@ -458,8 +470,8 @@ jn_probe(JnState *state)
 			JnRow	   *row = state->at;
 
 			state->at = row->chain;
-			if (row->hash != state->hash || (once && row->matched) ||
-				!jn_matches(state, row))
+			if (row->hash != state->hash || row->filter != state->filter ||
+				(once && row->matched) || !jn_matches(state, row))
 				continue;
 			state->nmatched += !row->matched;
 			row->matched = true;

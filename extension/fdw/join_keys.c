@@ -9,6 +9,11 @@
  *	or			(ID eq 'A' or ID eq 'B'); of several columns
  *				((Land eq 'DE' and No eq 1) or (Land eq 'FR' and No eq 7))
  *	template	ids=A,B: what the connector's filter "in" says
+ *	neither		ID eq 'A'
+ *
+ * Where several requests go as one ($batch), there are several such filters: those
+ * that are more than one can have, or, where the system knows neither, one for
+ * each key.
  *
  * Whoever asks gives each key once and no null, and compares what comes with
  * what was asked for: systems are free to find more.
@@ -18,6 +23,7 @@
 #include "fdw/join_keys.h"
 
 #include "fdw/literal.h"
+#include "fdw/reader.h"
 
 struct ConcordJoinKeys
 {
@@ -30,9 +36,12 @@ struct ConcordJoinKeys
 	const char *before;			/* of the list, between keys, and behind it */
 	const char *between;
 	const char *after;
-	int			most;
-	int			count;
-	StringInfoData text;		/* the keys */
+	int			most;			/* keys of a filter */
+	int			most_filters;
+	int			count;			/* keys of the last filter */
+	StringInfoData text;		/* the keys, filter after filter */
+	int			nfilters;
+	int		   *starts;			/* where each begins in it */
 };
 
 /* key_frame says what is around the list where a template has it. */
@@ -63,18 +72,36 @@ key_frame(ConcordJoinKeys *keys, const char *template)
 	keys->after = buf.data;
 }
 
+/* concord_join_keys_most says how many keys are asked for at once. */
+int
+concord_join_keys_most(const ConcordForeignTable *table,
+					   const ConcordServer *server, int ncolumns, int *filters)
+{
+	const ConcordReading *reading = concord_connector_reading(server->connector);
+	uint32		either = 1 << CONCORD_OP_OR;
+
+	if (ncolumns == 1)
+		either |= 1 << CONCORD_OP_IN;
+	*filters = concord_reader_lists(server);
+	if (reading->odata && (reading->operators & either) == 0)
+		return 1;
+	return table->list_size > 0 ? table->list_size : reading->list_size;
+}
+
 /* concord_join_keys_create prepares for keys. */
 ConcordJoinKeys *
 concord_join_keys_create(const ConcordForeignTable *table,
-						 const ConcordReading *reading, bool odata2, List *attnums,
-						 int most)
+						 const ConcordServer *server, List *attnums)
 {
+	const ConcordReading *reading = concord_connector_reading(server->connector);
 	ConcordJoinKeys *keys = palloc0(sizeof(ConcordJoinKeys));
 	ListCell   *lc;
 
 	keys->reading = reading;
-	keys->odata2 = odata2;
-	keys->most = most;
+	keys->odata2 = server->connector->odata2;
+	keys->most = concord_join_keys_most(table, server, list_length(attnums),
+										&keys->most_filters);
+	keys->starts = palloc0(sizeof(int) * keys->most_filters);
 	keys->columns = palloc(sizeof(void *) * list_length(attnums));
 	keys->names = palloc(sizeof(char *) * list_length(attnums));
 	foreach(lc, attnums)
@@ -100,9 +127,9 @@ concord_join_keys_create(const ConcordForeignTable *table,
 	}
 	else
 	{
-		keys->before = "(";
+		keys->before = keys->most > 1 ? "(" : "";
 		keys->between = "%20or%20";
-		keys->after = ")";
+		keys->after = keys->most > 1 ? ")" : "";
 	}
 	return keys;
 }
@@ -112,7 +139,7 @@ void
 concord_join_keys_reset(ConcordJoinKeys *keys)
 {
 	resetStringInfo(&keys->text);
-	keys->count = 0;
+	keys->count = keys->nfilters = 0;
 }
 
 /* key_write writes one key; false: a value has no form there. */
@@ -138,12 +165,13 @@ key_write(const ConcordJoinKeys *keys, StringInfo buf, const Oid *types,
 	return true;
 }
 
-/* concord_join_keys_add adds a key. */
-ConcordKeyResult
-concord_join_keys_add(ConcordJoinKeys *keys, int room, const Oid *types,
-					  const Datum *values)
+/* key_append adds a key to the last filter; it may not fit there. */
+static ConcordKeyResult
+key_append(ConcordJoinKeys *keys, int room, const Oid *types,
+		   const Datum *values)
 {
 	int			before = keys->text.len;
+	int			start = keys->starts[keys->nfilters - 1];
 
 	if (keys->count >= keys->most)
 		return CONCORD_KEY_FULL;
@@ -151,7 +179,7 @@ concord_join_keys_add(ConcordJoinKeys *keys, int room, const Oid *types,
 		appendStringInfoString(&keys->text, keys->between);
 	if (key_write(keys, &keys->text, types, values))
 	{
-		if (keys->count == 0 || keys->text.len <= room)
+		if (keys->count == 0 || keys->text.len - start <= room)
 		{
 			keys->count++;
 			return CONCORD_KEY_ADDED;
@@ -163,12 +191,51 @@ concord_join_keys_add(ConcordJoinKeys *keys, int room, const Oid *types,
 	return CONCORD_KEY_NO_FORM;
 }
 
-/* concord_join_keys_text gives the filter. */
-char *
-concord_join_keys_text(const ConcordJoinKeys *keys)
+/* key_begin begins the next filter. */
+static void
+key_begin(ConcordJoinKeys *keys)
 {
-	return keys->count == 0 ? NULL :
-		psprintf("%s%s%s", keys->before, keys->text.data, keys->after);
+	keys->starts[keys->nfilters++] = keys->text.len;
+	keys->count = 0;
+}
+
+/* concord_join_keys_add adds a key. */
+ConcordKeyResult
+concord_join_keys_add(ConcordJoinKeys *keys, int room, const Oid *types,
+					  const Datum *values, int *filter)
+{
+	ConcordKeyResult result;
+
+	if (keys->nfilters == 0)
+		key_begin(keys);
+	result = key_append(keys, room, types, values);
+	if (result == CONCORD_KEY_FULL && keys->nfilters < keys->most_filters)
+	{
+		key_begin(keys);
+		result = key_append(keys, room, types, values);
+	}
+	*filter = keys->nfilters - 1;
+	return result;
+}
+
+/* concord_join_keys_filters says how many filters there are. */
+int
+concord_join_keys_filters(const ConcordJoinKeys *keys)
+{
+	return keys->nfilters > 0 && keys->count == 0 ? keys->nfilters - 1 :
+		keys->nfilters;
+}
+
+/* concord_join_keys_text gives a filter. */
+char *
+concord_join_keys_text(const ConcordJoinKeys *keys, int filter)
+{
+	int			start = keys->starts[filter];
+	int			end = filter + 1 < keys->nfilters ? keys->starts[filter + 1] :
+		keys->text.len;
+
+	return psprintf("%s%.*s%s", keys->before, end - start,
+					keys->text.data + start, keys->after);
 }
 
 /* concord_join_keys_shown gives it as EXPLAIN shows it. */

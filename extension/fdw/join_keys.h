@@ -22,25 +22,38 @@ typedef enum ConcordKeyResult
 typedef struct ConcordJoinKeys ConcordJoinKeys;
 
 /*
+ * concord_join_keys_most says how many keys of so many columns one filter has, and
+ * how many filters are asked for together.
+ */
+extern int	concord_join_keys_most(const ConcordForeignTable *table,
+								   const ConcordServer *server, int ncolumns,
+								   int *filters);
+
+/*
  * concord_join_keys_create prepares for keys that are values of columns (attnums) of
- * a table.  most: how many are asked for at once.
+ * a table.
  */
 extern ConcordJoinKeys *concord_join_keys_create(const ConcordForeignTable *table,
-												 const ConcordReading *reading,
-												 bool odata2, List *attnums, int most);
+												 const ConcordServer *server,
+												 List *attnums);
 
 /* concord_join_keys_reset forgets those that were asked for. */
 extern void concord_join_keys_reset(ConcordJoinKeys *keys);
 
 /*
  * concord_join_keys_add adds one, a value of types[i] for each column; none is null.
- * room: bytes that are left of the query string; the first key always fits.
+ * room: bytes that are left of a query string; the first key always fits.
+ * *filter: which filter it stands in, from 0 on.
  */
 extern ConcordKeyResult concord_join_keys_add(ConcordJoinKeys *keys, int room,
-											  const Oid *types, const Datum *values);
+											  const Oid *types, const Datum *values,
+											  int *filter);
 
-/* concord_join_keys_text gives the filter, percent-encoded; NULL: there is no key. */
-extern char *concord_join_keys_text(const ConcordJoinKeys *keys);
+/* concord_join_keys_filters says how many filters there are; 0: no key. */
+extern int	concord_join_keys_filters(const ConcordJoinKeys *keys);
+
+/* concord_join_keys_text gives a filter, percent-encoded. */
+extern char *concord_join_keys_text(const ConcordJoinKeys *keys, int filter);
 
 /* concord_join_keys_shown gives it as EXPLAIN shows it. */
 extern char *concord_join_keys_shown(const ConcordForeignTable *table,

@@ -27,7 +27,9 @@
 
 #include "base/settings.h"
 #include "fdw/filter.h"
+#include "fdw/join_keys.h"
 #include "fdw/plan.h"
+#include "fdw/reader.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
@@ -42,6 +44,9 @@
 
 /* A row of the other side, while its key is looked up: beside its columns. */
 #define JPL_ROW_OVERHEAD	64
+
+/* One more request in a request, at the system. */
+#define JPL_PART_COST		(CONCORD_REQUEST_COST / 10)
 
 /* What custom_private of a path carries. */
 typedef enum JplItem
@@ -133,6 +138,13 @@ jpl_taken(const ConcordPlanned *planned, int attnum)
 	return false;
 }
 
+/* jpl_batches: several requests can be sent as one. */
+static bool
+jpl_batches(const JplJoin *join)
+{
+	return concord_reader_lists(join->planned->peer->server) > 1;
+}
+
 /* jpl_key takes a clause that compares a column with something of the other side. */
 static void
 jpl_key(JplJoin *join, RestrictInfo *rinfo)
@@ -154,7 +166,8 @@ jpl_key(JplJoin *join, RestrictInfo *rinfo)
 		return;
 	concord_filter_begin(&filter, join->inner, join->planned->table,
 						 join->planned->peer->server->connector);
-	column = concord_filter_key(&filter, (OpExpr *) rinfo->clause, &value);
+	column = concord_filter_key(&filter, (OpExpr *) rinfo->clause,
+								jpl_batches(join), &value);
 	if (column == NULL || list_member_int(join->columns, column->attnum) ||
 		jpl_taken(join->planned, column->attnum))
 		return;
@@ -184,13 +197,14 @@ static bool
 jpl_keys(JplJoin *join)
 {
 	const ConcordReading *reading = join->planned->reading;
-	uint32		both = (1 << CONCORD_OP_OR) | (1 << CONCORD_OP_EQ);
 	ListCell   *lc;
 
 	foreach(lc, join->extra->restrictlist)
 		jpl_key(join, lfirst_node(RestrictInfo, lc));
 	if (list_length(join->keys) > 1 &&
-		(!reading->odata || (reading->operators & both) != both))
+		(!reading->odata ||
+		 (reading->operators & (1 << CONCORD_OP_EQ)) == 0 ||
+		 ((reading->operators & (1 << CONCORD_OP_OR)) == 0 && !jpl_batches(join))))
 		jpl_one(join);
 	return join->keys != NIL;
 }
@@ -225,12 +239,14 @@ static void
 jpl_cost(const JplJoin *join, const Path *outer, Path *path)
 {
 	const ConcordForeignTable *table = join->planned->table;
-	double		most = table->list_size > 0 ? table->list_size :
-		join->planned->reading->list_size;
+	int			filters;
+	double		most = concord_join_keys_most(table, join->planned->peer->server,
+											  list_length(join->columns), &filters);
 	double		bytes = outer->rows * (outer->pathtarget->width + JPL_ROW_OVERHEAD);
 	double		keys = estimate_num_groups(join->root, join->values,
 										   outer->rows, NULL, NULL);
-	double		batches = Max(ceil(keys / most), ceil(bytes / (work_mem * 1024.0)));
+	double		batches = Max(ceil(keys / (most * filters)),
+							  ceil(bytes / (work_mem * 1024.0)));
 	double		each = jpl_each(join);
 	double		records;
 	Cost		requests;
@@ -240,7 +256,8 @@ jpl_cost(const JplJoin *join, const Path *outer, Path *path)
 	keys = Max(keys, Min(outer->rows, batches));
 	records = Min(keys * each, batches * join->planned->fetched);
 	requests = batches * CONCORD_REQUEST_COST *
-		concord_plan_pages(join->planned, records / batches);
+		concord_plan_pages(join->planned, records / batches) +
+		Max(ceil(keys / most) - batches, 0) * JPL_PART_COST;
 	path->rows = join->joinrel->rows;
 	path->startup_cost = outer->startup_cost +
 		(outer->total_cost - outer->startup_cost) / batches +

@@ -82,6 +82,7 @@ concord_reader_create(const ConcordForeignTable *table, ConcordPeer *peer)
 	reader->reading = concord_connector_reading(peer->server->connector);
 	reader->paging = table->paging >= 0 ? table->paging : reader->reading->paging;
 	reader->context = CurrentMemoryContext;
+	reader->which = -1;
 	reader->list = AllocSetContextCreate(CurrentMemoryContext,
 										 "concord foreign list",
 										 ALLOCSET_SMALL_SIZES);
@@ -191,6 +192,7 @@ concord_reader_shown(const ConcordReading *reading,
 void
 concord_reader_stop(ConcordReader *reader)
 {
+	concord_reader_drop_lists(reader);
 	if (reader->live != NULL)
 		concord_live_free(reader->live);
 	if (reader->ahead != NULL)
@@ -207,14 +209,13 @@ concord_reader_eager(ConcordReader *reader, bool eager)
 	reader->eager = eager;
 }
 
-/* concord_reader_start begins a list. */
+/* concord_reader_begin makes ready for a list. */
 void
-concord_reader_start(ConcordReader *reader, const ConcordQuery *query)
+concord_reader_begin(ConcordReader *reader, const ConcordQuery *query)
 {
 	HASHCTL		ctl = {.keysize = sizeof(uint64),.entrysize = sizeof(uint64)};
 	MemoryContext old;
 
-	concord_reader_stop(reader);
 	reader->seen = NULL;
 	MemoryContextReset(reader->list);
 	reader->query = query;
@@ -235,12 +236,21 @@ concord_reader_start(ConcordReader *reader, const ConcordQuery *query)
 	MemoryContextSwitchTo(old);
 }
 
-/* rdr_headers adds what tells the system how answers are to look. */
-static void
-rdr_headers(ConcordReader *reader, ConcordRequest *request)
+/* concord_reader_start begins a list. */
+void
+concord_reader_start(ConcordReader *reader, const ConcordQuery *query)
+{
+	concord_reader_stop(reader);
+	concord_reader_begin(reader, query);
+}
+
+/* concord_reader_headers adds what tells the system how answers are to look. */
+void
+concord_reader_headers(ConcordReader *reader, ConcordRequest *request)
 {
 	const ConcordConnector *connector = reader->peer->server->connector;
 
+	concord_reading_headers(connector, request);
 	concord_request_set_header(request, "Accept", "application/json");
 	if (!reader->reading->odata)
 		return;
@@ -275,7 +285,7 @@ rdr_send(ConcordReader *reader, const char *url)
 	ConcordLiveRequest *live = concord_live_create(reader->peer, "GET", url);
 	MemoryContext old = MemoryContextSwitchTo(live->http->context);
 
-	rdr_headers(reader, live->http);
+	concord_reader_headers(reader, live->http);
 	MemoryContextSwitchTo(old);
 	live->http->max_answer = reader->table->page_bytes;
 	concord_live_submit(live, 0);
@@ -368,12 +378,11 @@ rdr_again(ConcordReader *reader)
 	concord_live_wait(reader->live);
 }
 
-/* rdr_refuse raises that an answer is not what it is to be. */
-static void
-rdr_refuse(ConcordReader *reader, const char *why)
+/* concord_reader_refuse raises that an answer is not what it is to be. */
+void
+concord_reader_refuse(ConcordReader *reader, const char *why)
 {
-	char	   *shown = concord_response_text(&reader->live->http->response,
-											  RDR_SHOWN);
+	char	   *shown = concord_response_text(reader->answer, RDR_SHOWN);
 
 	shown = concord_auth_redact(reader->peer->auth, shown);
 	ereport(ERROR,
@@ -387,13 +396,13 @@ rdr_refuse(ConcordReader *reader, const char *why)
 static bool
 rdr_check(ConcordReader *reader)
 {
-	ConcordResponse *response = &reader->live->http->response;
+	ConcordResponse *response = reader->answer;
 	const char *coding = concord_response_header(response, "content-encoding");
 	Size		at;
 
 	if (coding != NULL && *coding && pg_strcasecmp(coding, "identity") != 0)
-		rdr_refuse(reader, psprintf("it is coded as \"%s\", which was not asked for",
-									concord_safe_text(coding, strlen(coding), 40)));
+		concord_reader_refuse(reader, psprintf("it is coded as \"%s\", which was not asked for",
+											   concord_safe_text(coding, strlen(coding), 40)));
 	if (response->status == 204)
 		return false;
 	/* some systems begin with a byte order mark */
@@ -403,9 +412,9 @@ rdr_check(ConcordReader *reader)
 		response->body_len -= 3;
 	}
 	if (response->body == NULL || response->body_len == 0)
-		rdr_refuse(reader, "it is empty");
+		concord_reader_refuse(reader, "it is empty");
 	if (!concord_json_valid(response->body, response->body_len, &at))
-		rdr_refuse(reader, psprintf("it is not JSON from byte %zu on", at + 1));
+		concord_reader_refuse(reader, psprintf("it is not JSON from byte %zu on", at + 1));
 	return true;
 }
 
@@ -468,7 +477,7 @@ static char *
 rdr_go_on(ConcordReader *reader)
 {
 	const ConcordReading *reading = reader->reading;
-	ConcordResponse *response = &reader->live->http->response;
+	ConcordResponse *response = reader->answer;
 	char	   *said;
 
 	switch (reader->paging)
@@ -515,7 +524,7 @@ rdr_tell(ConcordReader *reader)
 static void
 rdr_repeats(ConcordReader *reader)
 {
-	const ConcordResponse *response = &reader->live->http->response;
+	const ConcordResponse *response = reader->answer;
 	uint64		hash;
 
 	if (reader->paging != CONCORD_READ_OFFSET &&
@@ -536,11 +545,11 @@ rdr_repeats(ConcordReader *reader)
 	reader->before = hash;
 }
 
-/* rdr_open makes the answer that has come the page that is read. */
-static void
-rdr_open(ConcordReader *reader)
+/* concord_reader_open makes the answer that has come the page that is read. */
+void
+concord_reader_open(ConcordReader *reader)
 {
-	const ConcordResponse *response = &reader->live->http->response;
+	const ConcordResponse *response = reader->answer;
 	const char *items = reader->table->items != NULL ? reader->table->items :
 		reader->reading->items;
 	const char *why;
@@ -562,7 +571,10 @@ rdr_open(ConcordReader *reader)
 		reader->url = NULL;
 		return;
 	}
-	concord_live_check(reader->live, true);
+	if (reader->live != NULL)
+		concord_live_check(reader->live, true);
+	else
+		concord_live_check_status(reader->carrier, response);
 	if (!rdr_check(reader))
 	{
 		reader->url = NULL;
@@ -584,7 +596,7 @@ rdr_open(ConcordReader *reader)
 	why = concord_page_open(&reader->page, response->body, response->body_len,
 							items);
 	if (why != NULL)
-		rdr_refuse(reader, why);
+		concord_reader_refuse(reader, why);
 	rdr_repeats(reader);
 	old = MemoryContextSwitchTo(reader->list);
 	next = rdr_go_on(reader);
@@ -613,7 +625,8 @@ rdr_next_number(ConcordReader *reader, int64 offset)
 void
 concord_reader_close(ConcordReader *reader)
 {
-	concord_live_free(reader->live);
+	if (reader->live != NULL)
+		concord_live_free(reader->live);
 	reader->live = reader->ahead;
 	reader->was_ahead = reader->ahead != NULL;
 	reader->ahead = NULL;
@@ -629,7 +642,7 @@ concord_reader_ready(ConcordReader *reader)
 	if (reader->open)
 		return !concord_page_ended(&reader->page) || reader->url == NULL;
 	if (reader->live == NULL)
-		return reader->url == NULL;
+		return reader->url == NULL && reader->which + 1 >= reader->nlists;
 	return concord_live_ended(reader->live);
 }
 
@@ -637,11 +650,11 @@ concord_reader_ready(ConcordReader *reader)
 bool
 concord_reader_next(ConcordReader *reader, ConcordSlice *record, int *page)
 {
-	const ConcordQuery *query = reader->query;
-
 	for (;;)
 	{
-		if (query->limit >= 0 && reader->taken >= query->limit)
+		const ConcordQuery *query = reader->query;
+
+		if (query != NULL && query->limit >= 0 && reader->taken >= query->limit)
 		{
 			concord_reader_stop(reader);
 			return false;
@@ -658,11 +671,16 @@ concord_reader_next(ConcordReader *reader, ConcordSlice *record, int *page)
 			concord_reader_close(reader);
 		}
 		if (reader->url == NULL && reader->live == NULL)
-			return false;
+		{
+			if (!concord_reader_next_list(reader))
+				return false;
+			continue;
+		}
 		concord_reader_send(reader);
 		concord_live_wait(reader->live);
 		rdr_again(reader);
-		rdr_open(reader);
+		reader->answer = &reader->live->http->response;
+		concord_reader_open(reader);
 	}
 }
 
@@ -682,7 +700,7 @@ rdr_count_text(ConcordReader *reader, const char *text)
 	long long	n;
 
 	if (text == NULL)
-		rdr_refuse(reader, "it does not say how many records there are");
+		concord_reader_refuse(reader, "it does not say how many records there are");
 	while (isspace((unsigned char) *text))
 		text++;
 	errno = 0;
@@ -690,7 +708,7 @@ rdr_count_text(ConcordReader *reader, const char *text)
 	while (isspace((unsigned char) *end))
 		end++;
 	if (end == text || *end != '\0' || errno != 0 || n < 0)
-		rdr_refuse(reader, "it is not the number of records");
+		concord_reader_refuse(reader, "it is not the number of records");
 	return n;
 }
 
@@ -710,7 +728,7 @@ concord_reader_count(ConcordReader *reader, const ConcordQuery *query)
 														 query));
 	concord_live_wait(reader->live);
 	concord_live_check(reader->live, true);
-	response = &reader->live->http->response;
+	response = reader->answer = &reader->live->http->response;
 	if (reading->count != NULL)
 	{
 		const char *text = response->body;

@@ -52,6 +52,19 @@ extern void concord_reader_start(ConcordReader *reader,
 								 const ConcordQuery *query);
 
 /*
+ * concord_reader_start_several begins to read n lists, one after the other.
+ * Where the system takes several requests in one ($batch), that is how their
+ * first pages are asked for.  queries must stay; they have no limit.
+ * concord_reader_which says which of them the record that was given is in.
+ */
+extern void concord_reader_start_several(ConcordReader *reader,
+										 const ConcordQuery *queries, int n);
+extern int	concord_reader_which(const ConcordReader *reader);
+
+/* concord_reader_lists says how many lists are asked for together; 1: no more. */
+extern int	concord_reader_lists(const ConcordServer *server);
+
+/*
  * concord_reader_eager says that all records are wanted, one soon after the
  * other: then the next page is asked for while one is read.
  */

@@ -33,6 +33,7 @@ struct ConcordReader
 	MemoryContext list;			/* of what is known of one list */
 	const ConcordQuery *query;
 	ConcordLiveRequest *live;	/* under way, or with the page in it */
+	ConcordResponse *answer;	/* that is read */
 	ConcordLiveRequest *ahead;	/* for the next page, while one is read */
 	bool		eager;
 	bool		was_ahead;		/* live was asked for so */
@@ -50,7 +51,35 @@ struct ConcordReader
 	char	   *told;			/* see query->tell */
 	RdrTrail	trail;			/* over several transactions */
 	HTAB	   *seen;			/* hashes of addresses */
+
+	/* several lists: reader_batch.c */
+	const ConcordQuery *lists;
+	int			nlists;			/* 0: there is one */
+	int			which;			/* is read; -1: none yet */
+	ConcordLiveRequest *carrier;	/* brought the first pages of all of them */
+	ConcordRequest **parts;		/* with these; NULL: it did not */
+	MemoryContext batch;		/* of the parts */
 };
+
+/* concord_reader_begin makes ready for a list. */
+extern void concord_reader_begin(ConcordReader *reader,
+								 const ConcordQuery *query);
+
+/* concord_reader_headers adds what tells the system how answers are to look. */
+extern void concord_reader_headers(ConcordReader *reader,
+								   ConcordRequest *request);
+
+/* concord_reader_open makes reader->answer the page that is read. */
+extern void concord_reader_open(ConcordReader *reader);
+
+/* concord_reader_refuse raises that reader->answer is not what it is to be. */
+extern void concord_reader_refuse(ConcordReader *reader, const char *why);
+
+/* concord_reader_next_list goes on with the next of several lists, if there is one. */
+extern bool concord_reader_next_list(ConcordReader *reader);
+
+/* concord_reader_drop_lists forgets them. */
+extern void concord_reader_drop_lists(ConcordReader *reader);
 
 /* concord_reader_close gives a page back; the next one may be under way. */
 extern void concord_reader_close(ConcordReader *reader);

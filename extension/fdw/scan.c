@@ -276,9 +276,8 @@ concord_fdw_begin_scan(ForeignScanState *node, int eflags)
 	scan->list_param = concord_filter_list(scan->clauses, scan->reading,
 										   &scan->list_column);
 	if (scn_item(plan, CONCORD_PLAN_KEYS) != NULL)
-		scan->keys = concord_join_keys_create(table, scan->reading, scan->odata2,
-											  (List *) scn_item(plan, CONCORD_PLAN_KEYS),
-											  scan->list_size);
+		scan->keys = concord_join_keys_create(table, scan->peer->server,
+											  (List *) scn_item(plan, CONCORD_PLAN_KEYS));
 
 	scan->nparams = list_length(plan->fdw_exprs);
 	scan->params = palloc(sizeof(ExprState *) * (scan->nparams + 1));
@@ -344,28 +343,17 @@ scn_list(ConcordScan *scan)
 	scan->values.list_type = type;
 }
 
-/* scn_start asks for the list, or for the next part of it; false: no more. */
+/*
+ * scn_write writes the query string, with keys that a join has given where there
+ * are some; false: nothing can match.
+ */
 static bool
-scn_start(ConcordScan *scan)
+scn_write(ConcordScan *scan, const char *keys, char **query)
 {
 	StringInfoData buf;
 	bool		whole;
 	bool		possible;
-	char	   *keys = NULL;
 
-	if (scan->keys != NULL && (keys = concord_join_keys_text(scan->keys)) == NULL)
-		return false;
-	if (scan->list_param >= 0)
-	{
-		if (scan->list_at >= scan->list_length)
-			return false;
-		scan->values.list = scan->list + scan->list_at;
-		scan->values.nlist = Min(scan->list_size,
-								 scan->list_length - scan->list_at);
-		scan->list_at += scan->values.nlist;
-	}
-	else if (scan->list_at++ > 0)
-		return false;
 	initStringInfo(&buf);
 	for (;;)
 	{
@@ -382,14 +370,63 @@ scn_start(ConcordScan *scan)
 		scan->list_at -= scan->values.nlist - scan->values.nlist / 2;
 		scan->values.nlist /= 2;
 	}
-	if (!possible)
-		return scan->list_param >= 0 ? scn_start(scan) : false;
-	Assert(whole || scan->query.limit < 0);
+	Assert(!possible || whole || scan->query.limit < 0);
 	if (*scan->order)
 		appendStringInfo(&buf, "%s%s=%s", buf.len > 0 ? "&" : "",
 						 scan->reading->order, scan->order);
-	scan->query.query = buf.data;
-	if (!scan->count)
+	*query = buf.data;
+	return possible;
+}
+
+/* scn_start_keys asks for the keys that a join has given; false: nothing can match. */
+static bool
+scn_start_keys(ConcordScan *scan)
+{
+	int			n = concord_join_keys_filters(scan->keys);
+	ConcordQuery *queries = palloc(sizeof(ConcordQuery) * n);
+
+	/* none is written for fewer values of a list than the one before it */
+	for (int i = n - 1; i >= 0; i--)
+	{
+		int			nlist = scan->values.nlist;
+
+		queries[i] = scan->query;
+		if (!scn_write(scan, concord_join_keys_text(scan->keys, i),
+					   &queries[i].query))
+			return false;
+		if (scan->list_param >= 0 && scan->values.nlist != nlist)
+			i = n;
+	}
+	concord_reader_start_several(scan->reader, queries, n);
+	return true;
+}
+
+/* scn_start asks for the list, or for the next part of it; false: no more. */
+static bool
+scn_start(ConcordScan *scan)
+{
+	bool		possible;
+
+	if (scan->keys != NULL && concord_join_keys_filters(scan->keys) == 0)
+		return false;
+	if (scan->list_param >= 0)
+	{
+		if (scan->list_at >= scan->list_length)
+			return false;
+		scan->values.list = scan->list + scan->list_at;
+		scan->values.nlist = Min(scan->list_size,
+								 scan->list_length - scan->list_at);
+		scan->list_at += scan->values.nlist;
+	}
+	else if (scan->list_at++ > 0)
+		return false;
+	if (scan->keys != NULL)
+		possible = scn_start_keys(scan);
+	else
+		possible = scn_write(scan, NULL, &scan->query.query);
+	if (!possible)
+		return scan->list_param >= 0 ? scn_start(scan) : false;
+	if (!scan->count && scan->keys == NULL)
 		concord_reader_start(scan->reader, &scan->query);
 	return true;
 }

@@ -22,6 +22,7 @@ typedef struct ConcordPeer
 	const ConcordAuth *auth;
 	uint8		digest[CONCORD_SHA256_LENGTH];	/* of the options of both */
 	ConcordAccount *account;	/* while it is pinned */
+	bool		unbatched;		/* it was found to take no reads in a $batch */
 
 	/* peer.c's own */
 	dlist_node	node;

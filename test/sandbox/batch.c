@@ -40,28 +40,9 @@ item_free(Request *item)
 	free(item->set_path);
 	free(item->key);
 	free(item->path);
+	free(item->uri);
 	free((char *) item->method);
 	free(item);
-}
-
-/* Makes an item; an address that is not absolute is under base. */
-static Request *
-item_new(const Request *outer, const char *method, const char *base,
-		 const char *url)
-{
-	Request    *item = xmalloc(sizeof(Request));
-	Buf			path = {0};
-
-	memset(item, 0, sizeof(*item));
-	if (url[0] != '/')
-		buf_str(&path, base);
-	buf_str(&path, url);
-	item->conn = outer->conn;
-	item->arrived = now_us();
-	item->method = xstrdup(method);
-	item->path = path.data;
-	item->query = "";
-	return item;
 }
 
 static void
@@ -77,6 +58,31 @@ item_header(Request *item, const char *name, const char *value)
 		if (*p >= 'A' && *p <= 'Z')
 			*p += 'a' - 'A';
 	header->value = xstrdup(value);
+}
+
+/* Makes an item; an address that is not absolute is under base. */
+static Request *
+item_new(const Request *outer, const char *method, const char *base,
+		 const char *url)
+{
+	Request    *item = xmalloc(sizeof(Request));
+	Buf			path = {0};
+	char	   *mark;
+
+	memset(item, 0, sizeof(*item));
+	if (url[0] != '/')
+		buf_str(&path, base);
+	buf_str(&path, url);
+	item->conn = outer->conn;
+	item->arrived = now_us();
+	item->method = xstrdup(method);
+	item->uri = path.data;
+	mark = strchr(item->uri, '?');
+	item->path = mark ? xstrndup(item->uri, (size_t) (mark - item->uri)) : xstrdup(item->uri);
+	item->query = mark ? mark + 1 : "";
+	if (request_header(outer, "host") != NULL)
+		item_header(item, "host", request_header(outer, "host"));
+	return item;
 }
 
 static void
@@ -215,9 +221,9 @@ part_item(const Request *outer, const char *base, const char *text)
 	Request    *item;
 	const char *p = strstr(text, "\r\n\r\n");
 	char		method[16];
-	char		url[2048];
+	char		url[16384];
 
-	if (p == NULL || sscanf(p + 4, "%15s %2047s HTTP/1.1", method, url) != 2)
+	if (p == NULL || sscanf(p + 4, "%15s %16383s HTTP/1.1", method, url) != 2)
 		return NULL;
 	item = item_new(outer, method, base, url);
 	p = strstr(p + 4, "\r\n") + 2;

@@ -19,10 +19,11 @@ sub asked { return grep { /filter=|ID=/ } map { $_->{query} // '' } $erp->log_en
 
 sql(qq{
 	INSERT INTO concord.connector (name, protocol, definition) VALUES
+	('singly', 'odata', '{"extends": "odata", "read": {"batch": "none"}}'),
 	('with_in', 'odata', '{"extends": "odata", "read": {"operators": ["eq", "in", "or"], "paging": "next"}}'),
 	('template', 'rest', '{"extends": "rest", "read": {"paging": "cursor", "cursor": "after", "next": "next_cursor", "more": "has_more", "size": "limit", "items": "data",
 		"filter": {"in": "{name}={values}", "eq": "{name}={value}"}}}');
-	CREATE SERVER erp FOREIGN DATA WRAPPER concord OPTIONS (connector 'odata', url '$url', timeout '5s', breaker_failures '1000');
+	CREATE SERVER erp FOREIGN DATA WRAPPER concord OPTIONS (connector 'singly', url '$url', timeout '5s', breaker_failures '1000');
 	CREATE SERVER erp_in FOREIGN DATA WRAPPER concord OPTIONS (connector 'with_in', url '$url');
 	CREATE SERVER erp_t FOREIGN DATA WRAPPER concord OPTIONS (connector 'template', url '$url');
 	CREATE FOREIGN TABLE f (id int OPTIONS (name 'ID', key 'true') NOT NULL, name text OPTIONS (name 'Name'), amount numeric(12,2) OPTIONS (name 'Amount'),

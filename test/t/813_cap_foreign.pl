@@ -93,6 +93,11 @@ sql(qq{INSERT INTO concord.connector (name, protocol, definition) VALUES ('cap_i
 	CREATE FOREIGN TABLE asked_in $columns SERVER cap_in OPTIONS (object 'BusinessPartners', page_size '30', list_size '7');
 	CREATE FOREIGN TABLE prices (product text OPTIONS (name 'Product', key 'true') NOT NULL, currency varchar(3) OPTIONS (name 'Currency', key 'true') NOT NULL, price numeric(15,2) OPTIONS (name 'Price'))
 		SERVER cap OPTIONS (object 'Prices', list_size '4');
+	INSERT INTO concord.connector (name, protocol, definition) VALUES ('cap_keys', 'odata', '{"extends": "odata", "batch": {"format": "odata_batch_json"}, "read": {"operators": ["eq", "ne", "lt", "le", "gt", "ge", "null"], "batch_size": 9}}');
+	CREATE SERVER cap_keys FOREIGN DATA WRAPPER concord OPTIONS (connector 'cap_keys', url '$url');
+	CREATE FOREIGN TABLE asked_keys $columns SERVER cap_keys OPTIONS (object 'BusinessPartners', page_size '3');
+	CREATE FOREIGN TABLE prices_keys (product text OPTIONS (name 'Product', key 'true') NOT NULL, currency varchar(3) OPTIONS (name 'Currency', key 'true') NOT NULL, price numeric(15,2) OPTIONS (name 'Price'))
+		SERVER cap_keys OPTIONS (object 'Prices');
 	CREATE TABLE prices_here AS SELECT * FROM prices;
 	CREATE TABLE wanted AS SELECT g AS n, (SELECT array_agg(id ORDER BY id) FROM here)[1 + g * 7 % 100] AS id, name, rating, rating::bigint AS large, credit, since, city, blocked, turnover
 		FROM generate_series(1, 80) g JOIN here h ON h.version = 1 + g * 13 % 100;
@@ -103,6 +108,9 @@ like(sql("$lookup; EXPLAIN (VERBOSE, COSTS OFF) SELECT b.n, p.price FROM cart b 
 	qr/Lookup Join.*filter=\(Product,Currency\) in \(\$keys\)/s, 'a key of two columns');
 is(sql("$lookup; SELECT string_agg(b.n || ' ' || p.price, ',' ORDER BY b.n) FROM cart b JOIN prices p ON p.product = b.p AND p.currency = b.c"),
 	sql("SELECT string_agg(b.n || ' ' || p.price, ',' ORDER BY b.n) FROM cart b JOIN prices_here p ON p.product = b.p AND p.currency = b.c"), '... finds what a local table has');
+is(sql("$lookup; SELECT string_agg(b.n || ' ' || p.price, ',' ORDER BY b.n) FROM cart b JOIN prices_keys p ON p.product = b.p AND p.currency = b.c"),
+	sql("SELECT string_agg(b.n || ' ' || p.price, ',' ORDER BY b.n) FROM cart b JOIN prices_here p ON p.product = b.p AND p.currency = b.c"), '... also key by key in a $batch');
+like(sql("$lookup; EXPLAIN (ANALYZE, VERBOSE, COSTS OFF, TIMING OFF, SUMMARY OFF) SELECT w.n, h.name FROM wanted w JOIN asked_keys h ON h.id = w.id"), qr/Lookups: 9\b.*Remote Batch Size: 9/s, 'each key a request, nine of them in one');
 my @on = ('h.id = w.id', 'h.name = w.name', 'h.rating = w.rating', 'h.rating = w.large', 'h.credit = w.credit', 'h.since = w.since', 'h.city = w.city', 'h.blocked = w.blocked',
 	'h.turnover = w.turnover', 'h.credit = w.rating', 'h.version = w.n', "h.id = 'P0' || w.n", 'h.rating = w.rating AND h.city = w.city', 'h.since = w.since AND h.blocked = w.blocked AND h.id <> w.id');
 my @also = ('', '', ' AND h.rating > 1', " AND h.name <> 'Ada'", ' AND w.n % 3 = 0', ' AND h.version < w.n', ' AND h.id IN (SELECT id FROM wanted WHERE n < 40)');
@@ -122,9 +130,9 @@ for my $round (1 .. ($ENV{CONCORD_ROUNDS} || 150))
 	my ($form, $on, $also) = (one(@form), one(@on), one(@also));
 	$on =~ s/\bw\./v./g if $form =~ /wanted v/;
 	my $limit = one($lookup, $lookup, 'SELECT 1', "SET work_mem = '64kB'; $lookup");
-	my @queries = map { "SELECT md5(string_agg(q::text, ';' ORDER BY q::text)), count(*) FROM (" . sprintf($form, $_, $on, $also) . ') q' } qw(here asked asked_in asked_bytes);
+	my @queries = map { "SELECT md5(string_agg(q::text, ';' ORDER BY q::text)), count(*) FROM (" . sprintf($form, $_, $on, $also) . ') q' } qw(here asked asked_in asked_bytes asked_keys);
 	my @results = grep { $_ ne '1' } split /\n/, sql("$limit; " . join(';', @queries));
-	for my $k (1 .. 3)
+	for my $k (1 .. 4)
 	{
 		push @{ $differ{ sprintf($form, '...', $on, $also) } }, "$queries[$k]: $results[$k], not $results[0]" if $results[$k] ne $results[0];
 	}
