@@ -24,6 +24,7 @@
 #include "fdw/join.h"
 #include "fmgr.h"
 #include "http/account.h"
+#include "inbound/match.h"
 #include "live/live.h"
 #include "mapping/hooks.h"
 #include "miscadmin.h"
@@ -44,6 +45,7 @@ _PG_init(void)
 	concord_mapping_register_hook = concord_registry_ensure;
 	concord_connector_init();
 	concord_delivery_init();
+	concord_match_init();
 	concord_join_init();
 	if (!process_shared_preload_libraries_in_progress)
 		return;

@@ -29,6 +29,7 @@ typedef struct PrvDefaults
 	bool		suppress;
 	bool		replay_events;
 	bool		remote_id_assigned;
+	const char *remote_id_path;
 } PrvDefaults;
 
 /* prv_connector finds the defaults of a server's connector, or reads them. */
@@ -59,6 +60,7 @@ prv_connector(List **known, Oid serverid)
 		defaults->suppress = connector->suppress_default;
 		defaults->replay_events = connector->replay_events_default;
 		defaults->remote_id_assigned = connector->remote_id_assigned;
+		defaults->remote_id_path = connector->remote_id_path;
 	}
 	*known = lappend(*known, defaults);
 	return defaults;
@@ -92,6 +94,10 @@ prv_defaults(List *mappings)
 			mapping->options.replay_events = defaults->replay_events;
 		if (!mapping->options.remote_id_given)
 			mapping->options.remote_id_assigned = defaults->remote_id_assigned;
+		if (mapping->options.remote_id_path == NULL && defaults->remote_id_path != NULL)
+			mapping->options.remote_id_path =
+				MemoryContextStrdup(GetMemoryChunkContext(mapping),
+									defaults->remote_id_path);
 	}
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);

@@ -42,8 +42,6 @@
 #define APP_LOCK		0x434E494E
 #define APP_RETRIES		5		/* of a batch whose links others write */
 
-typedef void (*AppWork) (ConcordInbound *inbound, InbItem **items, int n);
-
 /* concord_inbound_lock waits for others that apply records of the mapping. */
 void
 concord_inbound_lock(const ConcordMapping *mapping)
@@ -195,6 +193,18 @@ app_read(ConcordInbound *inbound, InbItem **items, int n, InbItem **left)
 	return nleft;
 }
 
+/*
+ * app_earlier: another record of the batch is the row: by its key or link, or
+ * it came before.
+ */
+static bool
+app_earlier(const InbItem *item, const InbItem *other, bool before)
+{
+	return other->local_key != NULL && other->why == NULL &&
+		(before || other->rule == NULL || other->by_link) &&
+		compareJsonbContainers(&item->local_key->root, &other->local_key->root) == 0;
+}
+
 /* app_distinct parks records that rules say are a row that another one is. */
 static void
 app_distinct(InbItem **items, int n)
@@ -205,14 +215,12 @@ app_distinct(InbItem **items, int n)
 			continue;
 		for (int j = 0; j < n; j++)
 		{
-			if (j == i || items[j]->local_key == NULL || items[j]->why != NULL ||
-				compareJsonbContainers(&items[i]->local_key->root,
-									   &items[j]->local_key->root) != 0)
+			if (j == i || !app_earlier(items[i], items[j], j < i))
 				continue;
-			items[i]->rule = "duplicate";
 			items[i]->why = psprintf("the record with the id %s is the same row by %s",
 									 items[j]->remote_id != NULL ? items[j]->remote_id : "",
 									 items[i]->rule);
+			items[i]->rule = "duplicate";
 			break;
 		}
 	}
@@ -280,7 +288,7 @@ app_fresh(ConcordInbound *inbound, InbItem *item)
 typedef struct AppAttempt
 {
 	ConcordInbound *inbound;
-	AppWork		work;
+	ConcordInboundWork work;
 	InbItem   **items;
 	int			n;
 } AppAttempt;
@@ -307,7 +315,7 @@ app_as_definer(void *arg)
 
 /* app_try does some work for records; returns the error, or NULL. */
 static ErrorData *
-app_try(ConcordInbound *inbound, AppWork work, InbItem **items, int n)
+app_try(ConcordInbound *inbound, ConcordInboundWork work, InbItem **items, int n)
 {
 	AppAttempt	attempt = {inbound, work, items, n};
 
@@ -347,7 +355,7 @@ app_nothing(ConcordInbound *inbound, InbItem **items, int n)
 
 /* app_alone deals with a record that fails by itself. */
 static void
-app_alone(ConcordInbound *inbound, AppWork work, InbItem **items, ErrorData *error)
+app_alone(ConcordInbound *inbound, ConcordInboundWork work, InbItem **items, ErrorData *error)
 {
 	/* the row came into being meanwhile: now it is one to be changed */
 	if (error->sqlerrcode == ERRCODE_UNIQUE_VIOLATION && work == app_batch)
@@ -377,7 +385,7 @@ app_alone(ConcordInbound *inbound, AppWork work, InbItem **items, ErrorData *err
 
 /* app_range does some work for records, halving them where that raises. */
 static void
-app_range(ConcordInbound *inbound, AppWork work, InbItem **items, int n)
+app_range(ConcordInbound *inbound, ConcordInboundWork work, InbItem **items, int n)
 {
 	ErrorData  *error = NULL;
 
@@ -532,4 +540,18 @@ concord_inbound_apply(ConcordInbound *inbound, const ConcordInboundRecord *recor
 	}
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);
+}
+
+/* concord_inbound_try attempts work for records. */
+ErrorData *
+concord_inbound_try(ConcordInbound *inbound, ConcordInboundWork work, InbItem **items, int n)
+{
+	return app_try(inbound, work, items, n);
+}
+
+/* concord_inbound_range does it for those that it can be done for. */
+void
+concord_inbound_range(ConcordInbound *inbound, ConcordInboundWork work, InbItem **items, int n)
+{
+	app_range(inbound, work, items, n);
 }

@@ -72,6 +72,7 @@ struct ConcordInbound
 	dlist_node	node;			/* in the list of the invalidation callback */
 	bool		valid;
 	bool		built;
+	bool		linking;		/* records are only linked: match.h */
 
 	bool		insert;			/* records without a row make one */
 	bool		remove;			/* records that are gone delete theirs */
@@ -85,6 +86,7 @@ struct ConcordInbound
 	int			key_wants;		/* where the key's begin */
 	int			match_wants;	/* those of the rules of option match */
 	int			id_want;		/* or -1 */
+	int			own_id_want;	/* where a record alone has it, or -1 */
 
 	char	   *table;			/* qualified and quoted */
 	bool		identity_always;	/* a column of the key is one */
@@ -117,6 +119,13 @@ struct ConcordInbound
 };
 
 extern void concord_inbound_refresh(ConcordInbound *inbound);
+
+/*
+ * concord_inbound_open_linking is concord_inbound_open for who only links: rows
+ * are locked so that they stay, and the mapping need take nothing in.
+ */
+extern ConcordInbound *concord_inbound_open_linking(const ConcordMapping *mapping,
+													MemoryContext context);
 
 /* The text of a value as the column's type writes it. */
 extern char *concord_inbound_text(InbColumn *column, Datum value);
@@ -231,6 +240,7 @@ typedef struct InbDecision
 /* ---------- record.c ---------- */
 
 extern void concord_inbound_parse(ConcordInbound *inbound, InbItem *item);
+extern void concord_inbound_identify(ConcordInbound *inbound, InbItem *item);
 extern char *concord_inbound_member_text(ConcordSlice slice);
 extern Jsonb *concord_inbound_local_key(ConcordInbound *inbound, const Datum *key);
 extern void concord_inbound_key_datums(ConcordInbound *inbound, Jsonb *local_key, Datum *key);
@@ -238,6 +248,8 @@ extern void concord_inbound_key_datums(ConcordInbound *inbound, Jsonb *local_key
 /* ---------- statements.c: what is run over records ---------- */
 
 extern void concord_inbound_statements(ConcordInbound *inbound);
+extern char *concord_inbound_expression(const char *text);
+extern char *concord_inbound_key_text(const ConcordMapping *mapping);
 extern SPIPlanPtr concord_inbound_insert_plan(ConcordInbound *inbound, Bitmapset *columns,
 											  bool keyed);
 extern SPIPlanPtr concord_inbound_prepare(TupleDesc desc, const char *sql);
@@ -270,6 +282,7 @@ extern void concord_inbound_write(ConcordInbound *inbound, InbItem **items, int 
 /* ---------- conflict.c ---------- */
 
 extern void concord_inbound_decide(ConcordInbound *inbound, InbItem *item);
+extern void concord_inbound_base(ConcordInbound *inbound, InbItem *item);
 extern void concord_inbound_decisions_store(ConcordInbound *inbound, InbItem **items, int n);
 
 /* ---------- agree.c ---------- */
@@ -280,6 +293,23 @@ extern void concord_inbound_agree_after(ConcordInbound *inbound, InbItem **items
 /* ---------- apply.c ---------- */
 
 extern void concord_inbound_lock(const ConcordMapping *mapping);
+
+typedef void (*ConcordInboundWork) (ConcordInbound *inbound, InbItem **items, int n);
+
+/*
+ * concord_inbound_try does work for records in a subtransaction, as the definer;
+ * returns what it raised, or NULL.  concord_inbound_range halves the records
+ * where that raises, and parks those that are at fault.
+ */
+extern ErrorData *concord_inbound_try(ConcordInbound *inbound, ConcordInboundWork work,
+									  InbItem **items, int n);
+extern void concord_inbound_range(ConcordInbound *inbound, ConcordInboundWork work,
+								  InbItem **items, int n);
+
+/* ---------- linking.c ---------- */
+
+/* Has the row of a local key, as links have it, sent. */
+extern void concord_inbound_send_row(const ConcordMapping *mapping, Jsonb *local_key);
 
 /* ---------- queue.c: transactions of the applier ---------- */
 

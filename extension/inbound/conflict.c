@@ -257,6 +257,33 @@ concord_inbound_decide(ConcordInbound *inbound, InbItem *item)
 													CStringGetDatum(concord_json_server(buf.data))));
 }
 
+/*
+ * concord_inbound_base says of shared fields what both sides have, where they
+ * have the same: nothing is known of how they came to differ.
+ */
+void
+concord_inbound_base(ConcordInbound *inbound, InbItem *item)
+{
+	StringInfoData buf;
+
+	item->base = NULL;
+	initStringInfo(&buf);
+	for (int i = 0; i < inbound->ncolumns; i++)
+	{
+		InbColumn  *column = &inbound->columns[i];
+		CnfValue	ours = {item->ours[i], item->ours_null[i]};
+		CnfValue	theirs = {item->values[i], item->nulls[i]};
+
+		if (column->field->shared && item->given[i] && cnf_same(column, ours, theirs))
+			cnf_member(&buf, column, ours);
+	}
+	if (buf.len == 0)
+		return;
+	appendStringInfoChar(&buf, '}');
+	item->base = DatumGetJsonbP(DirectFunctionCall1(jsonb_in,
+													CStringGetDatum(concord_json_server(buf.data))));
+}
+
 /* cnf_winner names who won. */
 static const char *
 cnf_winner(InbVerdict verdict)

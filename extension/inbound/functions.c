@@ -166,13 +166,20 @@ concord_retry_inbox(PG_FUNCTION_ARGS)
 {
 	ConcordMapping *mapping = concord_operate_mapping(fcinfo, 0);
 	bool		one = !PG_ARGISNULL(1);
-	int64		count = fun_change(mapping,
-								   "UPDATE concord.inbox_item SET state = 'new', attempts = 0, rule = NULL,"
-								   " error = NULL, next_try = NULL, waits_for = NULL, received_at = pg_catalog.now(),"
-								   " changed_at = pg_catalog.now()"
-								   " WHERE mapping = $1 AND ($2 IS NULL OR id = $2)"
-								   " AND state IN ('parked', 'waiting') AND $3 IS NULL",
-								   one, one ? PG_GETARG_INT64(1) : 0, NULL);
+	int64		count;
+
+	if (!mapping->pulls)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("mapping \"%s\" takes nothing from its system", mapping->name),
+				 errhint("What concord.match() leaves open is decided by concord.set_link() or concord.discard_inbox().")));
+	count = fun_change(mapping,
+					   "UPDATE concord.inbox_item SET state = 'new', attempts = 0, rule = NULL,"
+					   " error = NULL, next_try = NULL, waits_for = NULL, received_at = pg_catalog.now(),"
+					   " changed_at = pg_catalog.now()"
+					   " WHERE mapping = $1 AND ($2 IS NULL OR id = $2)"
+					   " AND state IN ('parked', 'waiting') AND $3 IS NULL",
+					   one, one ? PG_GETARG_INT64(1) : 0, NULL);
 
 	concord_history_add("retry_inbox", mapping->name, NULL, NULL, count);
 	concord_inbound_wake();

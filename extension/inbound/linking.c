@@ -12,10 +12,14 @@
 
 #include "delivery/pending.h"
 
+#include "base/json.h"
 #include "base/shmem.h"
 #include "catalog/history.h"
 #include "catalog/pg_type.h"
+#include "outbox/message.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/numeric.h"
 
 PG_FUNCTION_INFO_V1(concord_set_link);
 PG_FUNCTION_INFO_V1(concord_remove_link);
@@ -77,6 +81,54 @@ lnk_run(const ConcordMapping *mapping, const char *sql, Jsonb *key,
 	return n;
 }
 
+/* lnk_text gives a part of a key as its type writes it. */
+static char *
+lnk_text(const JsonbValue *value)
+{
+	switch (value->type)
+	{
+		case jbvString:
+			return pnstrdup(value->val.string.val, value->val.string.len);
+		case jbvNumeric:
+			return DatumGetCString(DirectFunctionCall1(numeric_out,
+													   NumericGetDatum(value->val.numeric)));
+		default:
+			return value->val.boolean ? "t" : "f";
+	}
+}
+
+/*
+ * concord_inbound_send_row writes the event of a resync, which names the key by
+ * the texts of its columns.
+ */
+void
+concord_inbound_send_row(const ConcordMapping *mapping, Jsonb *local_key)
+{
+	StringInfoData buf;
+	pg_uuid_t	id;
+	ListCell   *lc;
+
+	initStringInfo(&buf);
+	foreach(lc, mapping->local_key)
+	{
+		JsonbValue	found;
+		JsonbValue *value = getKeyJsonValueFromContainer(&local_key->root, lfirst(lc),
+														 strlen(lfirst(lc)), &found);
+		char	   *text;
+
+		if (value == NULL || value->type == jbvNull || value->type == jbvBinary)
+			elog(ERROR, "a key has no column \"%s\"", (char *) lfirst(lc));
+		text = lnk_text(value);
+		appendStringInfoString(&buf, buf.len == 0 ? "{" : ", ");
+		concord_json_string(&buf, lfirst(lc), strlen(lfirst(lc)));
+		appendStringInfoString(&buf, ": ");
+		concord_json_string(&buf, text, strlen(text));
+	}
+	appendStringInfoChar(&buf, '}');
+	concord_message_emit(CONCORD_MESSAGE_RESYNC, psprintf("%d", mapping->id), NULL, NULL,
+						 concord_json_server(buf.data), &id);
+}
+
 /* lnk_check_free refuses a link where row or record has another one. */
 static void
 lnk_check_free(const ConcordMapping *mapping, Jsonb *key, const char *remote_id)
@@ -99,6 +151,34 @@ lnk_check_free(const ConcordMapping *mapping, Jsonb *key, const char *remote_id)
 				 errmsg("row %s is linked with the record with the id \"%s\" already",
 						JsonbToCString(NULL, &key->root, VARSIZE(key)), other),
 				 errhint("Use concord.remove_link() first.")));
+}
+
+/*
+ * lnk_decided ends what concord.match() left open of a record or row.  A record
+ * whose fields are taken is applied now; what is sent of the row is sent.
+ */
+static void
+lnk_decided(const ConcordMapping *mapping, Jsonb *key, const char *remote_id)
+{
+	ListCell   *lc;
+	bool		sends = false;
+
+	if (lnk_run(mapping, mapping->pulls ?
+				"UPDATE concord.inbox_item SET"
+				"   state = CASE WHEN remote_id = $3 AND local_key IS NULL THEN 'new' ELSE 'discarded' END,"
+				"   rule = NULL, error = NULL, why = 'linked by concord.set_link()', changed_at = pg_catalog.now()"
+				" WHERE mapping = $1 AND origin = 'match' AND state = 'parked'"
+				"   AND (remote_id = $3 OR local_key = $2) AND $4 IS NOT NULL" :
+				"UPDATE concord.inbox_item SET state = 'discarded', why = 'linked by concord.set_link()',"
+				"   changed_at = pg_catalog.now()"
+				" WHERE mapping = $1 AND origin = 'match' AND state = 'parked'"
+				"   AND (remote_id = $3 OR local_key = $2) AND $4 IS NOT NULL",
+				key, remote_id, SPI_OK_UPDATE, NULL) == 0)
+		return;
+	foreach(lc, mapping->fields)
+		sends |= ((ConcordField *) lfirst(lc))->pushed;
+	if (sends && !mapping->push_off)
+		concord_inbound_send_row(mapping, key);
 }
 
 /* concord_set_link is concord.set_link(). */
@@ -125,6 +205,7 @@ concord_set_link(PG_FUNCTION_ARGS)
 				   "   etag = CASE WHEN k.present THEN k.etag END, hash = CASE WHEN k.present THEN k.hash END,"
 				   "   fields = CASE WHEN k.present THEN k.fields END, base = CASE WHEN k.present THEN k.base END",
 				   key, remote_id, SPI_OK_INSERT, NULL);
+	lnk_decided(mapping, key, remote_id);
 	concord_history_add("set_link", mapping->name, NULL,
 						psprintf("%s is %s", JsonbToCString(NULL, &key->root, VARSIZE(key)), remote_id), 1);
 	concord_inbound_wake();

@@ -184,7 +184,7 @@ opn_wants(ConcordInbound *inbound)
 
 	inbound->wants = palloc0(sizeof(InbWant) * (list_length(mapping->fields) +
 												list_length(mapping->key) +
-												list_length(mapping->options.match) + 1));
+												list_length(mapping->options.match) + 2));
 	inbound->nwants = 0;
 	foreach(lc, mapping->fields)
 		(void) opn_want(inbound, ((ConcordField *) lfirst(lc))->name, '/');
@@ -198,8 +198,13 @@ opn_wants(ConcordInbound *inbound)
 
 		(void) opn_want(inbound, rule->remote != NULL ? rule->remote : "", '/');
 	}
-	inbound->id_want = !inbound->assigned || id == NULL ? -1 :
-		opn_want(inbound, id, '.');
+	inbound->id_want = inbound->own_id_want = -1;
+	if (!inbound->assigned || id == NULL)
+		return;
+	inbound->id_want = opn_want(inbound, id, '.');
+	/* an answer may have the record in something; a list's are alone */
+	if (strchr(id, '.') != NULL && strrchr(id, '.')[1] > '9')
+		inbound->own_id_want = opn_want(inbound, strrchr(id, '.') + 1, '.');
 }
 
 /* opn_key describes the local key, and where a record has it. */
@@ -394,9 +399,9 @@ concord_inbound_refresh(ConcordInbound *inbound)
 
 /* opn_require raises where a mapping takes nothing in. */
 static void
-opn_require(const ConcordMapping *mapping)
+opn_require(const ConcordMapping *mapping, bool linking)
 {
-	if (!mapping->pulls)
+	if (!mapping->pulls && !linking)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("mapping \"%s\" takes nothing from its system", mapping->name),
@@ -412,10 +417,10 @@ opn_require(const ConcordMapping *mapping)
 				 errdetail("Its rows go to several systems (option route).")));
 }
 
-/* concord_inbound_open makes a mapping ready. */
-ConcordInbound *
-concord_inbound_open(const ConcordMapping *mapping, const char *origin,
-					 MemoryContext context)
+/* opn_open makes a mapping ready to apply records, or only to link them. */
+static ConcordInbound *
+opn_open(const ConcordMapping *mapping, const char *origin, bool linking,
+		 MemoryContext context)
 {
 	MemoryContext own = AllocSetContextCreate(context, "concord inbound",
 											  ALLOCSET_DEFAULT_SIZES);
@@ -423,7 +428,7 @@ concord_inbound_open(const ConcordMapping *mapping, const char *origin,
 	MemoryContextCallback *callback;
 	ListCell   *lc;
 
-	opn_require(mapping);
+	opn_require(mapping, linking);
 	if (!opn_registered)
 	{
 		CacheRegisterRelcacheCallback(opn_invalidate, (Datum) 0);
@@ -432,6 +437,7 @@ concord_inbound_open(const ConcordMapping *mapping, const char *origin,
 	inbound = MemoryContextAllocZero(own, sizeof(ConcordInbound));
 	inbound->mapping = mapping;
 	inbound->origin = origin;
+	inbound->linking = linking;
 	inbound->context = own;
 	inbound->work = AllocSetContextCreate(own, "concord inbound table",
 										  ALLOCSET_DEFAULT_SIZES);
@@ -447,6 +453,21 @@ concord_inbound_open(const ConcordMapping *mapping, const char *origin,
 	callback->arg = inbound;
 	MemoryContextRegisterResetCallback(own, callback);
 	return inbound;
+}
+
+/* concord_inbound_open makes a mapping ready to apply records. */
+ConcordInbound *
+concord_inbound_open(const ConcordMapping *mapping, const char *origin,
+					 MemoryContext context)
+{
+	return opn_open(mapping, origin, false, context);
+}
+
+/* concord_inbound_open_linking makes it ready to link them with rows. */
+ConcordInbound *
+concord_inbound_open_linking(const ConcordMapping *mapping, MemoryContext context)
+{
+	return opn_open(mapping, "match", true, context);
 }
 
 /* concord_inbound_close gives it back. */

@@ -59,6 +59,7 @@ concord_inbound_needed(void)
 					"  WHERE v.definition -> 'options' ? 'receive'"
 					"     OR v.definition -> 'options' -> 'pull' ? 'every'"
 					" UNION ALL SELECT FROM concord.inbox_item WHERE state IN ('new', 'waiting')"
+					" UNION ALL SELECT FROM concord.match_state WHERE state = 'due'"
 					" LIMIT 1", true, 1) != SPI_OK_SELECT)
 		elog(ERROR, "could not read concord.mapping");
 	return SPI_processed > 0;

@@ -144,8 +144,13 @@ rec_id(ConcordInbound *inbound, InbItem *item)
 	if (item->slices == NULL)
 		return NULL;
 	if (inbound->assigned)
-		return inbound->id_want < 0 ? NULL :
+	{
+		char	   *id = inbound->id_want < 0 ? NULL :
 			concord_inbound_member_text(item->slices[inbound->id_want]);
+
+		return id != NULL || inbound->own_id_want < 0 ? id :
+			concord_inbound_member_text(item->slices[inbound->own_id_want]);
+	}
 	initStringInfo(&buf);
 	for (int i = 0; i < nkey; i++)
 	{
@@ -206,9 +211,12 @@ concord_inbound_assigned(const ConcordInbound *inbound)
 	return inbound->assigned;
 }
 
-/* concord_inbound_parse reads a record; raises where it is none of the mapping's. */
+/*
+ * concord_inbound_identify reads a record as far as it says which one it is;
+ * raises where it says nothing.
+ */
 void
-concord_inbound_parse(ConcordInbound *inbound, InbItem *item)
+concord_inbound_identify(ConcordInbound *inbound, InbItem *item)
 {
 	const char *text = item->record->record;
 
@@ -249,6 +257,13 @@ concord_inbound_parse(ConcordInbound *inbound, InbItem *item)
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("the record's id is empty")));
+}
+
+/* concord_inbound_parse reads a record; raises where it is none of the mapping's. */
+void
+concord_inbound_parse(ConcordInbound *inbound, InbItem *item)
+{
+	concord_inbound_identify(inbound, item);
 	if (item->record->op == CONCORD_INBOUND_UPSERT)
 		rec_values(inbound, item);
 }

@@ -18,7 +18,6 @@
 #include "delivery/pending.h"
 #include "catalog/ownership.h"
 #include "miscadmin.h"
-#include "outbox/message.h"
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
 
@@ -214,11 +213,7 @@ rsl_record(const RslConflict *conflict, const char *winner, const char *value)
 static void
 rsl_send(const ConcordMapping *mapping, const RslConflict *conflict)
 {
-	pg_uuid_t	id;
-
-	concord_message_emit(CONCORD_MESSAGE_RESYNC, psprintf("%d", mapping->id), NULL, NULL,
-						 JsonbToCString(NULL, &conflict->local_key->root, VARSIZE(conflict->local_key)),
-						 &id);
+	concord_inbound_send_row(mapping, conflict->local_key);
 }
 
 /* concord_resolve is concord.resolve(). */

@@ -26,6 +26,9 @@
 
 #define STM_RELATION	"concord.records"
 #define STM_FROM		"\"" STM_RELATION "\" r"
+/* beside a table that has its own name, which may be "r" */
+#define STM_FOUND		"\"" STM_RELATION "\" \"concord.r\""
+#define STM_R			"\"concord.r\"."
 #define STM_ROWS		100		/* what the planner is told */
 
 /* stm_register makes rows (NULL: none yet) the relation of the SPI connection. */
@@ -125,7 +128,7 @@ stm_on(ConcordInbound *inbound, StringInfo buf)
  * sends, else those that records write.
  */
 static char *
-stm_read(ConcordInbound *inbound, bool lock)
+stm_read(ConcordInbound *inbound, const char *lock)
 {
 	StringInfoData buf;
 	int			n = inbound->sends ? inbound->nimage : inbound->ncolumns;
@@ -138,7 +141,7 @@ stm_read(ConcordInbound *inbound, bool lock)
 										  inbound->columns[i].name));
 	appendStringInfo(&buf, " FROM " STM_FROM " JOIN %s t ON (", inbound->table);
 	stm_on(inbound, &buf);
-	appendStringInfo(&buf, ")%s", lock ? " FOR UPDATE OF t" : "");
+	appendStringInfo(&buf, ")%s", lock);
 	return buf.data;
 }
 
@@ -228,9 +231,9 @@ concord_inbound_insert_plan(ConcordInbound *inbound, Bitmapset *columns, bool ke
 	return insert->plan;
 }
 
-/* stm_expression refuses a text that is not one expression, and gives it in parentheses. */
-static char *
-stm_expression(const char *text)
+/* concord_inbound_expression refuses a text that is not one expression, and gives it in parentheses. */
+char *
+concord_inbound_expression(const char *text)
 {
 	List	   *parsed = raw_parser(text, RAW_PARSE_PLPGSQL_EXPR);
 	SelectStmt *select = (SelectStmt *) linitial_node(RawStmt, parsed)->stmt;
@@ -262,7 +265,7 @@ stm_apply(ConcordInbound *inbound)
 	appendStringInfoString(&buf, "SELECT r.\"concord.n\"");
 	for (int i = 0; i < inbound->ncolumns; i++)
 		if (inbound->columns[i].apply >= 0)
-			appendStringInfo(&buf, ", %s", stm_expression(inbound->columns[i].field->apply));
+			appendStringInfo(&buf, ", %s", concord_inbound_expression(inbound->columns[i].field->apply));
 	appendStringInfoString(&buf, " FROM " STM_FROM);
 	return buf.data;
 }
@@ -274,12 +277,27 @@ stm_found(ConcordInbound *inbound, const char *condition)
 	StringInfoData buf;
 
 	initStringInfo(&buf);
-	appendStringInfoString(&buf, "SELECT r.\"concord.n\"");
+	appendStringInfoString(&buf, "SELECT " STM_R "\"concord.n\"");
 	for (int i = 0; i < inbound->nkey; i++)
 		appendStringInfo(&buf, ", %s.%s",
 						 quote_identifier(get_rel_name(inbound->mapping->source)),
 						 quote_identifier(inbound->key[i].name));
-	appendStringInfo(&buf, " FROM %s, " STM_FROM " WHERE %s", inbound->table, condition);
+	appendStringInfo(&buf, " FROM %s, " STM_FOUND " WHERE %s", inbound->table, condition);
+	return buf.data;
+}
+
+/* concord_inbound_key_text writes what makes a row's id of its key's expressions. */
+char *
+concord_inbound_key_text(const ConcordMapping *mapping)
+{
+	StringInfoData buf;
+	ListCell   *lc;
+
+	initStringInfo(&buf);
+	foreach(lc, mapping->key)
+		appendStringInfo(&buf, "%s%s::pg_catalog.text", buf.len > 0 ? " || ',' || " : "(",
+						 concord_inbound_expression(((ConcordField *) lfirst(lc))->expression));
+	appendStringInfoChar(&buf, ')');
 	return buf.data;
 }
 
@@ -290,15 +308,9 @@ stm_found(ConcordInbound *inbound, const char *condition)
 static char *
 stm_by_key(ConcordInbound *inbound)
 {
-	StringInfoData buf;
-	ListCell   *lc;
-
-	initStringInfo(&buf);
-	foreach(lc, inbound->mapping->key)
-		appendStringInfo(&buf, "%s%s::pg_catalog.text", buf.len > 0 ? " || ',' || " : "(",
-						 stm_expression(((ConcordField *) lfirst(lc))->expression));
-	appendStringInfoString(&buf, ") OPERATOR(pg_catalog.=) r.\"concord.value\"");
-	return stm_found(inbound, buf.data);
+	return stm_found(inbound,
+					 psprintf("%s OPERATOR(pg_catalog.=) " STM_R "\"concord.value\"",
+							  concord_inbound_key_text(inbound->mapping)));
 }
 
 /* stm_match finds rows by a rule of option match. */
@@ -306,10 +318,10 @@ static char *
 stm_match(ConcordInbound *inbound, const ConcordMatchRule *rule)
 {
 	if (rule->expression != NULL)
-		return stm_found(inbound, stm_expression(rule->expression));
+		return stm_found(inbound, concord_inbound_expression(rule->expression));
 	return stm_found(inbound,
-					 psprintf("%s::pg_catalog.text OPERATOR(pg_catalog.=) r.\"concord.value\"",
-							  stm_expression(rule->local)));
+					 psprintf("%s::pg_catalog.text OPERATOR(pg_catalog.=) " STM_R "\"concord.value\"",
+							  concord_inbound_expression(rule->local)));
 }
 
 /* concord_inbound_statements prepares what every batch runs. */
@@ -318,10 +330,14 @@ concord_inbound_statements(ConcordInbound *inbound)
 {
 	ListCell   *lc;
 
-	inbound->read = concord_inbound_prepare(inbound->key_desc, stm_read(inbound, false));
-	if (inbound->ncolumns > 0)
+	inbound->read = concord_inbound_prepare(inbound->key_desc, stm_read(inbound, ""));
+	if (inbound->linking)
+		inbound->read_locked = concord_inbound_prepare(inbound->key_desc,
+													   stm_read(inbound, " FOR KEY SHARE OF t"));
+	else if (inbound->ncolumns > 0)
 	{
-		inbound->read_locked = concord_inbound_prepare(inbound->key_desc, stm_read(inbound, true));
+		inbound->read_locked = concord_inbound_prepare(inbound->key_desc,
+													   stm_read(inbound, " FOR UPDATE OF t"));
 		inbound->update = concord_inbound_prepare(inbound->row_desc, stm_update(inbound));
 	}
 	if (inbound->remove)

@@ -88,6 +88,15 @@ concord_drop_mapping(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
+/* adm_pause has a mapping stand still until its user says otherwise. */
+static void
+adm_pause(const ConcordMapping *mapping)
+{
+	concord_mapping_set_state(mapping->id, CONCORD_MAPPING_PAUSED,
+							  psprintf("by %s", GetUserNameFromId(GetUserId(), false)));
+	concord_history_add("pause", mapping->name, mapping->server, NULL, -1);
+}
+
 /* concord_pause is concord.pause(). */
 Datum
 concord_pause(PG_FUNCTION_ARGS)
@@ -97,6 +106,9 @@ concord_pause(PG_FUNCTION_ARGS)
 	switch (mapping->state)
 	{
 		case CONCORD_MAPPING_PAUSED:
+			/* what we paused for a while stays so now */
+			if (mapping->state_reason == NULL || strncmp(mapping->state_reason, "by ", 3) != 0)
+				adm_pause(mapping);
 			ereport(NOTICE,
 					(errmsg("mapping \"%s\" is paused already", mapping->name)));
 			break;
@@ -108,10 +120,7 @@ concord_pause(PG_FUNCTION_ARGS)
 							concord_mapping_state_name(mapping->state))));
 			break;
 		default:
-			concord_mapping_set_state(mapping->id, CONCORD_MAPPING_PAUSED,
-									  psprintf("by %s",
-											   GetUserNameFromId(GetUserId(), false)));
-			concord_history_add("pause", mapping->name, mapping->server, NULL, -1);
+			adm_pause(mapping);
 	}
 	PG_RETURN_VOID();
 }

@@ -663,6 +663,7 @@ concord_compile_check(const ConcordMapping *mapping)
 	cmp_check_set(compiled, &compiled->checks);
 	cmp_check_set(compiled, &compiled->upsert);
 	cmp_check_set(compiled, &compiled->remove);
+	concord_incoming_check(mapping);
 	concord_environment_leave(&environment);
 	cmp_check_identity(compiled);
 	SPI_finish();

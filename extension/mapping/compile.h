@@ -57,10 +57,20 @@ typedef struct ConcordColumnUse
 	bool		row;			/* of the mapping's own row */
 } ConcordColumnUse;
 
+/* What an expression is about. */
+typedef enum ConcordNamesScope
+{
+	CONCORD_NAMES_EVENT,		/* the row of an event, or a topic's */
+	CONCORD_NAMES_ROW,			/* a row of the table */
+	CONCORD_NAMES_BOTH,			/* a row, and a record of a system: remote */
+	CONCORD_NAMES_RECORD,		/* a record */
+} ConcordNamesScope;
+
 typedef struct ConcordNames
 {
 	MemoryContext context;
 	Oid			relid;			/* InvalidOid for a topic */
+	ConcordNamesScope scope;
 	char	   *schema;
 	char	   *table;
 	TupleDesc	desc;			/* of the table */
@@ -90,6 +100,20 @@ extern void concord_names_setup(ParseState *pstate, void *arg);
 
 /* Lists what all expressions of a mapping name; raises what the parser does. */
 extern List *concord_uses(const ConcordMapping *mapping);
+
+/* Lists what an expression names, places as in its text. */
+extern List *concord_uses_expression(ConcordNames *names, const char *text);
+
+/* ---------- incoming.c: expressions over records of a system ---------- */
+
+/*
+ * Checks apply expressions and the rules of option match; in the definer's
+ * environment.
+ */
+extern void concord_incoming_check(const ConcordMapping *mapping);
+
+/* Lists what they name. */
+extern List *concord_incoming_uses(const ConcordMapping *mapping, List *uses);
 
 /*
  * Returns a definition in which a column (attnum 0: a table) has a new name.

@@ -264,8 +264,8 @@ nm_attnum(ParseState *pstate, ConcordNames *names, const char *name, int locatio
 
 /* nm_missing raises for a name that a row does not have. */
 static void
-nm_missing(ParseState *pstate, TupleDesc desc, const char *row,
-		   const char *name, int location)
+nm_missing(ParseState *pstate, ConcordNamesScope scope, TupleDesc desc,
+		   const char *row, const char *name, int location)
 {
 	const char *closest = NULL;
 	int			best = Min(NM_MAX_EDITS, (int) strlen(name) / 2 + 1);
@@ -294,9 +294,11 @@ nm_missing(ParseState *pstate, TupleDesc desc, const char *row,
 			 errmsg("column \"%s\" does not exist", name),
 			 closest != NULL ?
 			 errhint("Perhaps you meant the column \"%s\".", closest) :
-			 desc == NULL ?
+			 desc != NULL ? 0 :
+			 scope == CONCORD_NAMES_RECORD ?
+			 errhint("It is evaluated over \"remote\", the record as jsonb, as in remote ->> 'Name'.") :
 			 errhint("Expressions of a topic see %s.",
-					 "payload, key, headers and event") : 0,
+					 "payload, key, headers and event"),
 			 parser_errposition(pstate, location)));
 }
 
@@ -311,7 +313,7 @@ nm_member(ParseState *pstate, Node *row, TupleDesc desc, const char *row_name,
 							 list_make1(row), pstate->p_last_srf, NULL, false,
 							 location);
 	if (node == NULL)
-		nm_missing(pstate, desc, row_name, name, location);
+		nm_missing(pstate, CONCORD_NAMES_EVENT, desc, row_name, name, location);
 	return node;
 }
 
@@ -334,7 +336,13 @@ nm_single(ParseState *pstate, ConcordNames *names, const char *name,
 {
 	AttrNumber	attnum;
 
-	if (names->desc == NULL)
+	if (names->scope >= CONCORD_NAMES_BOTH && strcmp(name, "remote") == 0)
+		return nm_node(pstate, names, CONCORD_SLOT_PAYLOAD, 0, location);
+	if (names->scope == CONCORD_NAMES_RECORD)
+	{
+		/* it sees the record alone */
+	}
+	else if (names->desc == NULL)
 	{
 		if (strcmp(name, "payload") == 0)
 			return nm_node(pstate, names, CONCORD_SLOT_PAYLOAD, 0, location);
@@ -351,19 +359,20 @@ nm_single(ParseState *pstate, ConcordNames *names, const char *name,
 			nm_use(names, attnum, location);
 			return nm_node(pstate, names, CONCORD_SLOT_COLUMN, attnum, location);
 		}
-		if (strcmp(name, names->table) == 0 || strcmp(name, "old") == 0)
+		if (strcmp(name, names->table) == 0 ||
+			(strcmp(name, "old") == 0 && names->scope == CONCORD_NAMES_EVENT))
 			nm_use(names, 0, location);
 		if (strcmp(name, names->table) == 0)
 			return nm_whole(pstate, names, CONCORD_SLOT_ROW, location);
-		if (strcmp(name, "old") == 0)
+		if (strcmp(name, "old") == 0 && names->scope == CONCORD_NAMES_EVENT)
 			return nm_whole(pstate, names, CONCORD_SLOT_OLD, location);
 	}
-	if (strcmp(name, "event") == 0)
+	if (strcmp(name, "event") == 0 && names->scope == CONCORD_NAMES_EVENT)
 		return nm_node(pstate, names, CONCORD_SLOT_EVENT, 0, location);
 
 	/* in a sub-SELECT the parser's own message knows its tables */
 	if (pstate->parentParseState == NULL)
-		nm_missing(pstate, names->desc, NULL, name, location);
+		nm_missing(pstate, names->scope, names->desc, NULL, name, location);
 	return NULL;
 }
 
@@ -389,6 +398,8 @@ nm_qualified(ParseState *pstate, ConcordNames *names, const char *row,
 			return nm_node(pstate, names, CONCORD_SLOT_COLUMN, attnum, location);
 		kind = CONCORD_SLOT_ROW;
 	}
+	else if (names->scope != CONCORD_NAMES_EVENT)
+		return NULL;
 	else if (names->desc != NULL && strcmp(row, "old") == 0)
 	{
 		kind = CONCORD_SLOT_OLD;

@@ -226,7 +226,7 @@ concord_store_delete(int32 mapping)
 
 	/* of what comes in; no courier writes them */
 	static const char *const inbound[] = {
-		"pull_state", "pull_seen", "inbox_item", "conflict_item",
+		"pull_state", "pull_seen", "inbox_item", "conflict_item", "match_state",
 	};
 	Oid			concord = get_namespace_oid("concord", false);
 

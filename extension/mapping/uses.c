@@ -115,9 +115,9 @@ use_walker(Node *node, void *context)
 	return expression_tree_walker(node, use_walker, context);
 }
 
-/* use_expression lists what an expression names, places as in its text. */
-static List *
-use_expression(ConcordNames *names, const char *text)
+/* concord_uses_expression lists what an expression names, places as in its text. */
+List *
+concord_uses_expression(ConcordNames *names, const char *text)
 {
 	UseWalk		walk = {NIL, NIL};
 	List	   *uses = NIL;
@@ -168,7 +168,7 @@ use_fields(List *uses, ConcordNames *names, Oid source, List *fields)
 	{
 		const ConcordField *field = lfirst(lc);
 
-		uses = list_concat(uses, use_expression(names, field->expression));
+		uses = list_concat(uses, concord_uses_expression(names, field->expression));
 		if (field->column_given)
 			uses = use_column(uses, source, field->column);
 	}
@@ -212,21 +212,15 @@ use_all(const ConcordMapping *mapping)
 	uses = use_fields(uses, names, mapping->source, mapping->key);
 	uses = use_fields(uses, names, mapping->source, options->on_delete_fields);
 	if (mapping->filter != NULL)
-		uses = list_concat(uses, use_expression(names, mapping->filter));
+		uses = list_concat(uses, concord_uses_expression(names, mapping->filter));
 	foreach(lc, mapping->checks)
-		uses = list_concat(uses, use_expression(names,
-												((ConcordCheck *) lfirst(lc))->expression));
+		uses = list_concat(uses, concord_uses_expression(names,
+														 ((ConcordCheck *) lfirst(lc))->expression));
 	if (options->ordering_expression != NULL)
-		uses = list_concat(uses, use_expression(names, options->ordering_expression));
+		uses = list_concat(uses, concord_uses_expression(names, options->ordering_expression));
 	if (options->route != NULL)
-		uses = list_concat(uses, use_expression(names, options->route));
-	foreach(lc, options->match)
-	{
-		const ConcordMatchRule *rule = lfirst(lc);
-
-		if (rule->local != NULL)
-			uses = list_concat(uses, use_expression(names, rule->local));
-	}
+		uses = list_concat(uses, concord_uses_expression(names, options->route));
+	uses = concord_incoming_uses(mapping, uses);
 	return use_named(uses, mapping);
 }
 
@@ -255,6 +249,8 @@ typedef struct UseRename
 {
 	const ConcordMapping *mapping;
 	ConcordNames *names;
+	ConcordNames *both;			/* of rules, which see the record, too */
+	ConcordNames *record;		/* of apply expressions */
 	Oid			relid;
 	AttrNumber	attnum;			/* 0: the table itself */
 	const char *old_name;
@@ -423,9 +419,9 @@ use_table_places(const UseRename *rename, const char *text, List *uses)
 
 /* use_rewrite returns an expression with the new name. */
 static char *
-use_rewrite(const UseRename *rename, const char *text)
+use_rewrite(const UseRename *rename, ConcordNames *names, const char *text)
 {
-	List	   *uses = use_expression(rename->names, text);
+	List	   *uses = concord_uses_expression(names, text);
 	List	   *places = NIL;
 	char	   *result = pstrdup(text);
 	int			last = -1;
@@ -516,8 +512,7 @@ use_is_expression(const List *path, const char *text)
 		(use_at(path, 2, "options", "ordering", NULL, NULL) &&
 		 strcmp(text, "key") != 0 && strcmp(text, "none") != 0) ||
 		use_at(path, 2, "options", "route", NULL, NULL) ||
-		use_at(path, 3, "options", "on_delete", NULL, NULL) ||
-		use_at(path, 4, "options", "match", "#", "local");
+		use_at(path, 3, "options", "on_delete", NULL, NULL);
 }
 
 /* use_is_column says whether a string at a path names the column. */
@@ -549,7 +544,12 @@ static char *
 use_string(const UseRename *rename, char *text)
 {
 	if (use_is_expression(rename->path, text))
-		return use_rewrite(rename, text);
+		return use_rewrite(rename, rename->names, text);
+	if (use_at(rename->path, 3, "options", "match", "#", NULL) ||
+		use_at(rename->path, 4, "options", "match", "#", "local"))
+		return use_rewrite(rename, rename->both, text);
+	if (use_at(rename->path, 3, "fields", NULL, "apply", NULL))
+		return use_rewrite(rename, rename->record, text);
 	if (use_is_column(rename, text))
 		return pstrdup(rename->new_name);
 	return text;
@@ -641,11 +641,15 @@ concord_uses_rename(const ConcordMapping *mapping, Jsonb *definition, Oid relid,
 {
 	ConcordEnvironment environment;
 	JsonbInState state = {0};
-	UseRename	rename = {mapping, NULL, relid, attnum, old_name, new_name, NIL};
+	UseRename	rename = {mapping, NULL, NULL, NULL, relid, attnum, old_name, new_name, NIL};
 
 	concord_environment_enter(&environment, mapping->definer,
 							  mapping->search_path);
 	rename.names = concord_names_create(mapping->source, CurrentMemoryContext);
+	rename.both = concord_names_create(mapping->source, CurrentMemoryContext);
+	rename.both->scope = CONCORD_NAMES_BOTH;
+	rename.record = concord_names_create(InvalidOid, CurrentMemoryContext);
+	rename.record->scope = CONCORD_NAMES_RECORD;
 	use_copy(&rename, &definition->root, &state);
 	concord_environment_leave(&environment);
 	return JsonbValueToJsonb(state.result);

@@ -12,6 +12,7 @@
 #include "workers/worker.h"
 
 #include "inbound/fetch.h"
+#include "inbound/match.h"
 #include "inbound/pull.h"
 #include "inbound/queue.h"
 #include "miscadmin.h"
@@ -34,7 +35,8 @@ concord_applier_main(Datum main_arg)
 		concord_worker_check();
 		if (!db->applier_wanted)
 			proc_exit(0);
-		busy = concord_pull_due();
+		busy = concord_match_due();
+		busy |= concord_pull_due();
 		busy |= concord_fetch_due();
 		ms = Min(concord_inbound_turn(), APL_PULLS_MS);
 		if (ms > 0 && !busy)

@@ -6,7 +6,9 @@ Format 4.0, 14.2 ($deletedEntity), Protocol 11.2.6.7 (nextLink), RFC 9110 13 (If
 
 Settings: page (records of a page), forget (tokens up to this number are gone), clock (seconds that the system's
 clock is ahead), style ("4.0": deleted entities as that version has them), untracked (no delta links), circle (a
-nextLink that is its own page), lost (records that lists leave out), silent (records without ModifiedAt).
+nextLink that is its own page), lost (records that lists leave out), silent (records without ModifiedAt), twice
+(records that lists have a second time, with these values), nameless (records without an id in lists), first (the
+first id that is given to a record that comes without one).
 """
 import datetime
 import re
@@ -68,7 +70,10 @@ class Feed(OData):
         return Answer(204)
 
     def create(self, name, body):
-        key = str(body[self.sets[name]["key"]])
+        of = self.sets[name]["key"]
+        if of not in body:
+            body[of] = max([self.settings.get("first", 1) - 1] + [int(k) for k in self.collection(name)]) + 1
+        key = str(body[of])
         if key in self.collection(name):
             raise Answer(409, {"error": {"code": "exists", "message": "The record exists"}})
         self.collection(name)[key] = body
@@ -116,6 +121,12 @@ class Feed(OData):
         tracked = (tracked or "mark" in request.query) and not self.settings.get("untracked")
         mark = int(request.query.get("mark", len(self.changes)))
         body = {"value": [self.shown(name, k) for k in keys[start:start + size]]}
+        for key, values in self.settings.get("twice", {}).items():
+            if key in keys[start:start + size]:
+                body["value"].append(dict(self.shown(name, key), **values))
+        for record in body["value"]:
+            if str(record[self.sets[name]["key"]]) in self.settings.get("nameless", []):
+                del record[self.sets[name]["key"]]
         query = {k: v for k, v in request.query.items() if k not in ("$skiptoken", "mark")}
         if self.settings.get("circle") and start > 0:
             body["@odata.nextLink"] = "%s?%s" % (name, urllib.parse.urlencode(request.query, safe="$"))
