@@ -65,8 +65,8 @@ tab_contained(const ConcordMetadata *metadata,
 			ereport(NOTICE,
 					(errmsg("\"%s\" is contained in records of \"%s\" and is no table",
 							navigation->name, set->name),
-					 errhint("OPTIONS (navigation 'columns') gives \"%s\" a column with it.",
-							 set->name)));
+					 errhint("OPTIONS (navigation 'columns') gives \"%s\" a column with it; a foreign table of what one record contains has option object '%s(<key>)/%s'.",
+							 set->name, set->name, navigation->name)));
 			continue;
 		}
 		choices = lappend(choices,

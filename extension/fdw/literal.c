@@ -14,6 +14,7 @@
 
 #include "base/json.h"
 #include "catalog/pg_type.h"
+#include "connector/protocols.h"
 #include "utils/builtins.h"
 #include "utils/date.h"
 #include "utils/datetime.h"
@@ -111,21 +112,6 @@ lit_has_form(Oid typid, Datum value)
 	return true;
 }
 
-/* lit_uuid says whether a text is a uuid in its usual form. */
-static bool
-lit_uuid(const char *text)
-{
-	if (strlen(text) != 36)
-		return false;
-	for (int i = 0; i < 36; i++)
-	{
-		if (i == 8 || i == 13 || i == 18 || i == 23 ? text[i] != '-' :
-			!isxdigit((unsigned char) text[i]))
-			return false;
-	}
-	return true;
-}
-
 /* concord_literal_write appends a value as it is compared with a column. */
 bool
 concord_literal_write(StringInfo buf, const ConcordForeignColumn *column,
@@ -158,7 +144,7 @@ concord_literal_write(StringInfo buf, const ConcordForeignColumn *column,
 	{
 		Oid			as = lit_types[remote].as;
 
-		if (as == UUIDOID && !lit_uuid(v.text))
+		if (as == UUIDOID && !concord_odata_is_uuid(v.text))
 			return false;
 		/* a time as UTC: what a column without a zone means */
 		if (as == TIMESTAMPOID && v.typid == TIMESTAMPTZOID)
