@@ -17,6 +17,7 @@
 #include "base/compat.h"
 
 #include "access/xlogdefs.h"
+#include "base/progress.h"
 #include "datatype/timestamp.h"
 #include "port/atomics.h"
 #include "storage/latch.h"
@@ -105,6 +106,8 @@ typedef struct ConcordShmem
 	int			nregistered;
 	Oid			check_wanted;	/* a scout shall look into this database */
 	ConcordRegistration registered[CONCORD_MAX_DATABASES];
+
+	ConcordProgress progress[CONCORD_MAX_PROGRESS]; /* see progress.h */
 
 	ConcordDatabase databases[CONCORD_MAX_DATABASES];
 } ConcordShmem;

@@ -127,6 +127,13 @@ extern void concord_inbound_refresh(ConcordInbound *inbound);
 extern ConcordInbound *concord_inbound_open_linking(const ConcordMapping *mapping,
 													MemoryContext context);
 
+/*
+ * concord_inbound_open_reading is concord_inbound_open for who only compares: rows
+ * are read whole, and the mapping need take nothing in.
+ */
+extern ConcordInbound *concord_inbound_open_reading(const ConcordMapping *mapping,
+													MemoryContext context);
+
 /* The text of a value as the column's type writes it. */
 extern char *concord_inbound_text(InbColumn *column, Datum value);
 
@@ -278,6 +285,8 @@ extern void concord_inbound_read(ConcordInbound *inbound, InbItem **items, int n
 								 bool lock, bool after);
 extern void concord_inbound_compare(ConcordInbound *inbound, InbItem *item);
 extern void concord_inbound_write(ConcordInbound *inbound, InbItem **items, int n);
+extern ConcordEvent *concord_inbound_row_event(ConcordInbound *inbound, HeapTuple tuple,
+											   TupleDesc desc);
 
 /* ---------- conflict.c ---------- */
 

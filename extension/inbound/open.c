@@ -470,6 +470,17 @@ concord_inbound_open_linking(const ConcordMapping *mapping, MemoryContext contex
 	return opn_open(mapping, "match", true, context);
 }
 
+/* concord_inbound_open_reading makes it ready to compare them with rows. */
+ConcordInbound *
+concord_inbound_open_reading(const ConcordMapping *mapping, MemoryContext context)
+{
+	ConcordInbound *inbound = opn_open(mapping, "reconcile", true, context);
+
+	inbound->linking = false;
+	inbound->sends = true;
+	return inbound;
+}
+
 /* concord_inbound_close gives it back. */
 void
 concord_inbound_close(ConcordInbound *inbound)

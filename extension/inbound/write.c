@@ -297,3 +297,10 @@ concord_inbound_write(ConcordInbound *inbound, InbItem **items, int n)
 	if (nsome > 0)
 		wrt_run(inbound, inbound->update, some, nsome, true);
 }
+
+/* concord_inbound_row_event makes an event of a row that was read as concord_inbound_read does. */
+ConcordEvent *
+concord_inbound_row_event(ConcordInbound *inbound, HeapTuple tuple, TupleDesc desc)
+{
+	return wrt_event(inbound, tuple, desc);
+}

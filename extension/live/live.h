@@ -66,6 +66,16 @@ typedef struct ConcordFetched
 extern void concord_live_fetch(ConcordLiveRequest *live, int timeout_ms,
 							   int64 max_age_ms, ConcordFetched *fetched);
 
+/* --- lookup.c --- */
+
+/*
+ * concord_live_look asks a system whether it has the record of a mapping's row,
+ * by its key, or by the id that link has: 1 it has, 0 it has not, -1 it does not
+ * say, or cannot be asked.  Errors: as of concord_live_check.
+ */
+extern int	concord_live_look(ConcordPeer *peer, const ConcordMapping *mapping,
+							  const ConcordMapped *mapped, const ConcordLink *link);
+
 /* --- arguments.c --- */
 
 /* concord_live_ms makes milliseconds of an interval; min and INT_MAX bound it. */

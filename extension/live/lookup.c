@@ -394,6 +394,40 @@ lkp_get(ConcordPeer *peer, ConcordExchange *x, Jsonb *query, int64 max_age_ms)
 	return record;
 }
 
+/* concord_live_look says whether a row's record is there. */
+int
+concord_live_look(ConcordPeer *peer, const ConcordMapping *mapping,
+				  const ConcordMapped *mapped, const ConcordLink *link)
+{
+	const ConcordConnector *connector = peer->server->connector;
+	ConcordExchange *x = lkp_exchange(peer->server, mapping->object);
+	const ConcordResponse *response;
+	ConcordLiveRequest *live;
+	ConcordRequest *request;
+	int			result = -1;
+
+	if (connector->protocol->look == NULL ||
+		(mapping->options.remote_id_assigned && link->remote_id == NULL) ||
+		concord_key_problem(mapping, mapped->keys) != NULL)
+		return -1;
+	x->mapping = mapping;
+	x->mapped = mapped;
+	x->link = *link;
+	request = connector->protocol->look(x, lkp_verb(connector), mapped->keys);
+	if (request == NULL)
+		return -1;
+	concord_exchange_headers(x, request);
+	live = lkp_live(peer, request, request->url);
+	x->request = live->http;
+	response = concord_live_exchange(live, 0, false);
+	if (lkp_gone(x, response))
+		result = 0;
+	else if (response->status >= 200 && response->status < 300)
+		result = 1;
+	concord_live_free(live);
+	return result;
+}
+
 /* lkp_check refuses an object that is none, and a connector without records. */
 static void
 lkp_check(const ConcordExchange *x)
