@@ -18,6 +18,7 @@
 #include "connector/limits.h"
 #include "delivery/work.h"
 #include "executor/spi.h"
+#include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -427,7 +428,6 @@ cho_first(ConcordCourier *courier, bool review, uint64 generation)
 	}
 	if (review)
 		cho_definers();
-	(void) concord_limits_save_usage();
 }
 
 /* concord_chores does all of it, at most once a second. */
@@ -435,6 +435,7 @@ void
 concord_chores(ConcordCourier *courier)
 {
 	bool		review = false;
+	bool		saved = false;
 	bool		started;
 	uint64		generation = pg_atomic_read_u64(&courier->db->catalog_generation);
 
@@ -455,9 +456,17 @@ concord_chores(ConcordCourier *courier)
 		if (review)
 			concord_access_review(courier);
 		if (courier->index == 0)
+		{
 			cho_first(courier, review, generation);
+			/* a stop waits until it is committed: a quota outlives a restart */
+			HOLD_INTERRUPTS();
+			saved = true;
+			(void) concord_limits_save_usage();
+		}
 	}
 	concord_bookkeeping_commit(started);
+	if (saved)
+		RESUME_INTERRUPTS();
 	if (started)
 		courier->loaded = false;
 	if (courier->now < courier->chores_at)
