@@ -95,9 +95,9 @@ prv_defaults(List *mappings)
 		if (!mapping->options.remote_id_given)
 			mapping->options.remote_id_assigned = defaults->remote_id_assigned;
 		if (mapping->options.remote_id_path == NULL && defaults->remote_id_path != NULL)
+			/* a mapping that is part of something else has no context to ask for */
 			mapping->options.remote_id_path =
-				MemoryContextStrdup(GetMemoryChunkContext(mapping),
-									defaults->remote_id_path);
+				MemoryContextStrdup(old, defaults->remote_id_path);
 	}
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);
