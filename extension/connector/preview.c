@@ -95,7 +95,7 @@ prv_defaults(List *mappings)
 		if (!mapping->options.remote_id_given)
 			mapping->options.remote_id_assigned = defaults->remote_id_assigned;
 		if (mapping->options.remote_id_path == NULL && defaults->remote_id_path != NULL)
-			/* a mapping that is part of something else has no context to ask for */
+			/* not in the mapping's chunk: it may be a part of one */
 			mapping->options.remote_id_path =
 				MemoryContextStrdup(old, defaults->remote_id_path);
 	}
