@@ -10,9 +10,9 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "postgres.h"
+#include "base/compat.h"
 
-#include "access/xact.h"
+#include "base/attempt.h"
 #include "fdw/json.h"
 #include "inbound/fetch.h"
 #include "inbound/pull.h"
@@ -20,7 +20,6 @@
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 #include "utils/timestamp.h"
 
 #define FTA_AT_ONCE		8
@@ -35,6 +34,23 @@ fta_verdict(ConcordFetchItem *item, ConcordFetchVerdict verdict,
 	item->error = error == NULL ? NULL : pstrdup(error);
 }
 
+/* A request that is to be written. */
+typedef struct FtaPrepare
+{
+	ConcordFetch *fetch;
+	ConcordFetchItem *item;
+} FtaPrepare;
+
+static void
+fta_prepare_work(void *arg)
+{
+	FtaPrepare *prepare = arg;
+	ConcordFetch *fetch = prepare->fetch;
+
+	concord_lookup_prepare(&prepare->item->lookup, fetch->peer->server,
+						   fetch->mapping, fetch->types, prepare->item->id);
+}
+
 /*
  * fta_prepare writes a request.  A key that names no record is that record's
  * fault alone; the subtransaction has nothing in it but memory.
@@ -42,30 +58,16 @@ fta_verdict(ConcordFetchItem *item, ConcordFetchVerdict verdict,
 static void
 fta_prepare(ConcordFetch *fetch, ConcordFetchItem *item)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
+	FtaPrepare	prepare = {fetch, item};
+	ErrorData  *error = concord_attempt(fta_prepare_work, &prepare);
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		concord_lookup_prepare(&item->lookup, fetch->peer->server,
-							   fetch->mapping, fetch->types, item->id);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		fta_verdict(item, CONCORD_FETCH_REFUSED, "key", error->message);
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
+	if (error == NULL)
+		return;
+	/* neither of these is about the record */
+	if (ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_OPERATOR_INTERVENTION ||
+		ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_INSUFFICIENT_RESOURCES)
+		ReThrowError(error);
+	fta_verdict(item, CONCORD_FETCH_REFUSED, "key", error->message);
 }
 
 /* fta_failed judges a request to which no whole answer came. */

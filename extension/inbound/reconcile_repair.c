@@ -19,33 +19,7 @@
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
 
-/* rep_send has a row sent again. */
-static void
-rep_send(Reconcile *reconcile, RcnEntry *entry)
-{
-	ConcordInbound *inbound = reconcile->inbound;
-	StringInfoData buf;
-	pg_uuid_t	event;
-	char		id[16];
-
-	initStringInfo(&buf);
-	for (int i = 0; i < inbound->nkey; i++)
-	{
-		const char *name = inbound->key[i].name;
-		char	   *text = concord_inbound_text(&inbound->key[i], entry->item.key[i]);
-
-		appendStringInfoChar(&buf, i == 0 ? '{' : ',');
-		concord_json_string(&buf, name, strlen(name));
-		appendStringInfoChar(&buf, ':');
-		concord_json_string(&buf, text, strlen(text));
-	}
-	appendStringInfoChar(&buf, '}');
-	snprintf(id, sizeof(id), "%d", reconcile->mapping->id);
-	concord_message_emit(CONCORD_MESSAGE_RESYNC, id, NULL, NULL,
-						 concord_json_server(buf.data), &event);
-}
-
-/* rep_sends does so for all that is ours. */
+/* rep_sends has the rows sent again of which something is ours. */
 static int
 rep_sends(Reconcile *reconcile, RcnEntry **entries, int n)
 {
@@ -60,7 +34,9 @@ rep_sends(Reconcile *reconcile, RcnEntry **entries, int n)
 		if (!entries[i]->sends)
 			continue;
 		CHECK_FOR_INTERRUPTS();
-		rep_send(reconcile, entries[i]);
+		concord_inbound_send_row(reconcile->mapping,
+								 concord_inbound_local_key(reconcile->inbound,
+														   entries[i]->item.key));
 		sent++;
 	}
 	concord_environment_leave(&environment);

@@ -201,7 +201,7 @@ sql(qq(CREATE FUNCTION conv(text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT
 $erp->clear_log;
 sql("BEGIN; INSERT INTO box VALUES (1, 'one'); INSERT INTO box_a VALUES (1, 1, 'a'); INSERT INTO box_b VALUES (1, 1, 'b'); COMMIT");
 ok($node->poll("SELECT last_error LIKE '%conv%' FROM concord.status WHERE mapping = 'boxes'"), 'a field of a child cannot be evaluated');
-usleep(3_000_000);
+usleep(3_000_000);    # longer than a row that cannot be evaluated waits before it is tried again
 sql('ALTER FUNCTION conv_gone(text) RENAME TO conv');
 is(delivered('boxes'), 't', 'it is there again');
 my ($box) = grep { $_->{method} eq 'POST' } $erp->log_entries('/rest/api/boxes');

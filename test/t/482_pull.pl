@@ -7,8 +7,6 @@ use warnings;
 
 use Concord::Cluster;
 use Concord::Dialects;
-use HTTP::Tiny;
-use JSON::PP;
 use Test::More;
 
 my $systems = Concord::Dialects->new;
@@ -22,15 +20,7 @@ sub pull { return sql("SELECT * FROM concord.pull('things')"); }
 sub state { return sql("SELECT method, coalesce(note, '') FROM concord.pulling WHERE mapping = 'things'"); }
 
 # edit(KEY => VALUES, ...): somebody changes records at the system
-sub edit
-{
-	my (@edits) = @_;
-	my @list;
-	while (my ($key, $values) = splice @edits, 0, 2) { push @list, { set => 'Things', key => $key, values => $values }; }
-	my $answer = HTTP::Tiny->new->request('POST', "${url}_edit", { content => encode_json(\@list), headers => { 'Content-Type' => 'application/json' } });
-	die $answer->{content} unless $answer->{success};
-	return;
-}
+sub edit { return $systems->edit('Things', @_); }
 
 # asked(): addresses that were asked for since the last call
 my $seen = 0;

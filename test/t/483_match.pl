@@ -6,8 +6,6 @@ use warnings;
 
 use Concord::Cluster;
 use Concord::Dialects;
-use HTTP::Tiny;
-use JSON::PP;
 use Test::More;
 
 my $systems = Concord::Dialects->new;
@@ -29,15 +27,7 @@ sub inbox { return sql(qq{SELECT string_agg(concat_ws('|', remote_id, local_key,
 sub delivered { is(sql("SELECT concord.wait_for_delivery('$_[0]', '60s')"), 't', 'delivered'); return; }
 
 # edit(KEY => VALUES, ...): somebody changes records at the system
-sub edit
-{
-	my (@edits) = @_;
-	my @list;
-	while (my ($key, $values) = splice @edits, 0, 2) { push @list, { set => 'Things', key => $key, values => $values }; }
-	my $answer = HTTP::Tiny->new->request('POST', "${url}_edit", { content => encode_json(\@list), headers => { 'Content-Type' => 'application/json' } });
-	die $answer->{content} unless $answer->{success};
-	return;
-}
+sub edit { return $systems->edit('Things', @_); }
 
 # sent(): requests since the last call that change something
 my $seen = 0;

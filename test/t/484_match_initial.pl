@@ -7,8 +7,6 @@ use warnings;
 
 use Concord::Cluster;
 use Concord::Dialects;
-use HTTP::Tiny;
-use JSON::PP;
 use Test::More;
 
 my $systems = Concord::Dialects->new;
@@ -26,15 +24,7 @@ sub delivered { is(sql("SELECT concord.wait_for_delivery('$_[0]', '60s')"), 't',
 sub state { return sql("SELECT concat_ws('|', state, state_reason) FROM concord.status WHERE mapping = '$_[0]'"); }
 
 # edit(KEY => VALUES, ...): somebody changes records at the system
-sub edit
-{
-	my (@edits) = @_;
-	my @list;
-	while (my ($key, $values) = splice @edits, 0, 2) { push @list, { set => 'Things', key => $key, values => $values }; }
-	my $answer = HTTP::Tiny->new->request('POST', "${url}_edit", { content => encode_json(\@list), headers => { 'Content-Type' => 'application/json' } });
-	die $answer->{content} unless $answer->{success};
-	return;
-}
+sub edit { return $systems->edit('Things', @_); }
 
 # there(): what the system has
 sub there

@@ -20,15 +20,7 @@ sub sql { return $node->safe_psql('postgres', $_[0]); }
 sub wait_for { return sql("SELECT concord.wait_for_delivery('$_[0]', '60s')"); }
 
 # edit(KEY => VALUES, ...): somebody changes records at the system
-sub edit
-{
-	my (@edits) = @_;
-	my @list;
-	while (my ($key, $values) = splice @edits, 0, 2) { push @list, { set => 'Things', key => $key, values => $values }; }
-	my $answer = HTTP::Tiny->new->request('POST', "${url}_edit", { content => encode_json(\@list), headers => { 'Content-Type' => 'application/json' } });
-	die $answer->{content} unless $answer->{success};
-	return;
-}
+sub edit { return $systems->edit('Things', @_); }
 
 # theirs(): records of the system, as KEY=NAME/STOCK/PRICE
 sub theirs

@@ -7,8 +7,6 @@ use warnings;
 
 use Concord::Cluster;
 use Concord::Dialects;
-use HTTP::Tiny;
-use JSON::PP;
 use Test::More;
 
 my $systems = Concord::Dialects->new;
@@ -21,15 +19,7 @@ sub until_is { my ($query, $expected, $what) = @_; ok($node->poll_query_until('p
 sub rows { return q{SELECT coalesce(string_agg(id || chr(61) || coalesce(name, '-') || '/' || coalesce(stock::text, '-'), ' ' ORDER BY id), '') FROM thing}; }
 
 # edit(KEY => VALUES, ...): somebody changes records at the system
-sub edit
-{
-	my (@edits) = @_;
-	my @list;
-	while (my ($key, $values) = splice @edits, 0, 2) { push @list, { set => 'Things', key => $key, values => $values }; }
-	my $answer = HTTP::Tiny->new->request('POST', "${url}_edit", { content => encode_json(\@list), headers => { 'Content-Type' => 'application/json' } });
-	die $answer->{content} unless $answer->{success};
-	return;
-}
+sub edit { return $systems->edit('Things', @_); }
 
 # asked(PATTERN): how often the system was asked for such an address
 sub asked { my ($pattern) = @_; return scalar grep { $_->{method} eq 'GET' && "$_->{path}" =~ $pattern } $systems->journal('feed'); }

@@ -32,7 +32,7 @@ sub new
 		exec 'python3', $program, '--port', '0', '--port-file', $file or die "exec: $!";
 	}
 	$self->{pid} = $pid;
-	my $until = time + 20;
+	my $until = time + 60;
 	while (!-e $file)
 	{
 		die "test/dialects/server.py did not start\n" if time > $until || waitpid($pid, 1) > 0;
@@ -87,6 +87,19 @@ sub fault
 {
 	my ($self, $dialect, %fault) = @_;
 	return $self->control('POST', $dialect, 'faults', \%fault);
+}
+
+# edit(SET, KEY => VALUES, ...): somebody changes records at the feed
+sub edit
+{
+	my ($self, $set, @edits) = @_;
+	my @list;
+
+	while (my ($key, $values) = splice @edits, 0, 2) { push @list, { set => $set, key => $key, values => $values }; }
+	my $answer = $self->{http}->request('POST', $self->url('feed', '/_edit'),
+		{ content => encode_json(\@list), headers => { 'Content-Type' => 'application/json' } });
+	die $answer->{content} unless $answer->{success};
+	return;
 }
 
 1;
